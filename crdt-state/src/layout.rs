@@ -1,0 +1,3 @@
+//! layout
+/// Placeholder.
+pub struct Layout;
