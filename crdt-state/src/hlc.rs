@@ -46,4 +46,3 @@ impl fmt::Debug for WriteId {
         self.0.iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
-

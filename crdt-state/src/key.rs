@@ -225,6 +225,12 @@ impl NameKey {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The life that owns this name, if there is one.
+    #[must_use]
+    pub fn owner(&self) -> Option<ObjectKey> {
+        (!self.owner.is_empty()).then(|| ObjectKey(self.owner.clone()))
+    }
 }
 
 impl fmt::Display for NameKey {

@@ -4,12 +4,27 @@
 //! memberships (signed, a chain to the founder). Automerge is named in this crate alone. What a field means to
 //! Kubernetes does not live here: the layout of lists is a table that is handed in.
 
+pub mod digest;
+pub mod envelope;
+pub mod exchange;
+pub mod gate;
 pub mod hlc;
 pub mod key;
 pub mod layout;
 pub mod leaf;
+pub mod lives;
+pub mod members;
+pub mod memo;
+pub mod object;
+pub mod path;
+pub mod store;
 
+pub use envelope::{Body, Envelope, Sequence};
 pub use hlc::{Hlc, WriteId};
 pub use key::{ClusterId, Kind, NameKey, ObjectKey, Segment};
 pub use layout::Layout;
 pub use leaf::{Edit, LeafPath, Scalar};
+pub use members::Members;
+pub use memo::Memo;
+pub use object::{Contender, Leaf, ObjectState};
+pub use store::{Identity, Received, Record, Report, Store, StoreChange};

@@ -1,0 +1,239 @@
+//! What the store does with something that was said, by a peer or by this node itself.
+
+use super::{
+    Arc, Body, Envelope, EnvelopeError, GateError, Item, NodeId, Now, ObjectKey, Record, Report, Sequence, Store,
+    StoreChange, WriteId, deletion_record, gate, tables,
+};
+use crate::{Hlc, NameKey};
+
+/// The most retracted sections that are kept of one node; beyond that it starts a new boot, which forgets them.
+const MAX_SECTIONS: usize = 4096;
+
+/// What became of something that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// It was news and is part of the state now.
+    Applied,
+    /// It was known, or is about something that is over.
+    Known,
+    /// It is built on changes of this object that are not here yet.
+    Missing(ObjectKey, Vec<WriteId>),
+    /// Its author is not known to be a member; it may be offered again when its admission has arrived.
+    UnknownAuthor(NodeId),
+    /// It breaks a rule; nothing of it was used.
+    Refused(String),
+}
+
+impl Store {
+    /// Takes in what somebody said. Total: nothing that a peer sends does harm.
+    pub fn receive(&mut self, now: Now, envelope: &Arc<Envelope>) -> Received {
+        let body = match self.open(envelope) {
+            Ok(body) => body,
+            Err(error) => return Received::Refused(error.to_string()),
+        };
+        let author = envelope.author();
+        let about_members = matches!(body, Body::Founding { .. } | Body::Admission { .. } | Body::Departure { .. });
+        if !about_members && !self.members.is_known(&author) && author != self.me() {
+            return Received::UnknownAuthor(author);
+        }
+        match body {
+            Body::Change { key, chunk, .. } => self.receive_change(now, key, chunk, envelope),
+            Body::Report { section, stamp, body } => self.receive_report(now, &section, stamp, body, envelope),
+            Body::Deletion { name, incarnation, stamp, seen } => {
+                self.observe(now, stamp);
+                self.receive_deletion(&name, incarnation, &seen, envelope)
+            }
+            statement => self.receive_statement(now, envelope, statement),
+        }
+    }
+
+    /// Whether what was said is part of the state here, or is about something that is over.
+    pub(crate) fn includes_one(&self, envelope: &Arc<Envelope>) -> bool {
+        let Ok(body) = envelope.open_verified() else { return false };
+        let author = envelope.author();
+        match body {
+            Body::Change { key, .. } => {
+                let has = |object: &Arc<crate::ObjectState>| {
+                    object.changes().values().any(|change| *change.envelope == **envelope)
+                };
+                !self.lives.is_live(&key) || self.objects.get(&key).is_some_and(has)
+            }
+            Body::Deletion { name, incarnation, .. } => !self.lives.is_live(&name.life(incarnation)),
+            Body::Report { section, .. } => {
+                let known = self.reports.get(&(author, Arc::from(section.as_str())));
+                known.is_some_and(|report| report.sequence >= envelope.sequence())
+            }
+            Body::Admission { node, .. } => self.members.envelope(&(node, 1, author)).is_some(),
+            Body::Founding { .. } => self.members.envelope(&(author, 0, author)).is_some(),
+            Body::Departure { .. } => self.members.envelope(&(author, 2, author)).is_some(),
+        }
+    }
+
+    fn open(&self, envelope: &Arc<Envelope>) -> Result<Body, EnvelopeError> {
+        let digest = envelope.digest();
+        if self.memo.is_verified(&digest) {
+            return envelope.open_verified();
+        }
+        let body = envelope.open(&self.identity.cluster)?;
+        self.memo.keep_verified(digest);
+        Ok(body)
+    }
+
+    fn receive_statement(&mut self, now: Now, envelope: &Arc<Envelope>, body: Body) -> Received {
+        if let Body::Founding { stamp, .. } | Body::Admission { stamp, .. } | Body::Departure { stamp } = &body {
+            self.observe(now, *stamp);
+        }
+        let Some(item) = self.members.insert(&self.identity.cluster, envelope, body) else { return Received::Known };
+        let (node, kind, author) = item;
+        let version = u64::from_be_bytes(first_eight(&envelope.digest()));
+        self.wanted.set(Item::Member(node, kind, author), Some(version));
+        let key = [&node.0[..], &[kind], &author.0[..]].concat();
+        self.records.push(Record { table: tables::MEMBERS, key, value: Some(envelope.encode()) });
+        self.changed.insert(StoreChange::Members);
+        Received::Applied
+    }
+
+    fn receive_change(&mut self, now: Now, key: ObjectKey, chunk: Vec<u8>, envelope: &Arc<Envelope>) -> Received {
+        if !key.check() {
+            return Received::Refused("a key that no node makes".into());
+        }
+        // A change of a later life says that the earlier ones are over, even if the change itself must wait.
+        if !self.lives.is_live(&key) {
+            return Received::Known;
+        }
+        let state = self.state_of(&key);
+        match gate::admit(&self.memo, &state, envelope.clone(), chunk) {
+            Ok(merged) => {
+                self.observe(now, merged.newest());
+                self.put_object(merged, envelope);
+                Received::Applied
+            }
+            Err(GateError::Known) => Received::Known,
+            Err(GateError::Missing(missing)) => Received::Missing(key, missing),
+            Err(GateError::Invalid(reason)) => Received::Refused(format!("{key}: {reason}")),
+        }
+    }
+
+    fn receive_deletion(
+        &mut self,
+        name: &NameKey,
+        incarnation: u32,
+        seen: &[WriteId],
+        envelope: &Arc<Envelope>,
+    ) -> Received {
+        let key = name.life(incarnation);
+        if !key.check() || incarnation == u32::MAX {
+            return Received::Refused("a key that no node makes".into());
+        }
+        if name.owner().is_some_and(|owner| !self.lives.is_live(&owner)) {
+            return Received::Known;
+        }
+        if let Some(owner) = name.owner() {
+            for ended in self.lives.learn(&owner) {
+                self.sweep(&ended, None);
+            }
+        }
+        if !self.lives.delete(name, incarnation, envelope) {
+            return Received::Known;
+        }
+        self.wanted.set(Item::Deletion(name.clone()), Some(u64::from(incarnation)));
+        self.records.push(deletion_record(name, Some(envelope.encode())));
+        self.sweep(name, Some((envelope.author(), seen)));
+        Received::Applied
+    }
+
+    fn receive_report(
+        &mut self,
+        now: Now,
+        section: &str,
+        stamp: Hlc,
+        body: Vec<u8>,
+        envelope: &Arc<Envelope>,
+    ) -> Received {
+        let (node, sequence) = (envelope.author(), envelope.sequence());
+        if section.len() > super::MAX_SECTION_BYTES || body.len() > super::MAX_REPORT_BYTES {
+            return Received::Refused("a report that is too long".into());
+        }
+        if node == self.me() && self.is_from_another_past(sequence) {
+            self.be_reborn(now, sequence);
+            return Received::Known;
+        }
+        let name = (node, Arc::from(section));
+        let known = self.reports.get(&name).is_some_and(|report| report.sequence >= sequence);
+        if known || sequence.boot < self.boot_of(&node) {
+            return Received::Known;
+        }
+        self.observe(now, stamp);
+        let report = Report { node, sequence, stamp, body: body.into(), envelope: envelope.clone() };
+        self.put_report(name, report);
+        if section == "node" {
+            self.forget_earlier_boots(node, sequence.boot);
+        }
+        Received::Applied
+    }
+
+    fn put_report(&mut self, name: (NodeId, Arc<str>), report: Report) {
+        let (node, section) = name.clone();
+        self.reported.set(Item::Report(node, section.to_string()), Some(version_of(report.sequence)));
+        if node == self.me() {
+            let value = (!report.body.is_empty()).then(|| report.envelope.encode());
+            self.records.push(Record { table: tables::REPORTS, key: section.as_bytes().to_vec(), value });
+        }
+        self.reports.insert(name, Arc::new(report));
+        self.changed.insert(StoreChange::Report(node, section));
+    }
+
+    /// The boot that a node's own section names; what it said in earlier ones counts no more.
+    fn boot_of(&self, node: &NodeId) -> u64 {
+        self.reports.get(&(*node, Arc::from("node"))).map_or(0, |report| report.sequence.boot)
+    }
+
+    fn forget_earlier_boots(&mut self, node: NodeId, boot: u64) {
+        let sections = self.reports.range((node, Arc::from(""))..).take_while(|((of, _), _)| *of == node);
+        let old: Vec<Arc<str>> = sections
+            .filter(|(_, report)| report.sequence.boot < boot)
+            .map(|((_, section), _)| section.clone())
+            .take(MAX_SECTIONS)
+            .collect();
+        for section in old {
+            self.reports.remove(&(node, section.clone()));
+            self.reported.set(Item::Report(node, section.to_string()), None);
+            if node == self.me() {
+                let key = section.as_bytes().to_vec();
+                self.records.push(Record { table: tables::REPORTS, key, value: None });
+            }
+            self.changed.insert(StoreChange::Report(node, section));
+        }
+    }
+
+    /// Whether a report of this node's own was not made by this start nor by one that this disk remembers: the disk went
+    /// back in time.
+    fn is_from_another_past(&self, sequence: Sequence) -> bool {
+        sequence.boot > self.identity.boot
+            || (sequence.boot == self.identity.boot && sequence.number >= self.next_number)
+    }
+
+    /// Takes a boot number beyond what peers remember, and says everything again under it.
+    fn be_reborn(&mut self, now: Now, beyond: Sequence) {
+        self.identity.boot = beyond.boot + 1;
+        self.next_number = 1;
+        let me = self.me();
+        let sections = self.reports.range((me, Arc::from(""))..).take_while(|((of, _), _)| *of == me);
+        let mut own: Vec<(Arc<str>, Arc<[u8]>)> =
+            sections.map(|((_, section), report)| (section.clone(), report.body.clone())).collect();
+        // The node's own section comes last, since its arrival ends what was said under the earlier boot.
+        own.sort_by_key(|(section, _)| &**section == "node");
+        for (section, body) in own.into_iter().filter(|(_, body)| !body.is_empty()) {
+            // It was short enough before.
+            let _ = self.set_report(now, &section, &body);
+        }
+    }
+}
+
+fn version_of(sequence: Sequence) -> u64 {
+    sequence.boot.rotate_left(32) ^ sequence.number
+}
+
+fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
+    [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]
+}
