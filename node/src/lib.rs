@@ -1,1 +1,7 @@
-//! Placeholder while the workspace is laid out.
+//! The daemon: drives the pure parts with libp2p, disk, containers and HTTPS.
+//!
+//! What it decides does not live here: that is `skein-core`, and what Kubernetes' API means is `skein-kube`.
+
+pub mod api;
+pub mod metrics;
+pub mod pki;

@@ -1,0 +1,6 @@
+//! The HTTP shell of the daemon: Kubernetes' REST over TLS and over a Unix socket, and skein's own verbs on the socket.
+//!
+//! What Kubernetes' API means (routes, patches, defaults, tables, messages) lives in `skein-kube`; what is true lives
+//! behind [`backend::Backend`]. Here is how bytes become calls and answers.
+
+pub mod backend;

@@ -1,0 +1,300 @@
+//! What the API needs of the node behind it, as one trait, so that every route can be tested without a cluster.
+//!
+//! How requests become these calls does not live here; the daemon implements [`Backend`] over its core, its network and
+//! its runtime.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, WriteId};
+use skein_gossip::NodeId;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast;
+
+/// Names an object as a client does: the API knows no incarnations.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiRef {
+    /// The kind with its group.
+    pub kind: Kind,
+    /// The namespace; empty for cluster-scoped objects.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+/// An object as clients see it at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    /// The whole object. `metadata.resourceVersion` is [`Rendered::stamp`] in decimal; the API adds the tag of its log.
+    pub value: Arc<Value>,
+    /// What a write must name; `None`: it exists in reports only, such as an Event. For a slot's pod it is the slot.
+    pub key: Option<ObjectKey>,
+    /// The heads of the stored object.
+    pub heads: Vec<WriteId>,
+    /// 47 bits that change whenever `value` changes, the same at all peers.
+    pub stamp: u64,
+}
+
+/// One object that changed for clients. `None` to `Some`: it came; `Some` to `None`: it went.
+#[derive(Debug, Clone)]
+pub struct ProjectedChange {
+    /// Which one.
+    pub object: ApiRef,
+    /// Before.
+    pub old: Option<Arc<Rendered>>,
+    /// After.
+    pub new: Option<Arc<Rendered>>,
+}
+
+/// How safe a write must be before it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// On this disk and on one other peer's, or after 500 ms here alone with a warning.
+    #[default]
+    One,
+    /// On this disk.
+    Local,
+    /// On the disks of a majority of the members.
+    Majority,
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteRequest {
+    /// What to do.
+    pub op: WriteOp,
+    /// When to answer.
+    pub durability: Durability,
+    /// Who asks.
+    pub user: String,
+    /// The field manager, for blame.
+    pub manager: String,
+    /// Names the request: a retry with the same id gets the first answer.
+    pub request_id: String,
+}
+
+/// What a write does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WriteOp {
+    /// Begins the next life of a name.
+    Create {
+        /// The name, within its owner.
+        name: NameKey,
+        /// All its fields.
+        edits: Vec<Edit>,
+    },
+    /// Sets and unsets fields.
+    Edit {
+        /// Which life of which name.
+        key: ObjectKey,
+        /// The fields.
+        edits: Vec<Edit>,
+        /// Refuse with [`WriteError::Conflict`] when the object has other heads.
+        if_heads: Option<Vec<WriteId>>,
+    },
+    /// Ends a life, and all that it owns.
+    Delete {
+        /// Which life of which name.
+        key: ObjectKey,
+        /// Refuse with [`WriteError::Conflict`] when the object has other heads.
+        if_heads: Option<Vec<WriteId>>,
+    },
+}
+
+/// A write that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteReply {
+    /// What was written.
+    pub key: ObjectKey,
+    /// Its heads now.
+    pub heads: Vec<WriteId>,
+    /// For the client: "only the local disk has it", "the owner was not asked".
+    pub warnings: Vec<String>,
+}
+
+/// A write that was not taken; nothing was changed, but for [`WriteError::Uncertain`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The name has a life already.
+    #[error("the name is taken")]
+    AlreadyExists,
+    /// That life is over, or never was.
+    #[error("the object does not exist")]
+    NotFound,
+    /// The object has other heads than the client saw.
+    #[error("the object has been modified; please apply your changes to the latest version and try again")]
+    Conflict,
+    /// Something in its owner chain does not live any more.
+    #[error("{0} does not exist any more, so nothing can be created in it")]
+    OwnerGone(String),
+    /// The disk is full, or refuses.
+    #[error("the write cannot be put on disk: {0}")]
+    DiskFull(String),
+    /// The object or the change would be larger than peers accept.
+    #[error("{bytes} bytes are more than the {limit} that one object may have")]
+    TooLarge {
+        /// How large it would be, in bytes.
+        bytes: usize,
+        /// How large it may be, in bytes.
+        limit: usize,
+    },
+    /// Too much is waiting; try again.
+    #[error("too many writes are waiting; try again in a second")]
+    Busy,
+    /// Whoever had to decide did not answer: the write may or may not have happened.
+    #[error("{0} did not answer; the write may or may not have been taken, so read the object before you try again")]
+    Uncertain(String),
+    /// The daemon is stopping.
+    #[error("this node is stopping; ask another peer")]
+    Stopped,
+}
+
+/// The daemon is stopping and answers no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node is stopping; ask another peer")]
+pub struct Stopped;
+
+/// A verb of skein's own that failed; the text is for the person who asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AdminError(pub String);
+
+/// A peer as `skein peers` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Its name.
+    pub name: String,
+    /// Its node id.
+    pub id: String,
+    /// The address that it is reached at; empty when none is known.
+    pub address: String,
+    /// `alive`, `suspect`, `down` or `left`.
+    pub state: String,
+    /// Whether it leads now.
+    pub leader: bool,
+    /// Its daemon's version; empty when it did not report one yet.
+    pub version: String,
+}
+
+/// The leader as `skein leader` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaderInfo {
+    /// Its name.
+    pub name: String,
+    /// Its node id.
+    pub id: String,
+    /// The term it leads in.
+    pub term: u64,
+    /// Whether more than half of the voters back it.
+    pub quorate: bool,
+    /// How long it still leads, in seconds.
+    pub tenure_ends_in_seconds: f64,
+}
+
+/// Which lines of which container to read. Also travels to the peer that runs the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogRequest {
+    /// The pod's uid.
+    pub uid: String,
+    /// The container's name.
+    pub container: String,
+    /// Which start of it, from 0.
+    pub attempt: u32,
+    /// Go on until the container ends.
+    pub follow: bool,
+    /// Only so many lines from the end.
+    pub tail_lines: Option<u64>,
+    /// Only lines from then on, in milliseconds since the Unix epoch.
+    pub since_ms: Option<u64>,
+    /// Begin each line with its time.
+    pub timestamps: bool,
+}
+
+/// What a log is read from: chunks of text as they come, until the container has ended or the reader goes away.
+pub type LogStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// A byte stream to a peer.
+pub type PeerStream = Pin<Box<dyn Duplex>>;
+
+/// Both directions of a byte stream.
+pub trait Duplex: AsyncRead + AsyncWrite + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+/// Why a log cannot be had; the text is for the person who asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// There is no such container, or no such start of it.
+    #[error("{0}")]
+    NotFound(String),
+    /// The node that has it cannot be reached, or its engine does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Opens logs on this node.
+pub trait LogSource: Send + Sync + 'static {
+    /// Begins to read one container's log.
+    fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>>;
+}
+
+/// The node, as the API sees it. Calls may wait, but never for another node, but for [`Backend::write`] (at most as long
+/// as its durability says) and [`Backend::open_peer`].
+pub trait Backend: LogSource {
+    /// This node.
+    fn me(&self) -> NodeId;
+
+    /// One object now. A read after a write's reply at this node sees the write.
+    fn get(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Arc<Rendered>>, Stopped>>;
+
+    /// All objects of a kind, in one namespace or in all, in the order of namespace and name.
+    fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>>;
+
+    /// The leaves' edits that lead from one form of a stored object to another. Both are what clients may set: neither
+    /// has status or metadata that the system keeps. A key that is not stored yet has no leaves; the text of an error is
+    /// for the client.
+    fn edits(
+        &self,
+        key: Option<ObjectKey>,
+        kind: Kind,
+        old: Value,
+        new: Value,
+    ) -> BoxFuture<'_, Result<Result<Vec<Edit>, String>, Stopped>>;
+
+    /// Writes, and answers when the write is as safe as it asks to be.
+    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteReply, WriteError>>;
+
+    /// What changes for clients from now on. A read that comes after a change was sent sees it.
+    fn changes(&self) -> broadcast::Receiver<Arc<Vec<ProjectedChange>>>;
+
+    /// A byte stream of its own to a peer, which reads `header` first.
+    fn open_peer(&self, peer: NodeId, header: Bytes) -> BoxFuture<'_, Result<PeerStream, LogError>>;
+
+    /// A join token.
+    fn create_token(&self, uses: u32, ttl: Duration) -> BoxFuture<'_, Result<String, AdminError>>;
+
+    /// All members, those that left included.
+    fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>>;
+
+    /// The leader that this node follows, if there is one now.
+    fn leader(&self) -> BoxFuture<'_, Result<Option<LeaderInfo>, AdminError>>;
+
+    /// Leaves the cluster; the daemon stops after the answer.
+    fn leave(&self) -> BoxFuture<'_, Result<(), AdminError>>;
+
+    /// Why a pod is where it is, or is nowhere, line by line.
+    fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>>;
+
+    /// The hash of everything that is replicated, in hexadecimal.
+    fn state_hash(&self) -> BoxFuture<'_, Result<String, AdminError>>;
+
+    /// Whether this node takes requests: its state is loaded and its core runs.
+    fn ready(&self) -> BoxFuture<'_, bool>;
+}

@@ -1,0 +1,228 @@
+//! The daemon's own numbers, in Prometheus' text format. What they are counted from lives where it happens; here is only
+//! the table of names and how it is written.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes over a total that somebody else counts.
+    pub fn set_total(&self, total: u64) {
+        self.0.store(total, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that rises and falls.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Counts something that is there as long as the guard lives, such as an open connection.
+    pub fn hold(&self) -> Held<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Held(self)
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One thing that a [`Gauge`] counts; dropping it takes it off again.
+#[derive(Debug)]
+pub struct Held<'a>(&'a Gauge);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Upper ends of the buckets of [`Histogram`], in milliseconds; the last bucket has no end.
+pub const BUCKETS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000];
+
+/// How long things took.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS_MS.len()],
+    count: AtomicU64,
+    sum_us: AtomicU64,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&self, took: std::time::Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if let Some(i) = BUCKETS_MS.iter().position(|end_ms| us <= end_ms * 1000) {
+            self.buckets[i].fetch_add(1, Ordering::Relaxed);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    fn write(&self, name: &str, text: &mut String) {
+        let mut below = 0;
+        for (end_ms, bucket) in BUCKETS_MS.iter().zip(&self.buckets) {
+            below += bucket.load(Ordering::Relaxed);
+            let end_s = *end_ms as f64 / 1000.0;
+            let _ = writeln!(text, "{name}_bucket{{le=\"{end_s}\"}} {below}");
+        }
+        // Read last, so that the total is never below a bucket.
+        let count = self.count.load(Ordering::Relaxed).max(below);
+        let sum_s = self.sum_us.load(Ordering::Relaxed) as f64 / 1e6;
+        let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum_s}\n{name}_count {count}");
+    }
+}
+
+/// Declares the table: one field for each number, its name in the output and what it says, in one place.
+macro_rules! table {
+    ($( $(#[doc = $doc:literal])+ $field:ident: $type:ident, $kind:literal, $name:literal; )*) => {
+        /// All numbers of the daemon.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $( $(#[doc = $doc])+ pub $field: $type, )*
+        }
+
+        impl Metrics {
+            /// The numbers in Prometheus' text format, version 0.0.4.
+            #[must_use]
+            pub fn render(&self) -> String {
+                let mut text = String::with_capacity(8 << 10);
+                $(
+                    let help = concat!($($doc),+).trim();
+                    let _ = writeln!(text, "# HELP {} {help}\n# TYPE {} {}", $name, $name, $kind);
+                    self.$field.write($name, &mut text);
+                )*
+                text
+            }
+        }
+    };
+}
+
+impl Counter {
+    fn write(&self, name: &str, text: &mut String) {
+        let _ = writeln!(text, "{name} {}", self.get());
+    }
+}
+
+impl Gauge {
+    fn write(&self, name: &str, text: &mut String) {
+        let _ = writeln!(text, "{name} {}", self.get());
+    }
+}
+
+table! {
+    /// API requests that were answered.
+    api_requests: Counter, "counter", "skein_api_requests_total";
+    /// API requests that were answered with a status from 500 on.
+    api_errors: Counter, "counter", "skein_api_errors_total";
+    /// API requests without a valid token.
+    api_unauthorized: Counter, "counter", "skein_api_unauthorized_total";
+    /// API handlers that panicked; the client got a 500.
+    api_panics: Counter, "counter", "skein_api_panics_total";
+    /// How long API requests took until their head was sent, in seconds.
+    api_duration: Histogram, "histogram", "skein_api_request_duration_seconds";
+    /// Open API connections.
+    api_connections: Gauge, "gauge", "skein_api_connections";
+    /// API connections that were refused because too many were open, or whose TLS handshake failed.
+    api_connections_refused: Counter, "counter", "skein_api_connections_refused_total";
+    /// Open watches.
+    watches: Gauge, "gauge", "skein_watches";
+    /// Watch events that were sent.
+    watch_events: Counter, "counter", "skein_watch_events_total";
+    /// Watches that were cut off because their client did not read.
+    watches_cut_off: Counter, "counter", "skein_watches_cut_off_total";
+    /// Times that all watches had to start anew because this daemon fell behind its own changes.
+    watch_resets: Counter, "counter", "skein_watch_resets_total";
+    /// Objects that are stored, all kinds.
+    objects: Gauge, "gauge", "skein_objects";
+    /// Members that are alive now, this node included.
+    peers_alive: Gauge, "gauge", "skein_peers_alive";
+    /// Whether this node leads now.
+    is_leader: Gauge, "gauge", "skein_is_leader";
+    /// The term of the leader that this node follows.
+    term: Gauge, "gauge", "skein_leader_term";
+    /// Writes that were acknowledged.
+    writes: Counter, "counter", "skein_writes_total";
+    /// Writes that were acknowledged with the local disk alone, since no peer answered in time.
+    writes_local_only: Counter, "counter", "skein_writes_local_only_total";
+    /// Changes from peers that passed the gate.
+    changes_accepted: Counter, "counter", "skein_changes_accepted_total";
+    /// Changes from peers that the gate refused: hostile, corrupt or badly signed.
+    changes_refused: Counter, "counter", "skein_changes_refused_total";
+    /// Frames that were sent to peers.
+    frames_sent: Counter, "counter", "skein_frames_sent_total";
+    /// Frames that came from peers.
+    frames_received: Counter, "counter", "skein_frames_received_total";
+    /// Bytes that were sent to peers.
+    bytes_sent: Counter, "counter", "skein_bytes_sent_total";
+    /// Bytes that came from peers.
+    bytes_received: Counter, "counter", "skein_bytes_received_total";
+    /// Frames that were not sent because the peer's queue was full.
+    frames_dropped: Counter, "counter", "skein_frames_dropped_total";
+    /// Frames from peers that were too long, cut off, random or badly signed; the connection was dropped.
+    frames_refused: Counter, "counter", "skein_frames_refused_total";
+    /// Strangers that were refused a protocol which is for members.
+    strangers_refused: Counter, "counter", "skein_strangers_refused_total";
+    /// Containers of this node that run now.
+    containers_running: Gauge, "gauge", "skein_containers_running";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn each_number_has_help_type_and_value() {
+        let metrics = Metrics::default();
+        metrics.api_requests.add(3);
+        let held = metrics.watches.hold();
+        let text = metrics.render();
+        assert!(text.contains("# TYPE skein_api_requests_total counter\nskein_api_requests_total 3\n"), "{text}");
+        assert!(text.contains("# HELP skein_watches Open watches.\n"), "{text}");
+        assert!(text.contains("\nskein_watches 1\n"), "{text}");
+        drop(held);
+        assert!(metrics.render().contains("\nskein_watches 0\n"));
+    }
+
+    #[test]
+    fn a_histograms_buckets_hold_what_is_below_them() {
+        let metrics = Metrics::default();
+        metrics.api_duration.observe(Duration::from_millis(3));
+        metrics.api_duration.observe(Duration::from_secs(60));
+        let text = metrics.render();
+        let line = |end: &str| format!("skein_api_request_duration_seconds_bucket{{le=\"{end}\"}}");
+        assert!(text.contains(&format!("{} 0\n", line("0.002"))), "{text}");
+        assert!(text.contains(&format!("{} 1\n", line("0.005"))), "{text}");
+        assert!(text.contains(&format!("{} 1\n", line("10"))), "{text}");
+        assert!(text.contains(&format!("{} 2\n", line("+Inf"))), "{text}");
+        assert!(text.contains("skein_api_request_duration_seconds_count 2\n"), "{text}");
+    }
+}
