@@ -1,0 +1,267 @@
+//! A node that leads: heartbeats, who answers them, the changes of the voter set, the end of the tenure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use skein_gossip::{Instant, NodeId};
+
+use super::candidate::Why;
+use super::rank::in_order;
+use super::voters::{SetVersion, Wish};
+use super::wire::{Claim, Frame, Stand, State};
+use super::{Election, Role, Timer};
+
+/// How many heartbeats' times of sending are kept: answers to older ones back nothing.
+const MAX_BEATS: usize = 32;
+/// The least time between two campaigns of one leader for a later term.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// How often a peer that is no voter is sent the set, while it holds an older one.
+const SET_PAUSE: Duration = Duration::from_secs(2);
+/// How long a leader whose tenure is over waits for its successor before it asks the next in rank.
+const HANDOVER_PAUSE: Duration = Duration::from_secs(1);
+
+/// One leader's time at the front.
+#[derive(Debug)]
+pub(super) struct Reign {
+    pub(super) term: u64,
+    pub(super) tenure_ends: Instant,
+    since: Instant,
+    /// The last heartbeats: number and time of sending.
+    beats: VecDeque<(u64, Instant)>,
+    beat: u64,
+    answers: BTreeMap<NodeId, Answers>,
+    /// When half of those alive last answered.
+    heard_half: Instant,
+    /// Who was asked to take over already.
+    asked: BTreeSet<NodeId>,
+}
+
+/// What a peer has answered in this term.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answers {
+    /// When the newest heartbeat was sent that it answered.
+    answered: Option<Instant>,
+    /// When the newest was sent that it answered with its vote of this term, on disk.
+    backed: Option<Instant>,
+    holds: SetVersion,
+    unseated: bool,
+    /// When it was last sent the voters.
+    set_sent: Option<Instant>,
+}
+
+impl Reign {
+    /// A reign by votes that were asked for at `since`; `seated` are those that count among the voters.
+    pub(super) fn new(term: u64, since: Instant, seated: BTreeSet<NodeId>) -> Self {
+        let backed = |node| (node, Answers { answered: Some(since), backed: Some(since), ..Answers::default() });
+        let answers = seated.into_iter().map(backed).collect();
+        let (beats, asked) = (VecDeque::new(), BTreeSet::new());
+        Reign { term, tenure_ends: since, since, beats, beat: 0, answers, heard_half: since, asked }
+    }
+
+    /// A vote that came in after the majority.
+    pub(super) fn backed_at_election(&mut self, voter: NodeId) {
+        let answers = self.answers.entry(voter).or_default();
+        answers.backed = answers.backed.max(Some(self.since));
+    }
+
+    fn sent_at(&self, beat: u64) -> Option<Instant> {
+        self.beats.iter().find(|(number, _)| *number == beat).map(|(_, at)| *at)
+    }
+}
+
+impl Election {
+    pub(super) fn lead(&mut self, now: Instant, mut reign: Reign, tenure_ends: Option<Instant>) {
+        reign.tenure_ends = tenure_ends.filter(|ends| *ends > now).unwrap_or(now + self.config.tenure);
+        reign.heard_half = now;
+        self.timers.clear(&Timer::Answers);
+        self.timers.set(Timer::Tenure, reign.tenure_ends);
+        self.role = Role::Leader(reign);
+        (self.followed, self.silent) = (None, None);
+        for peer in self.alive.iter().filter(|peer| **peer != self.me) {
+            self.peers.entry(*peer).or_default().contact = Some(now);
+        }
+        self.on_heartbeat_due(now);
+        self.improve_voters();
+    }
+
+    pub(super) fn on_heartbeat_due(&mut self, now: Instant) {
+        let Role::Leader(reign) = &mut self.role else { return };
+        let answered = |peer: &&NodeId| {
+            reign.answers.get(*peer).and_then(|a| a.answered).is_some_and(|at| now.since(at) < self.config.silence)
+        };
+        let others = self.alive.len() - 1;
+        if self.alive.iter().filter(answered).count() * 2 >= others {
+            reign.heard_half = now;
+        }
+        if now.since(reign.heard_half) >= self.config.deaf {
+            return self.follow(now, None);
+        }
+        reign.beat += 1;
+        reign.beats.push_back((reign.beat, now));
+        if reign.beats.len() > MAX_BEATS {
+            reign.beats.pop_front();
+        }
+        self.timers.set(Timer::Heartbeat, now + self.config.heartbeat);
+        let peers: Vec<NodeId> = self.alive.iter().copied().filter(|peer| *peer != self.me).collect();
+        peers.into_iter().for_each(|peer| self.greet(now, peer));
+        self.improve_voters();
+    }
+
+    /// Sends one peer a heartbeat.
+    pub(super) fn greet(&mut self, now: Instant, peer: NodeId) {
+        let Role::Leader(reign) = &self.role else { return };
+        let tenure_left_ms = u32::try_from(reign.tenure_ends.since(now).as_millis()).unwrap_or(u32::MAX);
+        let quorate = self.is_quorate(reign, now);
+        let (term, beat, set) = (reign.term, reign.beat, self.record.voters.at);
+        self.send_now(peer, &Frame::Heartbeat { term, beat, set, quorate, tenure_left_ms });
+    }
+
+    pub(super) fn on_ack(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        (term, beat): (u64, u64),
+        state: State,
+        stand: Stand,
+        better: Option<Claim>,
+    ) {
+        let Role::Leader(reign) = &mut self.role else { return };
+        let Some(sent) = reign.sent_at(beat).filter(|_| reign.term == term) else { return };
+        if !self.alive.contains(&from) && !self.record.voters.weights.contains_key(&from) {
+            return;
+        }
+        let is_voter = self.record.voters.weights.contains_key(&from);
+        let answers = reign.answers.entry(from).or_default();
+        answers.answered = answers.answered.max(Some(sent));
+        answers.holds = answers.holds.max(state.set);
+        answers.unseated = !state.seated;
+        if stand == Stand::Backs && state.seated {
+            answers.backed = answers.backed.max(Some(sent));
+        }
+        let pause = if is_voter { self.config.heartbeat } else { SET_PAUSE };
+        if state.set < self.record.voters.at && answers.set_sent.is_none_or(|at| now.since(at) >= pause) {
+            answers.set_sent = Some(now);
+            let voters = self.record.voters.clone();
+            self.send(from, &Frame::Set(voters));
+        }
+        match (stand, better) {
+            (Stand::Declines, Some(claim)) => self.on_better(now, claim),
+            (Stand::Bound, _) => self.renew(now),
+            _ => self.improve_voters(),
+        }
+    }
+
+    /// A peer follows another leader: the weaker of the two steps down, even if the two cannot hear each other.
+    fn on_better(&mut self, now: Instant, claim: Claim) {
+        let Role::Leader(reign) = &self.role else { return };
+        let own = Claim { leader: self.me, term: reign.term, quorate: self.is_quorate(reign, now) };
+        if claim.leader != self.me && claim.strength() > own.strength() {
+            self.follow_by_hearsay(now, claim);
+        }
+    }
+
+    /// Asks for a later term: peers are bound to others in this one. The tenure goes on.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let Role::Leader(reign) = &self.role else { return };
+        if self.renewed.is_some_and(|at| now.since(at) < RENEWAL_PAUSE) || !self.may_campaign() {
+            return;
+        }
+        let ends = reign.tenure_ends;
+        self.renewed = Some(now);
+        self.campaign(now, Why::Renewal, Some(ends));
+    }
+
+    pub(super) fn is_quorate(&self, reign: &Reign, now: Instant) -> bool {
+        self.majority_since(reign, now).is_some_and(|at| now.since(at) < self.config.silence)
+    }
+
+    /// The latest moment since which voters of more than half the weight have confirmed this reign.
+    pub(super) fn majority_since(&self, reign: &Reign, now: Instant) -> Option<Instant> {
+        let voters = &self.record.voters;
+        let mut backed: Vec<(Instant, NodeId)> = Vec::with_capacity(voters.weights.len());
+        for node in voters.weights.keys() {
+            let own = (*node == self.me && self.backs_itself(reign)).then_some(now);
+            backed.extend(own.or_else(|| reign.answers.get(node)?.backed).map(|at| (at, *node)));
+        }
+        backed.sort_unstable_by(|a, b| b.cmp(a));
+        let mut weight = 0;
+        for (at, node) in backed {
+            weight += voters.weight_of([&node]);
+            if voters.is_majority(weight) {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    fn backs_itself(&self, reign: &Reign) -> bool {
+        !self.record.unseated && (self.record.term, self.record.voted_for) == (reign.term, Some(self.me))
+    }
+
+    /// Takes the voter set one step further, if this leader may: quorate, in its own term, and the last step is held by a
+    /// majority in this term.
+    pub(super) fn improve_voters(&mut self) {
+        let Role::Leader(reign) = &self.role else { return };
+        let Some(latest) = reign.beats.back().map(|(_, at)| *at) else { return };
+        let voters = &self.record.voters;
+        if !self.backs_itself(reign) && voters.weights.contains_key(&self.me) || self.record.term != reign.term {
+            return;
+        }
+        let confirms = |answers: &Answers| answers.backed.is_some_and(|at| latest.since(at) < self.config.silence);
+        let holds = |node: &NodeId| match reign.answers.get(node) {
+            _ if *node == self.me => voters.at.term != reign.term || self.persisted == self.seq,
+            Some(answers) => confirms(answers) && (voters.at.term != reign.term || answers.holds == voters.at),
+            None => false,
+        };
+        if !voters.is_majority(voters.weight_of(voters.weights.keys().filter(|node| holds(node)))) {
+            return;
+        }
+        let next = if voters.at.term == reign.term {
+            let fresh =
+                |(_, a): &(&NodeId, &Answers)| a.answered.is_some_and(|at| latest.since(at) < self.config.silence);
+            let answering = reign.answers.iter().filter(fresh).map(|(node, _)| *node);
+            let reachable = answering.filter(|node| self.alive.contains(node)).chain([self.me]).collect();
+            let unseated = reign.answers.iter().filter(|(_, a)| a.unseated).map(|(node, _)| *node).collect();
+            let members = if self.members.is_empty() { &self.alive } else { &self.members };
+            voters.step(&Wish { members, reachable: &reachable, unseated: &unseated, leader: self.me })
+        } else {
+            Some(voters.rewritten(reign.term))
+        };
+        if let Some(next) = next {
+            self.record.voters = next;
+            self.persist();
+            self.spread_voters();
+        }
+    }
+
+    /// Sends the voters the set that has just been written; the others learn of it by heartbeat.
+    fn spread_voters(&mut self) {
+        let voters = self.record.voters.clone();
+        let peers: Vec<NodeId> =
+            voters.weights.keys().copied().filter(|n| *n != self.me && self.alive.contains(n)).collect();
+        for peer in peers {
+            self.send(peer, &Frame::Set(voters.clone()));
+        }
+    }
+
+    /// The tenure is over: the next in rank that answers is told to campaign. Alone, the tenure starts again.
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        let electorate = self.electorate();
+        let Role::Leader(reign) = &mut self.role else { return };
+        let answers = |node: &NodeId| {
+            let answered = reign.answers.get(node).and_then(|a| a.answered);
+            answered.is_some_and(|at| now.since(at) < self.config.silence)
+        };
+        let order = in_order(reign.term + 1, &electorate);
+        let next = order.into_iter().find(|node| *node != self.me && answers(node) && !reign.asked.contains(node));
+        let term = reign.term;
+        let Some(next) = next else {
+            reign.asked.clear();
+            reign.tenure_ends = now + self.config.tenure;
+            return self.timers.set(Timer::Tenure, reign.tenure_ends);
+        };
+        reign.asked.insert(next);
+        self.timers.set(Timer::Tenure, now + HANDOVER_PAUSE);
+        self.send_now(next, &Frame::Handover { term });
+    }
+}
