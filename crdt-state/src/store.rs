@@ -264,6 +264,12 @@ impl Store {
         std::mem::take(&mut self.changed)
     }
 
+    /// Whether anything must be written to disk.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
     /// What must be written to disk since the last call, in order.
     pub fn drain_records(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.records)

@@ -5,3 +5,4 @@
 pub mod api;
 pub mod metrics;
 pub mod pki;
+pub mod disk;

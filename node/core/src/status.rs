@@ -15,6 +15,10 @@ pub struct NodeStatus {
     pub name: String,
     /// The address that peers and users reach it at, without port.
     pub address: String,
+    /// Where peers connect to it, as address and port; the first is the one it prefers.
+    pub peer_addresses: Vec<String>,
+    /// Where users reach its API, as address and port.
+    pub api_address: String,
     /// The daemon's version.
     pub version: String,
     /// What its engine offers.

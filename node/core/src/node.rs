@@ -1,0 +1,334 @@
+//! One node, whole: inputs enter through [`Node::handle`], effects leave through [`Node::poll_effect`].
+//!
+//! What the parts decide does not live here: each is a machine of its own, and `route.rs` carries what one says to the
+//! others. The same code runs in the daemon and in the simulator.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use skein_crdt_state::exchange::Exchange;
+use skein_crdt_state::store::Damaged;
+use skein_crdt_state::{ClusterId, Envelope, Identity, Layout, Memo, Record, Store};
+use skein_gossip::membership::Membership;
+use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, random};
+
+use crate::agent::Agent;
+use crate::election::{Election, Leadership};
+use crate::project::{ProjectedChange, Projection};
+use crate::request::{AdmissionError, AdmissionRequest, RequestId, WriteError, WriteReply, WriteRequest};
+use crate::runtime::{RuntimeAction, RuntimeEvent};
+use crate::slot::Claims;
+use crate::status::{Events, NodeStatus};
+use crate::view::ViewCache;
+
+mod admission;
+mod durability;
+mod lead;
+mod own;
+mod pods;
+mod route;
+mod spread;
+mod start;
+
+pub use admission::{TOKEN_KIND, TokenSpec};
+pub use durability::MAX_PENDING_WRITES;
+pub use start::StartError;
+
+/// The largest control frame, in bytes; what is longer goes by the bulk lane.
+pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
+
+/// Which of a connection's lanes a frame takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Small and urgent: probes, votes, acknowledgements, single writes.
+    Control,
+    /// Catching up.
+    Bulk,
+}
+
+/// What a node is told once.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Its key.
+    pub keys: Keypair,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// The nonce and wish to found that cluster, at the first start of a founder.
+    pub found: Option<[u8; 32]>,
+    /// What it is called.
+    pub name: String,
+    /// Where peers and users reach it, without port.
+    pub address: String,
+    /// Where peers connect to it, with ports.
+    pub peer_addresses: Vec<String>,
+    /// Where users reach its API, with port.
+    pub api_address: String,
+    /// The daemon's version.
+    pub version: String,
+    /// Labels that it gives itself.
+    pub labels: BTreeMap<String, String>,
+    /// Seeds all its random choices.
+    pub seed: u64,
+    /// How objects become leaves.
+    pub layout: Layout,
+    /// Where merges are remembered.
+    pub memo: Memo,
+    /// Whether to keep the API's objects rendered.
+    pub serves_api: bool,
+    /// How long one leader stays at the front.
+    pub tenure: Duration,
+}
+
+/// What happens to a node.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection to a member stands.
+    LinkUp(NodeId),
+    /// The last connection to a member is gone.
+    LinkDown(NodeId),
+    /// A frame of a member's.
+    Frame {
+        /// Who sent it, as the connection has proved.
+        from: NodeId,
+        /// What it holds.
+        bytes: Arc<[u8]>,
+    },
+    /// The API wants something written.
+    Write(RequestId, Box<WriteRequest>),
+    /// A stranger wants in.
+    Admit(RequestId, AdmissionRequest),
+    /// The user wants this node to leave the cluster for good.
+    Leave(RequestId),
+    /// The container runtime says something.
+    Runtime(RuntimeEvent),
+    /// All records up to this batch are on disk.
+    Persisted(u64),
+    /// The disk refused this batch and all that follow until it takes one again.
+    PersistFailed(u64, String),
+    /// The deadline has come.
+    Timeout,
+}
+
+/// What a node asks for.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a frame. It may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// How.
+        lane: Lane,
+        /// The frame.
+        bytes: Arc<[u8]>,
+        /// The batch that must be on disk before it leaves, since it promises what is in there.
+        after: Option<u64>,
+    },
+    /// Write records, all or none, and make them durable; then [`Input::Persisted`]. Batches come in rising order.
+    Persist {
+        /// Names the batch.
+        batch: u64,
+        /// What to write.
+        records: Vec<Record>,
+    },
+    /// Ask the container runtime for something.
+    Act(RuntimeAction),
+    /// A write was done or not.
+    Written(RequestId, Result<WriteReply, WriteError>),
+    /// A stranger was admitted or not: the statements by which it can prove it.
+    Admitted(RequestId, Result<Vec<Arc<Envelope>>, AdmissionError>),
+    /// This node has left, as far as it can tell its peers: it may stop.
+    Left(RequestId),
+    /// Connect to a member, wherever it is thought to be.
+    Dial(NodeId),
+    /// Who may connect, from now on.
+    Members(BTreeSet<NodeId>),
+    /// What a client would read became different.
+    Changed(Vec<ProjectedChange>),
+    /// Who leads became different.
+    Leadership(Leadership),
+    /// Something an operator should know; logged once.
+    Notice(String),
+}
+
+/// What peers say to each other.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Frame {
+    /// For the failure detector.
+    Membership(Vec<u8>),
+    /// For the election.
+    Election(Vec<u8>),
+    /// For anti-entropy.
+    Exchange(Exchange),
+    /// News, sent at once.
+    Push {
+        /// What was said.
+        envelopes: Vec<Arc<Envelope>>,
+        /// Asks to be told under this token when all of it is on the receiver's disk.
+        token: Option<u64>,
+    },
+    /// "What you pushed under this token is on my disk."
+    Stored {
+        /// The token.
+        token: u64,
+    },
+}
+
+/// What a node waits for besides what its parts wait for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wait {
+    /// To compare notes with a random peer.
+    Exchange,
+    /// To let the controllers look again.
+    Reconcile,
+    /// To give up on a second disk for a write.
+    Durable(u64),
+}
+
+/// Who this node can hear and who counts.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    /// To whom a connection stands.
+    pub(crate) linked: BTreeSet<NodeId>,
+    /// Whom the failure detector sees alive, this node included.
+    pub(crate) alive: BTreeSet<NodeId>,
+    /// When a node was last seen alive, by the wall clock in milliseconds.
+    pub(crate) seen_ms: BTreeMap<NodeId, u64>,
+    /// When a frame last came from a node.
+    pub(crate) heard: BTreeMap<NodeId, Instant>,
+}
+
+/// The node.
+pub struct Node {
+    config: NodeConfig,
+    me: NodeId,
+    rng: Rng,
+    timers: Timers<Wait>,
+    store: Store,
+    membership: Membership,
+    election: Election,
+    agent: Agent,
+    projection: Projection,
+    view_cache: ViewCache,
+    peers: Peers,
+    claims: Claims,
+    claims_by_node: BTreeMap<NodeId, BTreeSet<crate::status::Claim>>,
+    status: NodeStatus,
+    events: Events,
+    said_unschedulable: BTreeMap<String, String>,
+    durable: durability::Pending,
+    leaving: Option<RequestId>,
+    left: bool,
+    batch: u64,
+    records: Vec<Record>,
+    election_batches: BTreeMap<u64, u64>,
+    effects: VecDeque<Effect>,
+    reconcile_wanted: bool,
+    last_reconcile: Instant,
+}
+
+impl Node {
+    /// A node from its settings and from what its disk holds: (table, key, value). Says also what on the disk could not be
+    /// used; that was set aside, and peers will give it again.
+    ///
+    /// # Errors
+    /// When the disk belongs to another cluster or was written by a version that this one does not read.
+    pub fn start(
+        config: NodeConfig,
+        now: Now,
+        records: Vec<(String, Vec<u8>, Vec<u8>)>,
+    ) -> Result<(Self, Vec<Damaged>), StartError> {
+        start::start(config, now, records)
+    }
+
+    /// Handles one input. Total: it neither blocks nor panics, whatever a peer sent.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.route(now, input);
+        self.settle(now);
+    }
+
+    /// The next thing that this node asks for.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to give it [`Input::Timeout`] at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.timers.next(),
+            self.membership.poll_timeout(),
+            self.election.poll_timeout(),
+            self.agent.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Everything it knows.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The API's objects, rendered; empty unless it serves the API.
+    #[must_use]
+    pub fn projection(&self) -> &Projection {
+        &self.projection
+    }
+
+    /// How objects become leaves.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.config.layout
+    }
+
+    /// Who leads, as far as it knows.
+    #[must_use]
+    pub fn leadership(&self) -> &Leadership {
+        self.election.leadership()
+    }
+
+    /// Whom it sees alive, itself included.
+    #[must_use]
+    pub fn alive(&self) -> &BTreeSet<NodeId> {
+        &self.peers.alive
+    }
+
+    /// To whom a connection stands.
+    #[must_use]
+    pub fn linked(&self) -> &BTreeSet<NodeId> {
+        &self.peers.linked
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn status(&self) -> &NodeStatus {
+        &self.status
+    }
+
+    /// How many writes wait for a second disk.
+    #[must_use]
+    pub fn pending_writes(&self) -> usize {
+        self.durable.len()
+    }
+}
+
+/// A generator for one of a node's parts: each has its own, so that one drawing more does not shift the others.
+pub(crate) fn rng_for(seed: u64, part: u64) -> Rng {
+    random::from_seed(seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}

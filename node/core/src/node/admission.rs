@@ -1,0 +1,122 @@
+//! Letting nodes in, and letting this one go.
+
+use serde::{Deserialize, Serialize};
+use skein_crdt_state::{Kind, NameKey, ObjectKey};
+use skein_gossip::Now;
+
+use super::{Effect, Node};
+use crate::request::{AdmissionError, AdmissionRequest, Durability, RequestId, WriteOp, WriteRequest};
+
+/// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
+pub const TOKEN_KIND: &str = "Token.skein.dev";
+/// The longest name of a node.
+const MAX_NODE_NAME: usize = 63;
+
+/// What a token's object says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenSpec {
+    /// When it ends, milliseconds since the Unix epoch.
+    pub expires_ms: i64,
+    /// How many nodes it admits.
+    pub uses: i64,
+}
+
+impl Node {
+    pub(super) fn admit(&mut self, now: Now, id: RequestId, request: AdmissionRequest) {
+        let answer = self.check_token(now, &request).map(|()| {
+            let member = self.store.members().get(&request.node);
+            // Who asks again after its answer got lost is answered again, without another use of the token.
+            if member.is_none_or(|member| member.left.is_some()) {
+                let envelope = self.store.admit(now, request.node, &request.name, request.token);
+                self.members_changed(now);
+                self.push(now, vec![envelope], None);
+            }
+            self.store.members().envelopes().map(|(_, envelope)| envelope.clone()).collect()
+        });
+        self.effects.push_back(Effect::Admitted(id, answer));
+    }
+
+    fn check_token(&self, now: Now, request: &AdmissionRequest) -> Result<(), AdmissionError> {
+        check_name(&request.name)?;
+        let taken = self.store.members().iter().any(|member| {
+            member.name == request.name && member.left.is_none() && member.id != request.node
+        });
+        if taken {
+            let text = format!("a node named \"{}\" is in the cluster already; choose another with --name", request.name);
+            return Err(AdmissionError::Name(text));
+        }
+        let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&request.token));
+        let key = self.store.current_life(&name).ok_or(AdmissionError::UnknownToken)?;
+        let spec = self.token_spec(&key).ok_or(AdmissionError::UnknownToken)?;
+        let late_ms = i64::try_from(now.wall_ms).unwrap_or(i64::MAX).saturating_sub(spec.expires_ms);
+        if late_ms >= 0 {
+            return Err(AdmissionError::Expired(duration_words(late_ms.unsigned_abs() / 1000)));
+        }
+        let member = self.store.members().get(&request.node);
+        let again = member.is_some_and(|member| member.token == request.token && member.left.is_none());
+        let used = self.store.members().admitted_with(&request.token);
+        if !again && used as i64 >= spec.uses {
+            return Err(AdmissionError::UsedUp(spec.uses));
+        }
+        Ok(())
+    }
+
+    fn token_spec(&self, key: &ObjectKey) -> Option<TokenSpec> {
+        serde_json::from_value(self.store.object(key)?.to_json().get("spec")?.clone()).ok()
+    }
+
+    pub(super) fn leave(&mut self, now: Now, id: RequestId) {
+        self.leaving = Some(id);
+        let node = NameKey::root(&Kind::new("Node"), &self.config.name);
+        let mut said = vec![self.store.depart(now)];
+        if let Some(key) = self.store.current_life(&node) {
+            said.extend(self.store.delete(now, &key));
+        }
+        let departure = said[0].clone();
+        self.push(now, said, None);
+        let request = WriteRequest {
+            op: WriteOp::Delete { key: node.life(1), if_heads: None },
+            durability: Durability::One,
+            user: String::new(),
+            manager: String::new(),
+            request_id: String::new(),
+        };
+        self.await_durable(now, id, &request, node.life(1), departure);
+        self.election.handle(now, crate::election::Input::StepDown);
+        self.membership.handle(now, skein_gossip::membership::Input::Leave);
+        self.stop_all_pods(now);
+        self.left = true;
+    }
+}
+
+/// Whether a node may be called that (RFC 1123, as a host name).
+pub(super) fn check_name(name: &str) -> Result<(), AdmissionError> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let sane = name.len() <= MAX_NODE_NAME
+        && name.bytes().all(inner)
+        && edge(name.bytes().next())
+        && edge(name.bytes().last());
+    if sane {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(MAX_NODE_NAME).collect();
+    Err(AdmissionError::Name(format!(
+        "\"{shown}\" cannot be a node's name: use at most {MAX_NODE_NAME} lower-case letters, digits, - and . \
+         (choose one with --name)"
+    )))
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn duration_words(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}

@@ -1,0 +1,220 @@
+//! When a write may be acknowledged: once it is on this disk and a peer has said that its disk includes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_crdt_state::{Edit, Envelope, NameKey, ObjectKey, WriteId};
+use skein_gossip::{NodeId, Now};
+
+use super::{Effect, Frame, Node, Wait};
+use crate::request::{Durability, RequestId, WriteError, WriteReply, WriteRequest};
+
+/// The most writes that wait for their acknowledgement at once; one more is refused as busy.
+pub const MAX_PENDING_WRITES: usize = 4096;
+/// How long a peer has to say that its disk has a write; then this disk has to do, and the reply says so.
+const PEER_TIMEOUT: Duration = Duration::from_millis(500);
+/// The most acknowledgements that wait for this node's own disk before a peer is told.
+const MAX_OWED: usize = 4096;
+
+/// The writes that are not acknowledged yet, and what peers were promised.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    writes: BTreeMap<u64, PendingWrite>,
+    next_token: u64,
+    on_disk: u64,
+    failure: Option<String>,
+}
+
+#[derive(Debug)]
+struct PendingWrite {
+    id: RequestId,
+    reply: WriteReply,
+    batch: u64,
+    /// How many peers must have it still.
+    needed: usize,
+    asked: usize,
+    stored_by: BTreeSet<NodeId>,
+    given_up: bool,
+}
+
+impl Pending {
+    /// How many writes wait.
+    pub(crate) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.writes.len() >= MAX_PENDING_WRITES
+    }
+
+    /// The last batch that is on disk.
+    pub(crate) fn on_disk(&self) -> u64 {
+        self.on_disk
+    }
+
+    /// Why the disk takes nothing, while it does not.
+    pub(crate) fn disk_failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+}
+
+type Written = Result<(ObjectKey, Option<Arc<Envelope>>), WriteError>;
+
+impl Node {
+    pub(super) fn create(&mut self, now: Now, name: &NameKey, edits: &[Edit], message: &str) -> Written {
+        if let Some(owner) = name.owner().filter(|owner| !self.store.is_live(owner)) {
+            return Err(WriteError::OwnerGone(owner));
+        }
+        if let Some(key) = self.store.current_life(name) {
+            return Err(WriteError::AlreadyExists(key));
+        }
+        let key = self.store.next_life(name);
+        self.edit_store(now, &key, edits, message)
+    }
+
+    pub(super) fn edit(
+        &mut self,
+        now: Now,
+        key: &ObjectKey,
+        edits: &[Edit],
+        if_heads: Option<&[WriteId]>,
+        message: &str,
+    ) -> Written {
+        self.check_lock(key, if_heads)?;
+        self.edit_store(now, key, edits, message)
+    }
+
+    pub(super) fn delete(&mut self, now: Now, key: &ObjectKey, if_heads: Option<&[WriteId]>) -> Written {
+        self.check_lock(key, if_heads)?;
+        Ok((key.clone(), self.store.delete(now, key)))
+    }
+
+    fn check_lock(&self, key: &ObjectKey, if_heads: Option<&[WriteId]>) -> Result<(), WriteError> {
+        let object = self.store.object(key).filter(|_| self.store.is_live(key));
+        let object = object.ok_or_else(|| WriteError::NotFound(key.clone()))?;
+        match if_heads {
+            Some(heads) if heads != object.heads() => Err(WriteError::Conflict(key.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn edit_store(&mut self, now: Now, key: &ObjectKey, edits: &[Edit], message: &str) -> Written {
+        let envelope =
+            self.store.edit(now, key, edits, message).map_err(|error| WriteError::Refused(error.to_string()))?;
+        Ok((key.clone(), envelope))
+    }
+
+    /// A write that changes nothing is as durable as what it found.
+    pub(super) fn unchanged(&mut self, id: RequestId, key: ObjectKey) {
+        let heads = self.heads_of(&key);
+        self.effects.push_back(Effect::Written(id, Ok(WriteReply { key, heads, warnings: Vec::new() })));
+    }
+
+    fn heads_of(&self, key: &ObjectKey) -> Vec<WriteId> {
+        self.store.object(key).map(|object| object.heads().to_vec()).unwrap_or_default()
+    }
+
+    /// Pushes a write to peers and waits for the disks that it asked for.
+    pub(super) fn await_durable(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        request: &WriteRequest,
+        key: ObjectKey,
+        envelope: Arc<Envelope>,
+    ) {
+        let token = self.durable.next_token;
+        self.durable.next_token += 1;
+        let asked = self.push(now, vec![envelope], Some(token));
+        let members = self.store.members().active().len();
+        let needed = match request.durability {
+            Durability::Local => 0,
+            Durability::One => usize::from(members > 1),
+            Durability::Majority => members / 2,
+        };
+        let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new() };
+        let batch = self.coming_batch();
+        // Nobody to ask: waiting would bring nothing.
+        let given_up = asked < needed && asked == 0;
+        let write = PendingWrite { id, reply, batch, needed, asked, stored_by: BTreeSet::new(), given_up };
+        self.durable.writes.insert(token, write);
+        if needed > 0 && !given_up {
+            self.timers.set(Wait::Durable(token), now.mono + PEER_TIMEOUT);
+        }
+    }
+
+    pub(super) fn stored(&mut self, _now: Now, from: NodeId, token: u64) {
+        if let Some(write) = self.durable.writes.get_mut(&token) {
+            write.stored_by.insert(from);
+            self.finish_writes();
+        }
+    }
+
+    pub(super) fn durable_late(&mut self, _now: Now, token: u64) {
+        if let Some(write) = self.durable.writes.get_mut(&token) {
+            write.given_up = true;
+            self.finish_writes();
+        }
+    }
+
+    pub(super) fn durable_until(&mut self, _now: Now, batch: u64) {
+        self.durable.on_disk = self.durable.on_disk.max(batch);
+        self.durable.failure = None;
+        self.finish_writes();
+    }
+
+    pub(super) fn persist_failed(&mut self, batch: u64, reason: &str) {
+        self.durable.failure = Some(reason.to_owned());
+        let failed: Vec<u64> =
+            self.durable.writes.iter().filter(|(_, write)| write.batch >= batch).map(|(token, _)| *token).collect();
+        for token in failed {
+            if let Some(write) = self.durable.writes.remove(&token) {
+                self.timers.clear(&Wait::Durable(token));
+                self.effects.push_back(Effect::Written(write.id, Err(WriteError::Disk(reason.to_owned()))));
+            }
+        }
+    }
+
+    fn finish_writes(&mut self) {
+        let on_disk = self.durable.on_disk;
+        let done = |write: &PendingWrite| {
+            write.batch <= on_disk && (write.given_up || write.stored_by.len() >= write.needed)
+        };
+        let tokens: Vec<u64> =
+            self.durable.writes.iter().filter(|(_, write)| done(write)).map(|(token, _)| *token).collect();
+        for token in tokens {
+            let Some(mut write) = self.durable.writes.remove(&token) else { continue };
+            self.timers.clear(&Wait::Durable(token));
+            if write.stored_by.len() < write.needed {
+                write.reply.warnings.push(warning(&write));
+            }
+            let leaving = self.leaving == Some(write.id);
+            self.effects.push_back(match leaving {
+                true => Effect::Left(write.id),
+                false => Effect::Written(write.id, Ok(write.reply)),
+            });
+        }
+    }
+
+    /// Tells the author of a push that its news is on this disk, once it is. What could not be applied is not promised.
+    pub(super) fn owe_stored(&mut self, to: NodeId, token: u64, envelopes: &[Arc<Envelope>]) {
+        if self.durable.failure.is_some() || !self.store.includes(envelopes) || self.effects.len() > MAX_OWED {
+            return;
+        }
+        let nothing_new = self.records_are_settled();
+        let after = (!nothing_new).then(|| self.coming_batch());
+        self.send(to, &Frame::Stored { token }, after.or_else(|| self.unwritten_batch()));
+    }
+
+    /// The last batch, while it is still on its way to the disk.
+    fn unwritten_batch(&self) -> Option<u64> {
+        (self.batch > self.durable.on_disk).then_some(self.batch)
+    }
+}
+
+fn warning(write: &PendingWrite) -> String {
+    let (have, want) = (write.stored_by.len() + 1, write.needed + 1);
+    let why = if write.asked == 0 { "no peer can be reached" } else { "no other peer answered within 500 ms" };
+    format!("stored on {have} of {want} disks: {why}; the others will follow when they are back")
+}

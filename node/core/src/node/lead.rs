@@ -1,0 +1,127 @@
+//! Leading: while this node is the leader, the controllers look at the state and their plans are carried out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_crdt_state::Envelope;
+use skein_gossip::{Instant, NodeId, Now};
+
+use super::spread::batches;
+use super::{Node, Wait};
+use crate::controllers::{Plan, Step, reconcile};
+use crate::view::{Component, View};
+
+/// How soon after a change the controllers look, so that changes that come together are seen together.
+const RECONCILE_AFTER: Duration = Duration::from_millis(20);
+/// How often they look although nothing changed: a leader that was elected without noticing misses nothing for long.
+const RECONCILE_EVERY: Duration = Duration::from_secs(5);
+/// The most steps of one plan that are carried out at once; the rest follows from the next look.
+const MAX_STEPS: usize = 1000;
+/// How long a node counts as one of those that are to be expected after it was last seen, in milliseconds.
+const EXPECTED_MS: u64 = 24 * 3600 * 1000;
+/// The section of the leader's report that says what cannot be placed, and why.
+const SCHEDULING: &str = "scheduling";
+
+impl Node {
+    /// What the controllers may know of who is there.
+    #[must_use]
+    pub fn component(&self, now: Now) -> Component {
+        let members = self.store.members();
+        let expected = |id: &NodeId| {
+            let seen = self.peers.seen_ms.get(id).copied().unwrap_or(now.wall_ms);
+            self.peers.alive.contains(id) || now.wall_ms.saturating_sub(seen) < EXPECTED_MS
+        };
+        Component {
+            me: self.me,
+            alive: self.peers.alive.intersection(&members.active()).copied().collect(),
+            last_contact: self.last_contacts(),
+            seen_24h: members.active().into_iter().filter(expected).collect(),
+            quorate: self.leadership().quorate,
+        }
+    }
+
+    /// The state as the controllers see it: for questions such as why a pod is where it is.
+    pub fn view(&mut self, now: Now) -> View {
+        let component = self.component(now);
+        View::build(&self.store, &component, now, &mut self.view_cache)
+    }
+
+    pub(super) fn want_reconcile(&mut self, now: Now) {
+        if self.leadership().mine && !self.reconcile_wanted {
+            self.reconcile_wanted = true;
+            self.timers.set(Wait::Reconcile, now.mono + RECONCILE_AFTER);
+        }
+    }
+
+    pub(super) fn leadership_changed(&mut self, now: Now) {
+        if self.leadership().mine {
+            return self.want_reconcile(now);
+        }
+        self.reconcile_wanted = false;
+        self.timers.clear(&Wait::Reconcile);
+        if !self.said_unschedulable.is_empty() {
+            self.said_unschedulable.clear();
+            self.say(now, SCHEDULING, &[]);
+        }
+    }
+
+    pub(super) fn reconcile(&mut self, now: Now) {
+        self.reconcile_wanted = false;
+        if !self.leadership().mine || self.left {
+            return;
+        }
+        let view = self.view(now);
+        let plan = reconcile(&view);
+        let next = plan.next.unwrap_or(Instant(u64::MAX)).min(now.mono + RECONCILE_EVERY);
+        self.carry_out(now, plan);
+        // What was carried out asks for another look by itself, which is sooner.
+        if !self.reconcile_wanted {
+            self.timers.set(Wait::Reconcile, next.max(now.mono + RECONCILE_AFTER));
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, plan: Plan) {
+        let mut said: Vec<Arc<Envelope>> = Vec::new();
+        let mut unschedulable = BTreeMap::new();
+        for step in plan.items.into_iter().take(MAX_STEPS) {
+            let message = "controller\tsystem:leader";
+            match step {
+                Step::Create { name, edits } if self.store.current_life(&name).is_none() => {
+                    let key = self.store.next_life(&name);
+                    // A refusal means that the state moved on under the plan; the next look sees how.
+                    said.extend(self.store.edit(now, &key, &edits, message).ok().flatten());
+                }
+                Step::Create { .. } => {}
+                Step::Edit { key, edits } => {
+                    said.extend(self.store.edit(now, &key, &edits, message).ok().flatten());
+                }
+                Step::Delete { key } => said.extend(self.store.delete(now, &key)),
+                Step::Event(event) => self.event(now, event),
+                Step::Unschedulable { slot, message } => {
+                    unschedulable.insert(slot.to_string(), message);
+                }
+            }
+        }
+        for batch in batches(said) {
+            self.push(now, batch, None);
+        }
+        if unschedulable != self.said_unschedulable {
+            let entries: Vec<(&String, &String)> = unschedulable.iter().collect();
+            let body = if entries.is_empty() { Vec::new() } else { postcard::to_stdvec(&entries).unwrap_or_default() };
+            self.say(now, SCHEDULING, &body);
+            self.said_unschedulable = unschedulable;
+        }
+    }
+
+    /// When each member was last in contact: any frame of its counts.
+    fn last_contacts(&self) -> BTreeMap<NodeId, Instant> {
+        let mut contacts = self.peers.heard.clone();
+        for peer in &self.peers.alive {
+            let Some(at) = self.election.last_contact(peer) else { continue };
+            let known = contacts.entry(*peer).or_insert(at);
+            *known = (*known).max(at);
+        }
+        contacts
+    }
+}

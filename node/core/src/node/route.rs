@@ -1,0 +1,273 @@
+//! The one file that carries what each machine says to the others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use skein_crdt_state::{Record, StoreChange};
+use skein_gossip::membership::{self, Input as ToMembership};
+use skein_gossip::{NodeId, Now};
+
+use super::{Effect, Frame, Input, Lane, MAX_CONTROL_BYTES, Node, Wait};
+use crate::agent;
+use crate::election::{self, Input as ToElection};
+use crate::request::{WriteOp, WriteRequest};
+
+/// The table for what is neither an object nor said to peers: the vote, the boot, the cluster.
+pub(super) const META: &str = "meta";
+/// Where the vote is kept.
+pub(super) const META_VOTE: &[u8] = b"vote";
+/// How often the machines may hand each other things within one input before the rest waits for the next deadline. Never
+/// reached unless two of them answer each other for ever, which would be a mistake of ours.
+const MAX_ROUNDS: usize = 64;
+
+impl Node {
+    pub(super) fn route(&mut self, now: Now, input: Input) {
+        if self.left && !matches!(input, Input::Persisted(_) | Input::PersistFailed(..) | Input::Runtime(_)) {
+            return self.refuse_after_leaving(input);
+        }
+        match input {
+            Input::LinkUp(peer) => {
+                self.peers.linked.insert(peer);
+                self.membership.handle(now, ToMembership::LinkUp(peer));
+                self.open_exchange_with(peer);
+            }
+            Input::LinkDown(peer) => {
+                self.peers.linked.remove(&peer);
+                self.membership.handle(now, ToMembership::LinkDown(peer));
+            }
+            Input::Frame { from, bytes } => self.frame(now, from, &bytes),
+            Input::Write(id, request) => self.write(now, id, *request),
+            Input::Admit(id, request) => self.admit(now, id, request),
+            Input::Leave(id) => self.leave(now, id),
+            Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
+            Input::Persisted(batch) => self.persisted(now, batch),
+            Input::PersistFailed(batch, reason) => self.persist_failed(batch, &reason),
+            Input::Timeout => self.timeout(now),
+        }
+    }
+
+    /// Lets every machine hear what became of the input, until none has anything more to say.
+    pub(super) fn settle(&mut self, now: Now) {
+        for _ in 0..MAX_ROUNDS {
+            let mut quiet = true;
+            while let Some(output) = self.membership.poll_output() {
+                self.from_membership(now, output);
+                quiet = false;
+            }
+            while let Some(output) = self.election.poll_output() {
+                self.from_election(now, output);
+                quiet = false;
+            }
+            while let Some(output) = self.agent.poll_output() {
+                self.from_agent(now, output);
+                quiet = false;
+            }
+            let changes = self.store.drain_changes();
+            if !changes.is_empty() {
+                self.from_store(now, &changes);
+                quiet = false;
+            }
+            if quiet {
+                break;
+            }
+        }
+        self.persist();
+    }
+
+    /// Sends a frame by the lane that fits its length.
+    pub(super) fn send(&mut self, to: NodeId, frame: &Frame, after: Option<u64>) {
+        // Serialising into memory fails for no frame.
+        let bytes: Arc<[u8]> = postcard::to_stdvec(frame).unwrap_or_default().into();
+        self.send_bytes(to, bytes, after);
+    }
+
+    pub(super) fn send_bytes(&mut self, to: NodeId, bytes: Arc<[u8]>, after: Option<u64>) {
+        let lane = if bytes.len() <= MAX_CONTROL_BYTES { Lane::Control } else { Lane::Bulk };
+        self.effects.push_back(Effect::Send { to, lane, bytes, after });
+    }
+
+    /// The batch that what was said until now will be written in.
+    pub(super) fn coming_batch(&self) -> u64 {
+        self.batch + 1
+    }
+
+    fn frame(&mut self, now: Now, from: NodeId, bytes: &[u8]) {
+        if !self.store.members().is_active(&from) {
+            return;
+        }
+        let Ok((frame, [])) = postcard::take_from_bytes::<Frame>(bytes) else {
+            self.effects.push_back(Effect::Notice(format!("{from} sent a frame that cannot be read; it was dropped")));
+            return;
+        };
+        self.peers.heard.insert(from, now.mono);
+        match frame {
+            Frame::Membership(bytes) => self.membership.handle(now, ToMembership::Frame { from, bytes }),
+            Frame::Election(bytes) => self.election.handle(now, ToElection::Frame { from, bytes }),
+            Frame::Exchange(message) => self.exchange(now, from, message),
+            Frame::Push { envelopes, token } => self.pushed(now, from, envelopes, token),
+            Frame::Stored { token } => self.stored(now, from, token),
+        }
+    }
+
+    fn timeout(&mut self, now: Now) {
+        let due = |deadline: Option<skein_gossip::Instant>| deadline.is_some_and(|at| at <= now.mono);
+        if due(self.membership.poll_timeout()) {
+            self.membership.handle(now, ToMembership::Timeout);
+        }
+        if due(self.election.poll_timeout()) {
+            self.election.handle(now, ToElection::Timeout);
+        }
+        if due(self.agent.poll_timeout()) {
+            self.agent.handle(now, agent::Input::Timeout);
+        }
+        while let Some(wait) = self.timers.pop_due(now.mono) {
+            match wait {
+                Wait::Exchange => self.exchange_with_somebody(now),
+                Wait::Reconcile => self.reconcile(now),
+                Wait::Durable(token) => self.durable_late(now, token),
+            }
+        }
+    }
+
+    fn from_membership(&mut self, now: Now, output: membership::Output) {
+        match output {
+            membership::Output::Send { to, bytes } => self.send(to, &Frame::Membership(bytes), None),
+            membership::Output::Alive(peer) => {
+                self.peers.seen_ms.insert(peer, now.wall_ms);
+                self.aliveness_changed(now);
+            }
+            membership::Output::Down(peer) => {
+                self.peers.seen_ms.insert(peer, now.wall_ms);
+                self.aliveness_changed(now);
+            }
+            membership::Output::Suspect(_) => {}
+            membership::Output::Dial(peer) => self.effects.push_back(Effect::Dial(peer)),
+        }
+    }
+
+    fn aliveness_changed(&mut self, now: Now) {
+        let mut alive = self.membership.alive().clone();
+        alive.insert(self.me);
+        let before = std::mem::replace(&mut self.peers.alive, alive.clone());
+        if before == alive {
+            return;
+        }
+        self.election.handle(now, ToElection::Alive(alive.clone()));
+        let changed: BTreeSet<NodeId> = before.symmetric_difference(&alive).copied().collect();
+        self.project_aliveness(now, &changed);
+        self.want_reconcile(now);
+        self.refresh_pods_of(now, &changed);
+    }
+
+    fn from_election(&mut self, now: Now, output: election::Output) {
+        match output {
+            election::Output::Send { to, bytes, after } => {
+                let after = after.map(|seq| self.election_batches.get(&seq).copied().unwrap_or(self.coming_batch()));
+                let after = after.filter(|batch| *batch > self.durable.on_disk());
+                self.send(to, &Frame::Election(bytes), after);
+            }
+            election::Output::Persist { seq, record } => {
+                let value = postcard::to_stdvec(&record).unwrap_or_default();
+                self.records.push(Record { table: META, key: META_VOTE.to_vec(), value: Some(value) });
+                self.election_batches.insert(seq, self.coming_batch());
+            }
+            election::Output::Changed(leadership) => {
+                self.effects.push_back(Effect::Leadership(leadership));
+                self.leadership_changed(now);
+            }
+        }
+    }
+
+    fn from_agent(&mut self, now: Now, output: agent::Output) {
+        match output {
+            agent::Output::Act(action) => self.effects.push_back(Effect::Act(action)),
+            agent::Output::PodReport { uid, status } => {
+                let body = status.map(|status| postcard::to_stdvec(&status).unwrap_or_default()).unwrap_or_default();
+                self.say(now, &format!("pod/{uid}"), &body);
+            }
+            agent::Output::Claims(claims) => {
+                self.status.claims = claims;
+                self.say_status(now);
+            }
+            agent::Output::Event(event) => self.event(now, event),
+            agent::Output::Capacity(capacity) => {
+                self.status.capacity = capacity;
+                self.say_status(now);
+            }
+        }
+    }
+
+    fn from_store(&mut self, now: Now, changes: &BTreeSet<StoreChange>) {
+        for change in changes {
+            match change {
+                StoreChange::Members => self.members_changed(now),
+                StoreChange::Report(node, section) if &**section == "node" => self.node_reported(now, *node),
+                StoreChange::EditLost(key, by) => self.edit_lost(now, key, by),
+                StoreChange::Report(..) | StoreChange::Object(_) => {}
+            }
+        }
+        self.refresh_pods(now, changes);
+        self.project(now, changes);
+        self.want_reconcile(now);
+    }
+
+    pub(super) fn members_changed(&mut self, now: Now) {
+        let members = self.store.members().active();
+        self.membership.handle(now, ToMembership::Members(members.clone()));
+        self.election.handle(now, ToElection::Members(members.clone()));
+        self.effects.push_back(Effect::Members(members));
+        self.aliveness_changed(now);
+    }
+
+    fn persist(&mut self) {
+        self.records.extend(self.store.drain_records());
+        if self.records.is_empty() {
+            return;
+        }
+        self.batch += 1;
+        let records = std::mem::take(&mut self.records);
+        self.effects.push_back(Effect::Persist { batch: self.batch, records });
+    }
+
+    fn persisted(&mut self, now: Now, batch: u64) {
+        let until = self.election_batches.iter().filter(|(_, of)| **of <= batch).map(|(seq, _)| *seq).max();
+        if let Some(seq) = until {
+            self.election_batches.retain(|of, _| *of > seq);
+            self.election.handle(now, ToElection::Persisted(seq));
+        }
+        self.durable_until(now, batch);
+    }
+
+    fn refuse_after_leaving(&mut self, input: Input) {
+        match input {
+            Input::Write(id, _) => self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Left))),
+            Input::Admit(id, _) => {
+                let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
+                self.effects.push_back(Effect::Admitted(id, Err(reason)));
+            }
+            Input::Leave(id) => self.effects.push_back(Effect::Left(id)),
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, now: Now, id: crate::request::RequestId, request: WriteRequest) {
+        if self.durable.is_full() {
+            return self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Busy)));
+        }
+        if let Some(reason) = self.durable.disk_failure() {
+            let error = crate::request::WriteError::Disk(reason.to_owned());
+            return self.effects.push_back(Effect::Written(id, Err(error)));
+        }
+        let message = format!("{}\t{}", request.manager, request.user);
+        let written = match &request.op {
+            WriteOp::Create { name, edits } => self.create(now, name, edits, &message),
+            WriteOp::Edit { key, edits, if_heads } => self.edit(now, key, edits, if_heads.as_deref(), &message),
+            WriteOp::Delete { key, if_heads } => self.delete(now, key, if_heads.as_deref()),
+        };
+        match written {
+            Ok((key, Some(envelope))) => self.await_durable(now, id, &request, key, envelope),
+            Ok((key, None)) => self.unchanged(id, key),
+            Err(error) => self.effects.push_back(Effect::Written(id, Err(error))),
+        }
+    }
+}

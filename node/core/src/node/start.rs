@@ -1,0 +1,181 @@
+//! Starting: from settings and from what the disk holds to a node that runs.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use skein_crdt_state::store::Damaged;
+use skein_crdt_state::{ClusterId, Edit, Identity, Kind, NameKey, Record, Scalar, Store};
+use skein_gossip::membership::{Membership, MembershipConfig};
+use skein_gossip::{Instant, Now, Timers};
+
+use super::admission::check_name;
+use super::route::{META, META_VOTE};
+use super::{Node, NodeConfig, Peers, durability, rng_for};
+use crate::agent::{Agent, AgentConfig};
+use crate::election::{Election, ElectionConfig, VoteRecord};
+use crate::project::Projection;
+use crate::slot::Claims;
+use crate::status::{Events, NodeStatus};
+use crate::view::ViewCache;
+
+const META_BOOT: &[u8] = b"boot";
+const META_CLUSTER: &[u8] = b"cluster";
+/// The namespaces that every cluster has from the start.
+const FIRST_NAMESPACES: [&str; 2] = ["default", "kube-system"];
+
+/// Why a node cannot start on a disk. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The disk belongs to another cluster.
+    #[error("the data directory belongs to cluster {found}, not to {wanted}; use another directory, or --discard to give it up")]
+    OtherCluster {
+        /// What the disk says.
+        found: String,
+        /// What the settings say.
+        wanted: ClusterId,
+    },
+    /// The disk was written by a version that this one does not read.
+    #[error("the data directory's \"{0}\" was written by a version of skein that this one does not read; upgrade skein")]
+    Unreadable(String),
+    /// The node's name is not one that a node can have.
+    #[error("{0}")]
+    Name(String),
+}
+
+type Row = (String, Vec<u8>, Vec<u8>);
+
+pub(super) fn start(
+    config: NodeConfig,
+    now: Now,
+    records: Vec<Row>,
+) -> Result<(Node, Vec<Damaged>), StartError> {
+    check_name(&config.name).map_err(|error| StartError::Name(error.to_string()))?;
+    let (meta, said): (Vec<Row>, Vec<Row>) = records.into_iter().partition(|(table, _, _)| table == META);
+    let meta: BTreeMap<Vec<u8>, Vec<u8>> = meta.into_iter().map(|(_, key, value)| (key, value)).collect();
+    check_cluster(&config, &meta)?;
+    let boot = next_boot(&meta, now)?;
+    let identity = Identity {
+        keys: config.keys.clone(),
+        cluster: config.cluster,
+        boot,
+        nonce: config.seed,
+        layout_version: config.layout.version(),
+    };
+    let mut store = Store::new(identity, config.memo.clone());
+    let damaged = store.restore(now, said);
+    let vote = vote_record(&config, &meta)?;
+    let mut node = assemble(config, store, vote, boot);
+    node.first_records(boot);
+    node.first_words(now);
+    Ok((node, damaged))
+}
+
+fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> Node {
+    let me = config.keys.node_id();
+    let seed = config.seed;
+    let election_config = ElectionConfig { tenure: config.tenure, ..ElectionConfig::default() };
+    let agent_config = AgentConfig { me, cluster: config.cluster, node_name: config.name.clone(), node_address: config.address.clone() };
+    let status = NodeStatus {
+        name: config.name.clone(),
+        address: config.address.clone(),
+        peer_addresses: config.peer_addresses.clone(),
+        api_address: config.api_address.clone(),
+        version: config.version.clone(),
+        labels: config.labels.clone(),
+        ..NodeStatus::default()
+    };
+    Node {
+        me,
+        rng: rng_for(seed, 1),
+        timers: Timers::default(),
+        membership: Membership::new(MembershipConfig::default(), me, boot, rng_for(seed, 2)),
+        election: Election::new(election_config, me, vote, rng_for(seed, 3)),
+        agent: Agent::new(agent_config, rng_for(seed, 4)),
+        projection: Projection::default(),
+        view_cache: ViewCache::default(),
+        peers: Peers::default(),
+        claims: Claims::default(),
+        claims_by_node: BTreeMap::new(),
+        status,
+        events: Events::default(),
+        said_unschedulable: BTreeMap::new(),
+        durable: durability::Pending::default(),
+        leaving: None,
+        left: false,
+        batch: 0,
+        records: Vec::new(),
+        election_batches: BTreeMap::new(),
+        effects: VecDeque::new(),
+        reconcile_wanted: false,
+        last_reconcile: Instant::ZERO,
+        store,
+        config,
+    }
+}
+
+impl Node {
+    fn first_records(&mut self, boot: u64) {
+        let mut put = |key: &[u8], value: Vec<u8>| {
+            self.records.push(Record { table: META, key: key.to_vec(), value: Some(value) });
+        };
+        put(META_BOOT, boot.to_be_bytes().to_vec());
+        put(META_CLUSTER, self.config.cluster.0.to_vec());
+        if self.config.found.is_some() {
+            put(META_VOTE, postcard::to_stdvec(self.election.record()).unwrap_or_default());
+        }
+    }
+
+    /// What a node does before its first input: a founder founds, everybody takes up what it knows.
+    fn first_words(&mut self, now: Now) {
+        if let Some(nonce) = self.config.found.filter(|_| !self.store.members().is_known(&self.me)) {
+            let name = self.config.name.clone();
+            self.store.found(now, nonce, &name);
+            for namespace in FIRST_NAMESPACES {
+                let name = NameKey::root(&Kind::new("Namespace"), namespace);
+                let label = r#"metadata.labels["kubernetes.io/metadata.name"]"#;
+                let edits = [Edit::set(label, Scalar::str(namespace)), Edit::set("spec.finalizers", Scalar::Json(r#"["kubernetes"]"#.into()))];
+                // A new store refuses no namespace.
+                let _ = self.store.edit(now, &name.life(1), &edits, "skein\tsystem:founder");
+            }
+        }
+        self.status.started_at_ms = now.wall_ms;
+        if let Some(report) = self.store.report(&self.me, "node") {
+            if let Ok(before) = postcard::from_bytes::<NodeStatus>(&report.body) {
+                self.status.claims = before.claims;
+            }
+        }
+        if let Some(report) = self.store.report(&self.me, "events") {
+            self.events = postcard::from_bytes(&report.body).unwrap_or_default();
+        }
+        self.left = self.store.members().get(&self.me).is_some_and(|member| member.left.is_some());
+        self.members_changed(now);
+        self.ensure_node_object(now);
+        self.restore_pods(now);
+        self.set_exchange_timer(now);
+        self.settle(now);
+    }
+}
+
+fn check_cluster(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), StartError> {
+    match meta.get(META_CLUSTER) {
+        Some(found) if **found != config.cluster.0 => {
+            let found = <[u8; 16]>::try_from(found.as_slice()).map_or_else(|_| "?".to_owned(), |id| ClusterId(id).to_string());
+            Err(StartError::OtherCluster { found, wanted: config.cluster })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Greater than that of every earlier start: the wall clock usually is, also when the disk was restored from a backup.
+fn next_boot(meta: &BTreeMap<Vec<u8>, Vec<u8>>, now: Now) -> Result<u64, StartError> {
+    let Some(bytes) = meta.get(META_BOOT) else { return Ok(now.wall_ms / 1000) };
+    let bytes: [u8; 8] = bytes.as_slice().try_into().map_err(|_| StartError::Unreadable("boot".into()))?;
+    Ok((u64::from_be_bytes(bytes) + 1).max(now.wall_ms / 1000))
+}
+
+fn vote_record(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<VoteRecord, StartError> {
+    match meta.get(META_VOTE) {
+        Some(bytes) => postcard::from_bytes(bytes).map_err(|_| StartError::Unreadable("vote".into())),
+        None if config.found.is_some() => Ok(VoteRecord::founder(config.keys.node_id())),
+        None => Ok(VoteRecord::default()),
+    }
+}

@@ -1,0 +1,137 @@
+//! What the API asks of a node, and what it is told.
+
+use serde::{Deserialize, Serialize};
+use skein_crdt_state::{Edit, NameKey, ObjectKey, WriteId};
+use skein_gossip::NodeId;
+
+/// Names a request between the shell and the node; the shell draws it.
+pub type RequestId = u64;
+
+/// Where a write must be before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Durability {
+    /// On this node's disk.
+    Local,
+    /// On this node's disk and on another live peer's, if one answers in time.
+    #[default]
+    One,
+    /// On the disks of more than half of the members, if they answer in time.
+    Majority,
+}
+
+/// A write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriteRequest {
+    /// What to do.
+    pub op: WriteOp,
+    /// Where it must be before the reply.
+    pub durability: Durability,
+    /// Who asks.
+    pub user: String,
+    /// With which tool (Kubernetes' field manager).
+    pub manager: String,
+    /// Drawn by the client or the API: a retry with the same id is the same request.
+    pub request_id: String,
+}
+
+/// What a write does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WriteOp {
+    /// Creates the next life of a name.
+    Create {
+        /// The name, within a live owner.
+        name: NameKey,
+        /// Its leaves.
+        edits: Vec<Edit>,
+    },
+    /// Edits a live object.
+    Edit {
+        /// Which life.
+        key: ObjectKey,
+        /// Its leaves that change.
+        edits: Vec<Edit>,
+        /// Only if these are its heads still.
+        if_heads: Option<Vec<WriteId>>,
+    },
+    /// Ends a life, and those of all that it owns.
+    Delete {
+        /// Which life.
+        key: ObjectKey,
+        /// Only if these are its heads still.
+        if_heads: Option<Vec<WriteId>>,
+    },
+}
+
+/// A write that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteReply {
+    /// The object.
+    pub key: ObjectKey,
+    /// Its heads after the write; empty after a deletion.
+    pub heads: Vec<WriteId>,
+    /// What the client should know, such as that only one disk holds it yet.
+    pub warnings: Vec<String>,
+}
+
+/// A write that was not done. The state is as it was, but for [`WriteError::Disk`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The name is taken by a live object.
+    #[error("{0} exists already")]
+    AlreadyExists(ObjectKey),
+    /// There is no such live object.
+    #[error("{0} does not exist")]
+    NotFound(ObjectKey),
+    /// Somebody wrote in between.
+    #[error("{0} was changed since it was read; read it again and repeat the change")]
+    Conflict(ObjectKey),
+    /// The owner, such as the namespace, does not exist.
+    #[error("{0} does not exist; create it first")]
+    OwnerGone(ObjectKey),
+    /// The object is too large or its name cannot be stored.
+    #[error("{0}")]
+    Refused(String),
+    /// This node's disk did not take it. It may survive on a peer.
+    #[error("this node's disk does not take writes: {0}")]
+    Disk(String),
+    /// Too many writes wait already.
+    #[error("too many writes wait for their acknowledgement; try again")]
+    Busy,
+    /// The node left the cluster.
+    #[error("this node has left the cluster")]
+    Left,
+}
+
+/// A stranger that shows a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmissionRequest {
+    /// Who, as the connection has proved it.
+    pub node: NodeId,
+    /// What it wants to be called.
+    pub name: String,
+    /// The hash of the token's secret.
+    pub token: [u8; 32],
+}
+
+/// Why a stranger was not admitted. The message is for the person who tries to join.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum AdmissionError {
+    /// No such token here.
+    #[error("the token is not known to this cluster: it was revoked, or minted a moment ago at a peer that cannot be reached from here; ask for a new one (skein token create)")]
+    UnknownToken,
+    /// It is for another cluster.
+    #[error("the token is for another cluster ({0}); ask for one of this cluster (skein token create)")]
+    ForeignToken(String),
+    /// Its time is over.
+    #[error("the token expired {0} ago; ask for a new one (skein token create)")]
+    Expired(String),
+    /// It was used as often as it may be.
+    #[error("the token was used up: it admits {0} node(s); ask for a new one (skein token create --uses N)")]
+    UsedUp(i64),
+    /// The name is not one a node can have, or another node has it.
+    #[error("{0}")]
+    Name(String),
+    /// This node cannot admit now.
+    #[error("{0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,231 @@
+//! Who this node is, on disk: its key, its cluster, and where its peers were last seen.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use skein_crdt_state::ClusterId;
+use skein_gossip::{Keypair, NodeId};
+
+const KEY_FILE: &str = "node.key";
+const CLUSTER_FILE: &str = "cluster.json";
+const PEERS_FILE: &str = "peers.json";
+/// The layout of the data directory that this version writes and reads.
+const DIRECTORY_VERSION: u32 = 1;
+
+/// Which cluster a data directory belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFile {
+    /// The layout of the data directory.
+    pub version: u32,
+    /// The cluster's id.
+    pub cluster: String,
+    /// The node's name in it.
+    pub name: String,
+    /// What the cluster's id was derived from, in hexadecimal, on the node that founded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founding: Option<String>,
+}
+
+/// Where peers were last known to be.
+pub type AddressBook = BTreeMap<NodeId, Vec<SocketAddr>>;
+
+/// Why the data directory cannot be used. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file cannot be read or written.
+    #[error("{path} cannot be used: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path} is damaged: {reason}; restore it from a backup, or start with another --data-dir")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The directory was written by another version.
+    #[error("{path} was written by a newer skein (directory version {found}, this one reads {DIRECTORY_VERSION}); upgrade skein")]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+    },
+}
+
+impl ClusterFile {
+    /// A new directory's.
+    #[must_use]
+    pub fn new(cluster: &ClusterId, name: &str, founding: Option<[u8; 32]>) -> Self {
+        let hex = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        ClusterFile {
+            version: DIRECTORY_VERSION,
+            cluster: cluster.to_string(),
+            name: name.to_owned(),
+            founding: founding.map(hex),
+        }
+    }
+
+    /// Reads a directory's; `None`: it belongs to no cluster yet.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn load(dir: &Path) -> Result<Option<Self>, IdentityError> {
+        let path = dir.join(CLUSTER_FILE);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let damaged = |reason: String| IdentityError::Damaged { path: path.clone(), reason };
+        let file: ClusterFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if file.version != DIRECTORY_VERSION {
+            return Err(IdentityError::Version { path, found: file.version });
+        }
+        file.id().map_err(|reason| damaged(reason.to_owned()))?;
+        Ok(Some(file))
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn store(&self, dir: &Path) -> Result<(), IdentityError> {
+        write(&dir.join(CLUSTER_FILE), &serde_json::to_vec_pretty(self).unwrap_or_default(), 0o644)
+    }
+
+    /// The cluster's id.
+    pub fn id(&self) -> Result<ClusterId, &'static str> {
+        self.cluster.parse().map_err(|_| "its cluster id cannot be read")
+    }
+
+    /// What the id was derived from, if this node founded the cluster.
+    #[must_use]
+    pub fn founding_nonce(&self) -> Option<[u8; 32]> {
+        let text = self.founding.as_deref()?;
+        let mut nonce = [0; 32];
+        for (i, byte) in nonce.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+        }
+        Some(nonce)
+    }
+}
+
+/// The node's key, made at the first start. Readable by its owner alone.
+///
+/// # Errors
+/// When the file cannot be read or written, or holds no key.
+pub fn keypair(dir: &Path) -> Result<Keypair, IdentityError> {
+    let path = dir.join(KEY_FILE);
+    if let Some(bytes) = read(&path)? {
+        let secret: [u8; 32] = bytes.as_slice().try_into().map_err(|_| IdentityError::Damaged {
+            path: path.clone(),
+            reason: format!("a key has 32 bytes, it has {}", bytes.len()),
+        })?;
+        return Ok(Keypair::from_secret(secret));
+    }
+    let secret = random_bytes(&path)?;
+    write(&path, &secret, 0o600)?;
+    Ok(Keypair::from_secret(secret))
+}
+
+/// Bytes from the operating system; `path` is what they are for.
+///
+/// # Errors
+/// When it has none to give.
+pub fn random_bytes<const N: usize>(path: &Path) -> Result<[u8; N], IdentityError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| IdentityError::File {
+        path: path.to_owned(),
+        source: io::Error::other(format!("the operating system gives no random bytes: {error}")),
+    })?;
+    Ok(bytes)
+}
+
+/// Where peers were when this node last ran; empty when that is not known.
+#[must_use]
+pub fn load_addresses(dir: &Path) -> AddressBook {
+    let bytes = read(&dir.join(PEERS_FILE)).ok().flatten().unwrap_or_default();
+    let texts: BTreeMap<String, Vec<SocketAddr>> = serde_json::from_slice(&bytes).unwrap_or_default();
+    texts.into_iter().filter_map(|(id, addresses)| Some((id.parse().ok()?, addresses))).collect()
+}
+
+/// Remembers where peers are, for the next start.
+///
+/// # Errors
+/// When the disk refuses; what was remembered before stays.
+pub fn store_addresses(dir: &Path, book: &AddressBook) -> Result<(), IdentityError> {
+    let texts: BTreeMap<String, &Vec<SocketAddr>> = book.iter().map(|(id, at)| (id.to_string(), at)).collect();
+    write(&dir.join(PEERS_FILE), &serde_json::to_vec_pretty(&texts).unwrap_or_default(), 0o600)
+}
+
+/// Creates the data directory for its owner alone.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn create_directory(dir: &Path) -> Result<(), IdentityError> {
+    let failed = |source| IdentityError::File { path: dir.to_owned(), source };
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(failed)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IdentityError::File { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
+    let failed = |source| IdentityError::File { path: path.to_owned(), source };
+    let beside = path.with_extension("new");
+    // What an interrupted write left behind may have another mode.
+    let _ = fs::remove_file(&beside);
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&beside, path).map_err(failed)?;
+    let directory = path.parent().and_then(|parent| fs::File::open(parent).ok());
+    directory.map_or(Ok(()), |directory| directory.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_nobody_else_can_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = keypair(dir.path()).unwrap();
+        assert_eq!(keypair(dir.path()).unwrap().node_id(), first.node_id());
+        let mode = fs::metadata(dir.path().join(KEY_FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(dir.path().join(KEY_FILE), b"short").unwrap();
+        assert!(matches!(keypair(dir.path()), Err(IdentityError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_directory_of_a_newer_version_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(ClusterFile::load(dir.path()).unwrap(), None);
+        let mut file = ClusterFile::new(&ClusterId([1; 16]), "a", Some([0xab; 32]));
+        file.store(dir.path()).unwrap();
+        assert_eq!(ClusterFile::load(dir.path()).unwrap(), Some(file.clone()));
+        assert_eq!(file.founding_nonce(), Some([0xab; 32]));
+        file.version = 9;
+        file.store(dir.path()).unwrap();
+        assert!(matches!(ClusterFile::load(dir.path()), Err(IdentityError::Version { found: 9, .. })));
+    }
+}

@@ -1,0 +1,192 @@
+//! The disk: batches of records, each batch whole or not at all, and durable before it is reported as written.
+//!
+//! One thread owns the database. Batches that arrive while it writes are committed together, so that many writers share
+//! one flush.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use skein_crdt_state::Record;
+use tracing::{debug, error};
+
+const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
+/// The file in the data directory.
+const FILE_NAME: &str = "state.redb";
+/// The most batches that wait for the disk; then the core waits, and with it whoever writes.
+const MAX_WAITING: usize = 1024;
+/// How much of the file is kept in memory, in bytes.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Everything that a disk holds: (table, key, value).
+pub type Rows = Vec<(String, Vec<u8>, Vec<u8>)>;
+
+/// Why the disk cannot be used. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Another daemon has it.
+    #[error("{0} is in use by another skein daemon; stop it first, or use another --data-dir")]
+    InUse(PathBuf),
+    /// It cannot be opened or read.
+    #[error("{path} cannot be used: {reason}; move it away to start empty and take the state from the peers again")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What became of batches.
+#[derive(Debug)]
+pub enum Written {
+    /// All up to this one are durable.
+    Until(u64),
+    /// This batch and those after it were refused; nothing of them is on disk. The disk may take later ones.
+    Failed(u64, String),
+}
+
+/// The thread that writes.
+pub struct Disk {
+    batches: Option<mpsc::SyncSender<(u64, Vec<Record>)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Opens the disk in a data directory and reads all of it.
+///
+/// # Errors
+/// When another daemon holds it or it cannot be read.
+pub fn open(dir: &Path) -> Result<(Database, Rows), DiskError> {
+    let path = dir.join(FILE_NAME);
+    let unusable = |reason: String| DiskError::Unusable { path: path.clone(), reason };
+    let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => DiskError::InUse(path.clone()),
+        other => unusable(other.to_string()),
+    })?;
+    let rows = read_all(&database).map_err(|error| unusable(error.to_string()))?;
+    Ok((database, rows))
+}
+
+fn read_all(database: &Database) -> Result<Rows, redb::Error> {
+    let transaction = database.begin_write()?;
+    // Opening the table for writing makes it exist.
+    transaction.open_table(RECORDS)?;
+    transaction.commit()?;
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(RECORDS)?;
+    let mut rows = Vec::new();
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let key = key.value();
+        let Some(end) = key.iter().position(|byte| *byte == 0) else { continue };
+        let table = String::from_utf8_lossy(&key[..end]).into_owned();
+        rows.push((table, key[end + 1..].to_vec(), value.value().to_vec()));
+    }
+    Ok(rows)
+}
+
+impl Disk {
+    /// Starts the thread. `written` is called on it after each commit.
+    pub fn start(database: Database, written: impl FnMut(Written) + Send + 'static) -> std::io::Result<Self> {
+        let (batches, incoming) = mpsc::sync_channel(MAX_WAITING);
+        let thread = std::thread::Builder::new()
+            .name("skein-disk".into())
+            .spawn(move || write_all(&database, &incoming, written))?;
+        Ok(Disk { batches: Some(batches), thread: Some(thread) })
+    }
+
+    /// Hands over a batch; batches come in rising order. Waits while too many are on their way.
+    pub fn persist(&self, batch: u64, records: Vec<Record>) {
+        if let Some(batches) = &self.batches {
+            // The thread ends only when this sender is dropped.
+            let _ = batches.send((batch, records));
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_all(
+    database: &Database,
+    incoming: &mpsc::Receiver<(u64, Vec<Record>)>,
+    mut written: impl FnMut(Written),
+) {
+    while let Ok(first) = incoming.recv() {
+        let mut batches = vec![first];
+        batches.extend(incoming.try_iter().take(MAX_WAITING));
+        let (from, until) = (batches[0].0, batches.last().map_or(0, |(batch, _)| *batch));
+        match commit(database, &batches) {
+            Ok(()) => {
+                debug!(from, until, "batches on disk");
+                written(Written::Until(until));
+            }
+            Err(reason) => {
+                error!(from, until, %reason, "the disk refuses writes");
+                written(Written::Failed(from, reason.to_string()));
+            }
+        }
+    }
+}
+
+fn commit(database: &Database, batches: &[(u64, Vec<Record>)]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(RECORDS)?;
+        for record in batches.iter().flat_map(|(_, records)| records) {
+            let key = [record.table.as_bytes(), &[0], &record.key].concat();
+            match &record.value {
+                Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+                None => drop(table.remove(key.as_slice())?),
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn record(key: &str, value: Option<&str>) -> Record {
+        Record { table: "t", key: key.into(), value: value.map(|value| value.into()) }
+    }
+
+    #[test]
+    fn what_was_reported_as_written_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (database, rows) = open(dir.path()).unwrap();
+        assert!(rows.is_empty());
+        let (sender, receiver) = mpsc::channel();
+        let disk = Disk::start(database, move |written| sender.send(written).unwrap()).unwrap();
+        disk.persist(1, vec![record("a", Some("1")), record("b", Some("2"))]);
+        disk.persist(2, vec![record("a", None), record("c", Some("3"))]);
+        let mut until = 0;
+        while until < 2 {
+            match receiver.recv().unwrap() {
+                Written::Until(batch) => until = batch,
+                Written::Failed(_, reason) => panic!("{reason}"),
+            }
+        }
+        drop(disk);
+        let (_, rows) = open(dir.path()).unwrap();
+        let keys: Vec<_> = rows.iter().map(|(table, key, _)| (table.as_str(), key.as_slice())).collect();
+        assert_eq!(keys, [("t", b"b".as_slice()), ("t", b"c".as_slice())]);
+    }
+
+    #[test]
+    fn a_second_daemon_on_the_same_directory_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = open(dir.path()).unwrap();
+        assert!(matches!(open(dir.path()), Err(DiskError::InUse(_))));
+    }
+}
