@@ -3,4 +3,6 @@
 //! What Kubernetes' API means (routes, patches, defaults, tables, messages) lives in `skein-kube`; what is true lives
 //! behind [`backend::Backend`]. Here is how bytes become calls and answers.
 
+pub mod answer;
 pub mod backend;
+pub mod hub;
