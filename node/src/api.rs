@@ -3,6 +3,14 @@
 //! What Kubernetes' API means (routes, patches, defaults, tables, messages) lives in `skein-kube`; what is true lives
 //! behind [`backend::Backend`]. Here is how bytes become calls and answers.
 
+pub mod admin;
 pub mod answer;
 pub mod backend;
 pub mod hub;
+pub mod logs;
+pub mod query;
+pub mod remote_logs;
+pub mod routes;
+pub mod server;
+pub mod shell;
+pub mod time;

@@ -1,0 +1,104 @@
+//! skein's own verbs below `/skein/v1/`: what the command line asks of its daemon. Those that give out secrets or end the
+//! node's membership exist on the Unix socket alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::{Answer, Failure, json_answer, text_answer};
+use super::backend::AdminError;
+use super::query::Query;
+use super::shell::{Call, Origin, Shell};
+
+/// How often a join token may be used when nothing is said, and at most.
+const DEFAULT_USES: u32 = 1;
+const MAX_USES: u32 = 10_000;
+/// How long a join token is valid when nothing is said, and at most, in seconds.
+const DEFAULT_TTL_SECONDS: u64 = 3600;
+const MAX_TTL_SECONDS: u64 = 365 * 24 * 3600;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TokenRequest {
+    uses: u32,
+    ttl_seconds: u64,
+}
+
+impl Default for TokenRequest {
+    fn default() -> Self {
+        TokenRequest { uses: DEFAULT_USES, ttl_seconds: DEFAULT_TTL_SECONDS }
+    }
+}
+
+/// Answers a request below `/skein/`.
+///
+/// # Errors
+/// When there is no such verb, it is not for the network, or it failed.
+pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Failure> {
+    let verb = call.path().strip_prefix("/skein/v1/").ok_or_else(Failure::no_such_path)?;
+    let private = matches!(verb, "tokens" | "kubeconfig" | "leave");
+    if private && call.origin != Origin::Socket {
+        let message = format!("{verb} is answered on the node's own socket only (run skein on the node itself)");
+        return Err(Failure::new(403, "Forbidden", message));
+    }
+    let expected = if matches!(verb, "tokens" | "leave") { Method::POST } else { Method::GET };
+    let known = private || matches!(verb, "peers" | "leader" | "why" | "state-hash");
+    if !known {
+        return Err(Failure::no_such_path());
+    }
+    if call.method != expected {
+        return Err(Failure::new(405, "MethodNotAllowed", format!("{verb} takes {expected}, not {}", call.method)));
+    }
+    match verb {
+        "tokens" => create_token(shell, call).await,
+        "kubeconfig" => {
+            let text = shell.identity.secrets().kubeconfig(&shell.cluster, &shell.server_url);
+            Ok(text_answer(StatusCode::OK, text))
+        }
+        "leave" => {
+            shell.backend.leave().await?;
+            Ok(json_answer(StatusCode::OK, &json!({})))
+        }
+        "peers" => Ok(json_answer(StatusCode::OK, &json!({"peers": shell.backend.peers().await?}))),
+        "leader" => match shell.backend.leader().await? {
+            Some(leader) => Ok(json_answer(StatusCode::OK, &leader)),
+            None => Err(Failure::new(503, "ServiceUnavailable", "no leader is known now: an election is going on")
+                .detail("retryAfterSeconds", 1)),
+        },
+        "why" => why(shell, call).await,
+        _ => Ok(json_answer(StatusCode::OK, &json!({"hash": shell.backend.state_hash().await?}))),
+    }
+}
+
+async fn create_token(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Failure> {
+    let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
+    let request: TokenRequest = serde_json::from_slice(body)
+        .map_err(|error| Failure::bad_request(format!("a token needs {{\"uses\": N, \"ttl_seconds\": N}}: {error}")))?;
+    if !(1..=MAX_USES).contains(&request.uses) {
+        return Err(Failure::bad_request(format!("uses: {} is not between 1 and {MAX_USES}", request.uses)));
+    }
+    if !(1..=MAX_TTL_SECONDS).contains(&request.ttl_seconds) {
+        let message = format!("ttl: {} s is not between 1 s and {MAX_TTL_SECONDS} s (a year)", request.ttl_seconds);
+        return Err(Failure::bad_request(message));
+    }
+    let token = shell.backend.create_token(request.uses, Duration::from_secs(request.ttl_seconds)).await?;
+    Ok(json_answer(StatusCode::CREATED, &json!({"token": token})))
+}
+
+async fn why(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Failure> {
+    let query = Query::parse(call.uri.query())?;
+    let pod = query.get("pod").filter(|pod| !pod.is_empty());
+    let pod = pod.ok_or_else(|| Failure::bad_request("why needs the name of a pod (?pod=NAME&namespace=NAME)"))?;
+    let namespace = query.get("namespace").unwrap_or("default");
+    let lines = shell.backend.why(namespace.to_owned(), pod.to_owned()).await?;
+    Ok(json_answer(StatusCode::OK, &json!({"lines": lines})))
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Failure::new(422, "Invalid", error.to_string())
+    }
+}

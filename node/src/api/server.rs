@@ -1,0 +1,277 @@
+//! Listening: TLS on the API address and the Unix socket in the data directory, with their limits, until the daemon
+//! stops. What a request means does not live here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::shell::{Origin, Shell};
+use crate::pki::ServerIdentity;
+
+/// The Unix socket's name in the data directory.
+pub const SOCKET_FILE: &str = "skein.sock";
+/// How many connections may be open at once, TLS and socket each; further ones are closed at once.
+pub const CONNECTIONS_LIMIT: usize = 2000;
+/// How many requests one HTTP/2 connection may have open at once. A client's watches share one connection.
+const STREAMS_LIMIT: u32 = 500;
+/// The most headers of a request, and their size in bytes.
+const HEADERS_LIMIT: usize = 100;
+const HEADER_BYTES_LIMIT: usize = 64 << 10;
+/// How long a client may take for its handshake, and for a request's head.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+const HEAD_LIMIT: Duration = Duration::from_secs(30);
+/// How often an idle HTTP/2 connection is probed, and how long the answer may take.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// How long open requests may go on after the daemon was told to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// How often the server certificate is made anew.
+const RENEW_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long to wait after the system refused to accept a connection (too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The API could not be opened. Nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be used.
+    #[error("the API address {address} cannot be used: {source}; is another daemon running? --api says which to use")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The socket cannot be made.
+    #[error("the socket {path} cannot be made: {source}", path = path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another daemon uses this data directory.
+    #[error("a daemon answers on {path} already; stop it first, or use another --data-dir", path = path.display())]
+    Running {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The API while it listens.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    socket: PathBuf,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    shell: Arc<Shell>,
+}
+
+/// Opens the API on a TLS address (port 0: any) and on the socket in `data_dir`.
+///
+/// # Errors
+/// When either cannot be opened; then neither is.
+pub async fn listen(shell: Arc<Shell>, api: SocketAddr, data_dir: &Path) -> Result<Server, ListenError> {
+    let tls = tls_config(shell.identity.clone())?;
+    let refused = |source| ListenError::Address { address: api, source };
+    let tcp = TcpListener::bind(api).await.map_err(refused)?;
+    let address = tcp.local_addr().map_err(refused)?;
+    let socket = data_dir.join(SOCKET_FILE);
+    let unix = bind_socket(&socket).await?;
+    let (stop, tasks) = (shell.stop.clone(), TaskTracker::new());
+    tasks.spawn(accept_tls(tcp, TlsAcceptor::from(tls), shell.clone(), tasks.clone()));
+    tasks.spawn(accept_unix(unix, shell.clone(), tasks.clone()));
+    tasks.spawn(feed(shell.clone()));
+    tasks.close();
+    Ok(Server { address, socket, stop, tasks, shell })
+}
+
+impl Server {
+    /// Where TLS is spoken.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends the watches, lets other requests end for a moment, closes everything and removes the socket.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.shell.hub.close();
+        if tokio::time::timeout(STOP_LIMIT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("API requests were cut off: they did not end in {} s", STOP_LIMIT.as_secs());
+        }
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+fn tls_config(identity: Arc<ServerIdentity>) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(identity);
+    // HTTP/1.1 is what upgrades (exec, port-forward) need; all else may share one connection.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A socket that only its owner may open. One that a dead daemon left behind is replaced.
+async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
+    let failed = |source| ListenError::Socket { path: path.to_owned(), source };
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(ListenError::Running { path: path.to_owned() });
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    // Bound under a name of its own and renamed when it is private: at no moment may others open the real one.
+    let beside = path.with_extension("new");
+    let _ = std::fs::remove_file(&beside);
+    let listener = UnixListener::bind(&beside).map_err(failed)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(failed)?;
+    Ok(listener)
+}
+
+/// What runs beside the requests: the watch log and the certificate's renewal.
+async fn feed(shell: Arc<Shell>) {
+    let changes = shell.backend.changes();
+    let mut renew = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
+    let log = shell.hub.run(changes);
+    tokio::pin!(log);
+    loop {
+        tokio::select! {
+            () = shell.stop.cancelled() => return,
+            () = &mut log => return,
+            _ = renew.tick() => if let Err(error) = shell.identity.renew() {
+                tracing::warn!(%error, "the server certificate could not be renewed");
+            },
+        }
+    }
+}
+
+async fn accept_tls(listener: TcpListener, tls: TlsAcceptor, shell: Arc<Shell>, tasks: TaskTracker) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_LIMIT));
+    loop {
+        let accepted = tokio::select! {
+            () = shell.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            shell.metrics.api_connections_refused.increment();
+            continue;
+        };
+        let (shell, tls) = (shell.clone(), tls.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            match handshake(stream, &tls, &shell).await {
+                Ok(stream) => serve_connection(stream, Origin::Network(from), shell).await,
+                Err(error) => {
+                    shell.metrics.api_connections_refused.increment();
+                    tracing::debug!(%from, %error, "a TLS handshake failed");
+                }
+            }
+        });
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    shell: &Shell,
+) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+    let arrived_at = stream.local_addr()?.ip();
+    if let Err(error) = shell.identity.cover(arrived_at) {
+        tracing::warn!(%error, %arrived_at, "the server certificate could not be made for this address");
+    }
+    stream.set_nodelay(true)?;
+    match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(stream)).await {
+        Ok(result) => result,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn accept_unix(listener: UnixListener, shell: Arc<Shell>, tasks: TaskTracker) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_LIMIT));
+    loop {
+        let accepted = tokio::select! {
+            () = shell.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match (accepted, room.clone().try_acquire_owned()) {
+            (Ok((stream, _)), Ok(permit)) => {
+                let shell = shell.clone();
+                tasks.spawn(async move {
+                    let _permit = permit;
+                    serve_connection(stream, Origin::Socket, shell).await;
+                });
+            }
+            (Ok(_), Err(_)) => shell.metrics.api_connections_refused.increment(),
+            (Err(error), _) => {
+                tracing::warn!(%error, "a connection on the socket could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection<S>(stream: S, origin: Origin, shell: Arc<Shell>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let _open = shell.metrics.api_connections.hold();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_headers(HEADERS_LIMIT);
+    builder.http1().max_buf_size(HEADER_BYTES_LIMIT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_LIMIT);
+    builder.http2().max_header_list_size(u32::try_from(HEADER_BYTES_LIMIT).unwrap_or(u32::MAX));
+    builder.http2().keep_alive_interval(PROBE_EVERY).keep_alive_timeout(PROBE_LIMIT);
+    let service = service_fn(|request: Request<Incoming>| {
+        let shell = shell.clone();
+        async move {
+            let answer: Response<Body> = shell.answer(origin, request.map(Body::new)).await;
+            Ok::<_, std::convert::Infallible>(answer)
+        }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = shell.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(STOP_LIMIT, connection).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "an API connection broke");
+    }
+}

@@ -1,0 +1,206 @@
+//! One request, from its head to its answer: who asks, how long it may take, what happens when a handler fails, and the
+//! line in the log. Where it leads is decided in `routes` and `admin`.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http_body_util::{BodyExt as _, Limited};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::answer::{Answer, Failure, text_answer};
+use super::backend::Backend;
+use super::hub::{Hub, random_tag};
+use super::{admin, routes};
+use crate::metrics::Metrics;
+use crate::pki::ServerIdentity;
+
+/// The largest request body, in bytes: as much as Kubernetes takes.
+pub const BODY_LIMIT: usize = 3 << 20;
+/// How long a request may take until its answer's head. Watches and logs go on after that.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// The milliseconds between the Unix epoch and 2024, where stamps begin, and a stamp's bits below the millisecond.
+const STAMP_EPOCH_MS: u64 = 1_704_067_200_000;
+const STAMP_COUNTER_BITS: u32 = 6;
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Over TLS: it must bring a token.
+    Network(SocketAddr),
+    /// Over the socket, which only this node's administrator can open.
+    Socket,
+}
+
+/// What the API is made of. One for the daemon.
+pub struct Shell {
+    /// The node behind it.
+    pub backend: Arc<dyn Backend>,
+    /// The watch log.
+    pub hub: Hub,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// The certificate and the token.
+    pub identity: Arc<ServerIdentity>,
+    /// The cluster's name, for the kubeconfig.
+    pub cluster: String,
+    /// The URL that the kubeconfig names, such as `https://192.0.2.7:7443`.
+    pub server_url: String,
+    /// Cancelled when the daemon stops.
+    pub stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Shell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shell").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// A request whose body has been read.
+#[derive(Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Call {
+    /// A header, if it is there once and is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The path without slashes at its end (some clients send them).
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.uri.path().trim_end_matches('/')
+    }
+
+    /// Who asks, for blame.
+    #[must_use]
+    pub fn user(&self) -> &'static str {
+        match self.origin {
+            Origin::Network(_) => "admin",
+            Origin::Socket => "root",
+        }
+    }
+}
+
+impl Shell {
+    /// A shell around a node.
+    #[must_use]
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        metrics: Arc<Metrics>,
+        identity: Arc<ServerIdentity>,
+        cluster: String,
+        server_url: String,
+    ) -> Self {
+        let wall_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis());
+        let stamp = wall_ms.unwrap_or(0).saturating_sub(STAMP_EPOCH_MS) << STAMP_COUNTER_BITS;
+        let hub = Hub::new(random_tag(), stamp, metrics.clone());
+        Shell { backend, hub, metrics, identity, cluster, server_url, stop: CancellationToken::new() }
+    }
+
+    /// Answers one request. Never fails: what goes wrong is the answer.
+    pub async fn answer(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Answer {
+        let started = Instant::now();
+        // The path only: a query may hold what is nobody's business, headers hold the token.
+        let span = tracing::debug_span!("api", method = %request.method(), path = request.uri().path());
+        let handled = self.limited(origin, request).instrument(span.clone()).await;
+        let answer = handled.unwrap_or_else(Failure::into_answer);
+        let took = started.elapsed();
+        self.metrics.api_requests.increment();
+        self.metrics.api_duration.observe(took);
+        if answer.status().is_server_error() {
+            self.metrics.api_errors.increment();
+        }
+        span.in_scope(|| tracing::debug!(status = answer.status().as_u16(), ms = took.as_millis(), "answered"));
+        answer
+    }
+
+    async fn limited(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Failure> {
+        let work = AssertUnwindSafe(self.admitted(origin, request)).catch_unwind();
+        match tokio::time::timeout(REQUEST_LIMIT, work).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => {
+                // The panic's own message went to the log by the panic hook.
+                self.metrics.api_panics.increment();
+                Err(Failure::new(
+                    500,
+                    "InternalError",
+                    "the request hit a defect in skein; the daemon's log says where",
+                ))
+            }
+            Err(_) => {
+                let message = format!("the request was not answered within {} s", REQUEST_LIMIT.as_secs());
+                Err(Failure::new(504, "Timeout", message).detail("retryAfterSeconds", 1))
+            }
+        }
+    }
+
+    async fn admitted(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Failure> {
+        let path = request.uri().path().trim_end_matches('/');
+        if matches!(path, "/healthz" | "/livez" | "/readyz") || is_health_detail(path) {
+            return Ok(self.health(path).await);
+        }
+        if matches!(origin, Origin::Network(_)) && !self.is_admin(request.headers()) {
+            self.metrics.api_unauthorized.increment();
+            return Err(Failure::new(
+                401,
+                "Unauthorized",
+                "Unauthorized: a valid token is needed; `skein kubeconfig` prints one",
+            ));
+        }
+        let (head, body) = request.into_parts();
+        let body = match Limited::new(body, BODY_LIMIT).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                let message = format!("the request's body is larger than {BODY_LIMIT} bytes");
+                return Err(Failure::new(413, "RequestEntityTooLarge", message));
+            }
+            Err(error) => return Err(Failure::bad_request(format!("the request's body could not be read: {error}"))),
+        };
+        let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin };
+        if call.path() == "/metrics" {
+            let text = self.metrics.render();
+            return Ok(super::answer::bytes_answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text));
+        }
+        if call.path().starts_with("/skein/") {
+            return admin::serve(self, &call).await;
+        }
+        routes::serve(self, call).await
+    }
+
+    fn is_admin(&self, headers: &HeaderMap) -> bool {
+        let Some(value) = headers.get(header::AUTHORIZATION) else { return false };
+        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else { return false };
+        scheme.eq_ignore_ascii_case(b"bearer ") && self.identity.secrets().is_admin(token.trim_ascii())
+    }
+
+    async fn health(&self, path: &str) -> Answer {
+        if path == "/readyz" && !self.backend.ready().await {
+            return text_answer(StatusCode::SERVICE_UNAVAILABLE, "the node's state is not loaded yet");
+        }
+        text_answer(StatusCode::OK, "ok")
+    }
+}
+
+/// Kubernetes serves single checks below `/livez/` and `/readyz/`; the one that clients ask for is ping.
+fn is_health_detail(path: &str) -> bool {
+    matches!(path, "/healthz/ping" | "/livez/ping" | "/readyz/ping")
+}
