@@ -19,6 +19,11 @@ mod rank;
 pub mod voters;
 mod wire;
 
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod stories;
+
 pub use voters::{MAX_VOTERS, SetVersion, VoterSet};
 pub use wire::MAX_FRAME_BYTES;
 

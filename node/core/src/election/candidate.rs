@@ -58,7 +58,7 @@ impl Election {
         if !self.may_campaign() {
             return self.follow(now, None);
         }
-        let term = self.record.term + 1;
+        let term = self.next_term();
         self.timers.clear(&Timer::Silence);
         self.timers.set(Timer::Answers, now + self.config.campaign);
         self.role = Role::Canvassing(Canvass { term, granted: [self.me].into(), refused: BTreeSet::new() });
@@ -69,7 +69,7 @@ impl Election {
 
     /// Asks for the votes.
     pub(super) fn campaign(&mut self, now: Instant, why: Why, tenure_ends: Option<Instant>) {
-        let term = self.record.term + 1;
+        let term = self.next_term();
         (self.record.term, self.record.voted_for) = (term, Some(self.me));
         self.persist();
         self.followed = None;
@@ -90,6 +90,12 @@ impl Election {
         });
         self.ask_all(&Frame::Vote { term, set: self.record.voters.at, handover: why == Why::Handover });
         self.count_votes(now);
+    }
+
+    /// The term after all that this node has heard of from those alive.
+    pub(super) fn next_term(&self) -> u64 {
+        let told = self.alive.iter().filter_map(|peer| self.peers.get(peer)).map(|peer| peer.term);
+        told.fold(self.record.term, u64::max) + 1
     }
 
     fn ask_all(&mut self, frame: &Frame) {

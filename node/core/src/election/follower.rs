@@ -111,7 +111,7 @@ impl Election {
         if let Some(lost) = self.followed.take_if(|f| f.at_first_hand) {
             self.silent = Some(lost.claim.leader);
         }
-        let place = place(self.record.term + 1, &self.me, &self.electorate()).min(LAST_PLACE);
+        let place = place(self.next_term(), &self.me, &self.electorate()).min(LAST_PLACE);
         let stagger = self.config.stagger;
         let wait = stagger * u32::try_from(place).unwrap_or(0);
         let spread = if place == LAST_PLACE { stagger * 8 } else { stagger / 4 };
