@@ -227,6 +227,27 @@ fn a_disk_that_went_back_in_time_votes_again_only_after_the_voters_went_on_witho
 }
 
 #[test]
+fn a_voter_that_slept_through_changes_of_the_set_leads_nobody_into_a_second_majority() {
+    for seed in 0..20 {
+        let mut world = settled(seed, 3, Knobs::default());
+        let sleeper = others(&world, world.quorate_leader().unwrap())[0];
+        world.crash(sleeper);
+        world.run_ms(4_000);
+        (0..2).for_each(|_| world.admit(others(&world, sleeper)[0]));
+        assert!(world.until(10_000, is_whole).is_some(), "seed {seed}");
+        world.run_ms(1_000);
+        // By the old set the sleeper and one other are a majority, by the new one the other three are.
+        let mut one_side = others(&world, sleeper);
+        let other_side = vec![one_side.remove(0), sleeper];
+        world.partition(&[one_side.clone(), other_side.clone()]);
+        world.start(sleeper);
+        world.run_ms(8_000);
+        let leaders = world.leaders();
+        assert!(leaders.len() == 2 && one_side.contains(&world.quorate_leader().unwrap()), "seed {seed}: {leaders:?}");
+    }
+}
+
+#[test]
 fn five_hundred_members_elect_and_their_heartbeats_stay_small() {
     let beat = Frame::Heartbeat {
         term: 1 << 40,
