@@ -114,11 +114,7 @@ impl Drop for Disk {
     }
 }
 
-fn write_all(
-    database: &Database,
-    incoming: &mpsc::Receiver<(u64, Vec<Record>)>,
-    mut written: impl FnMut(Written),
-) {
+fn write_all(database: &Database, incoming: &mpsc::Receiver<(u64, Vec<Record>)>, mut written: impl FnMut(Written)) {
     while let Ok(first) = incoming.recv() {
         let mut batches = vec![first];
         batches.extend(incoming.try_iter().take(MAX_WAITING));

@@ -3,6 +3,6 @@
 //! What it decides does not live here: that is `skein-core`, and what Kubernetes' API means is `skein-kube`.
 
 pub mod api;
+pub mod disk;
 pub mod metrics;
 pub mod pki;
-pub mod disk;

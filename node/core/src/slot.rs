@@ -135,9 +135,11 @@ mod tests {
     use skein_crdt_state::Kind;
 
     fn slot() -> ObjectKey {
-        ObjectKey::root(&Kind::new("Namespace"), "a", 1)
-            .child(&Kind::new("ReplicaSet.apps"), "web", 1)
-            .child(&Kind::new(SLOT_KIND), "0", 1)
+        ObjectKey::root(&Kind::new("Namespace"), "a", 1).child(&Kind::new("ReplicaSet.apps"), "web", 1).child(
+            &Kind::new(SLOT_KIND),
+            "0",
+            1,
+        )
     }
 
     fn value(n: u8, node: Option<u8>, displaces: Option<(u8, u8)>) -> Value {
@@ -146,7 +148,8 @@ mod tests {
             stamp: Hlc(u64::from(n)),
             placement: Placement {
                 node: node.map(|n| NodeId([n; 32])),
-                displaces: displaces.map(|(node, write)| Displaced { node: NodeId([node; 32]), write: WriteId([write; 32]) }),
+                displaces: displaces
+                    .map(|(node, write)| Displaced { node: NodeId([node; 32]), write: WriteId([write; 32]) }),
             },
         }
     }

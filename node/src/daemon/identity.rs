@@ -165,6 +165,19 @@ pub fn store_addresses(dir: &Path, book: &AddressBook) -> Result<(), IdentityErr
     write(&dir.join(PEERS_FILE), &serde_json::to_vec_pretty(&texts).unwrap_or_default(), 0o600)
 }
 
+/// Forgets the cluster that a data directory belonged to. The node's key stays.
+///
+/// # Errors
+/// When a file cannot be removed; those before it are gone.
+pub fn discard(dir: &Path) -> Result<(), IdentityError> {
+    let names = fs::read_dir(dir).map_err(|source| IdentityError::File { path: dir.to_owned(), source })?;
+    let own = |name: &str| [CLUSTER_FILE, PEERS_FILE, "state.redb"].contains(&name) || name.starts_with("api-");
+    for entry in names.flatten().filter(|entry| entry.file_name().to_str().is_some_and(own)) {
+        fs::remove_file(entry.path()).map_err(|source| IdentityError::File { path: entry.path(), source })?;
+    }
+    Ok(())
+}
+
 /// Creates the data directory for its owner alone.
 ///
 /// # Errors

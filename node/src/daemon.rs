@@ -1,0 +1,497 @@
+//! The daemon: starts the parts, connects them, and stops them in order. What they decide does not live here.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use skein_core::node::{Input, Node, NodeConfig, StartError};
+use skein_crdt_state::memo::MemoLimits;
+use skein_crdt_state::{ClusterId, Memo, Record};
+use skein_gossip::Keypair;
+use skein_net::{NetConfig, NetError, NetEvent, NetHandle};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::api;
+use crate::api::remote_logs::RemoteLogs;
+use crate::core_handle::CoreHandle;
+use crate::disk::{self, Disk, DiskError, Rows, Written};
+use crate::metrics::Metrics;
+use crate::pki::{ClusterSecrets, PkiError, ServerIdentity};
+use crate::runtime::{self, RuntimeConfig, RuntimeError, RuntimeHandle, RuntimeKind};
+
+pub mod addresses;
+mod admission;
+mod backend;
+mod clock;
+mod core_task;
+pub mod identity;
+pub mod token;
+
+pub use admission::JoinError;
+use admission::{Admitted, Doorkeeper};
+use clock::Clock;
+use core_task::{Access, Shell};
+use identity::{AddressBook, ClusterFile, IdentityError};
+use token::{JoinToken, ParseTokenError};
+
+/// The most addresses that are remembered of one peer.
+pub(crate) const MAX_ADDRESSES: usize = 16;
+/// How long one leader stays at the front.
+const TENURE: Duration = Duration::from_secs(600);
+/// How often it is looked whether peers have moved, to remember it for the next start.
+const REMEMBER_EVERY: Duration = Duration::from_secs(10);
+
+/// What `skein up` and `skein join` ask for.
+#[derive(Debug, Clone)]
+pub struct DaemonConfig {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where peers connect to.
+    pub listen: SocketAddr,
+    /// Where clients connect to.
+    pub api: SocketAddr,
+    /// What peers are told to connect to, if that is not what is listened on.
+    pub advertise: Vec<SocketAddr>,
+    /// What runs containers.
+    pub runtime: RuntimeKind,
+    /// Where Docker's engine is, if not where it usually is.
+    pub docker_host: Option<String>,
+    /// The node's name; the machine's if there is none.
+    pub name: Option<String>,
+    /// The token to join with; without one a cluster is founded, or gone on with.
+    pub join: Option<String>,
+    /// Give up the cluster that the data directory belongs to, if it is another one.
+    pub discard: bool,
+    /// The daemon's version.
+    pub version: String,
+}
+
+/// Why the daemon did not start, or stopped. The text is for whoever started it.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The data directory.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The token.
+    #[error(transparent)]
+    Token(#[from] ParseTokenError),
+    /// Nobody let it in.
+    #[error("this machine was not admitted: {0}")]
+    Join(#[from] JoinError),
+    /// The network.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] api::server::ListenError),
+    /// Certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The container runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// The state on disk does not fit.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It belongs to another cluster.
+    #[error("{dir} belongs to cluster {found}, and the token is for cluster {wanted}; use another --data-dir, or --discard to give the old cluster up")]
+    OtherCluster {
+        /// The directory.
+        dir: PathBuf,
+        /// Its cluster.
+        found: String,
+        /// The token's.
+        wanted: ClusterId,
+    },
+    /// The machine's own name cannot be used and none was given.
+    #[error("this machine's name cannot be read; give the node one with --name")]
+    Name,
+    /// Something that the operating system refused.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs until it is told to stop (SIGINT, SIGTERM) or has left its cluster.
+///
+/// # Errors
+/// When it cannot start. What it wrote until then is what the next start goes on with.
+pub async fn run(config: DaemonConfig) -> Result<(), DaemonError> {
+    identity::create_directory(&config.data_dir)?;
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+    let keys = identity::keypair(&config.data_dir)?;
+    let token = config.join.as_deref().map(str::parse::<JoinToken>).transpose()?;
+    let known = known_cluster(&config, token.as_ref())?;
+    let (database, rows) = disk::open(&config.data_dir)?;
+    let access = Access::default();
+    let (net, events) = start_net(&config, &keys, &access).await?;
+    let entry = tokio::select! {
+        entry = enter(&config, known, token, &keys, &net) => entry?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    assemble(config, keys, entry, database, rows, access, net, events, stop).await
+}
+
+/// What a node has once it belongs to a cluster.
+struct Entry {
+    file: ClusterFile,
+    cluster: ClusterId,
+    secrets: ClusterSecrets,
+    rows: Rows,
+    book: AddressBook,
+}
+
+/// The cluster that the data directory belongs to, if it goes on with that one.
+fn known_cluster(config: &DaemonConfig, token: Option<&JoinToken>) -> Result<Option<ClusterFile>, DaemonError> {
+    let dir = &config.data_dir;
+    let Some(file) = ClusterFile::load(dir)? else { return Ok(None) };
+    let Some(token) = token.filter(|token| token.cluster.to_string() != file.cluster) else { return Ok(Some(file)) };
+    if !config.discard {
+        return Err(DaemonError::OtherCluster { dir: dir.clone(), found: file.cluster, wanted: token.cluster });
+    }
+    warn!(cluster = %file.cluster, "giving up the cluster that this data directory belonged to");
+    identity::discard(dir)?;
+    Ok(None)
+}
+
+async fn start_net(
+    config: &DaemonConfig,
+    keys: &Keypair,
+    access: &Access,
+) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), DaemonError> {
+    let allowed = access.clone();
+    let net_config = NetConfig {
+        mdns: !config.listen.ip().is_loopback(),
+        ..NetConfig::new(keys.clone(), vec![config.listen], config.advertise.clone())
+    };
+    let is_member = move |peer: &_| allowed.read().unwrap_or_else(PoisonError::into_inner).contains(peer);
+    Ok(skein_net::Net::start(net_config, is_member).await?)
+}
+
+/// Goes on with a known cluster, joins one, or founds one.
+async fn enter(
+    config: &DaemonConfig,
+    known: Option<ClusterFile>,
+    token: Option<JoinToken>,
+    keys: &Keypair,
+    net: &NetHandle,
+) -> Result<Entry, DaemonError> {
+    let dir = &config.data_dir;
+    if let (Some(file), Some(secrets)) = (known, ClusterSecrets::load(dir)?) {
+        let cluster = file.id().map_err(|reason| IdentityError::Damaged { path: dir.clone(), reason: reason.into() })?;
+        let book = identity::load_addresses(dir);
+        return Ok(Entry { file, cluster, secrets, rows: Rows::new(), book });
+    }
+    let name = config.name.clone().or_else(machine_name).ok_or(DaemonError::Name)?;
+    if let Some(token) = token {
+        let Admitted { members, secrets, peers } = admission::join(net, &token, &name).await?;
+        let file = ClusterFile::new(&token.cluster, &name, None);
+        identity::store_addresses(dir, &peers)?;
+        secrets.store(dir)?;
+        file.store(dir)?;
+        let rows = members.iter().map(|said| ("members".to_owned(), said.digest().to_vec(), said.encode())).collect();
+        return Ok(Entry { file, cluster: token.cluster, secrets, rows, book: peers });
+    }
+    let nonce = identity::random_bytes(dir)?;
+    let cluster = skein_crdt_state::members::cluster_id(&keys.node_id(), &nonce);
+    let secrets = ClusterSecrets::found(&cluster.to_string())?;
+    let file = ClusterFile::new(&cluster, &name, Some(nonce));
+    secrets.store(dir)?;
+    file.store(dir)?;
+    info!(%cluster, %name, "founded a cluster");
+    Ok(Entry { file, cluster, secrets, rows: Rows::new(), book: AddressBook::new() })
+}
+
+#[expect(clippy::too_many_arguments, reason = "it is the one place where all parts meet")]
+async fn assemble(
+    config: DaemonConfig,
+    keys: Keypair,
+    entry: Entry,
+    database: redb::Database,
+    mut rows: Rows,
+    access: Access,
+    net: NetHandle,
+    events: mpsc::Receiver<NetEvent>,
+    stop: CancellationToken,
+) -> Result<(), DaemonError> {
+    let me = keys.node_id();
+    let clock = Clock::start();
+    let peer_addresses = peer_addresses(&config);
+    rows.extend(entry.rows.iter().cloned());
+    let node_config = node_config(&config, &keys, &entry, &peer_addresses)?;
+    let (node, damaged) = Node::start(node_config, clock.now(), rows)?;
+    for record in damaged {
+        error!(table = %record.table, key = %record.key, reason = %record.reason, "a record on disk is damaged; it is set aside and taken from the peers again");
+    }
+    let (handle, receiver) = CoreHandle::new();
+    let disk = start_disk(database, &entry.rows, &handle)?;
+    let (runtime, runtime_task) = start_runtime(&config, &entry, &keys, &handle).await?;
+    let book = Arc::new(Mutex::new(entry.book));
+    let shell = Shell {
+        clock,
+        handle: handle.clone(),
+        net: net.clone(),
+        disk,
+        runtime: runtime.clone(),
+        access,
+        book: book.clone(),
+    };
+    let core_task = tokio::spawn(core_task::run(node, receiver, shell));
+    let metrics = Arc::new(Metrics::default());
+    let daemon = Arc::new(backend::Daemon {
+        core: handle.clone(),
+        net: net.clone(),
+        runtime: runtime.clone(),
+        me,
+        cluster: entry.cluster,
+        addresses: peer_addresses.clone(),
+        stop: stop.clone(),
+    });
+    let door = Doorkeeper {
+        cluster: entry.cluster,
+        core: handle.clone(),
+        secrets: entry.secrets.clone(),
+        me,
+        addresses: peer_addresses.clone(),
+        book: book.clone(),
+    };
+    let logs = Arc::new(RemoteLogs::new(daemon.clone()));
+    let events_task = tokio::spawn(forward(events, handle.clone(), door, logs, book.clone()));
+    let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
+    let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics).await;
+    if let Ok(api) = &api {
+        info!(peers = %config.listen, api = %api.address(), runtime = runtime.description(), name = %entry.file.name, "skein is up");
+        stop.cancelled().await;
+        info!("stopping; containers keep running");
+    }
+    let result = match api {
+        Ok(api) => {
+            api.shutdown().await;
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    remember_task.abort();
+    events_task.abort();
+    handle.stop().await;
+    // The core's task drops the disk, which writes what is on its way first.
+    let _ = core_task.await;
+    runtime.shutdown().await;
+    runtime_task.abort();
+    net.shutdown().await;
+    result
+}
+
+fn peer_addresses(config: &DaemonConfig) -> Vec<SocketAddr> {
+    let mut all = if config.advertise.is_empty() { addresses::reachable(config.listen) } else { config.advertise.clone() };
+    all.truncate(MAX_ADDRESSES);
+    all
+}
+
+fn node_config(
+    config: &DaemonConfig,
+    keys: &Keypair,
+    entry: &Entry,
+    peer_addresses: &[SocketAddr],
+) -> Result<NodeConfig, DaemonError> {
+    let seed = u64::from_be_bytes(identity::random_bytes(&config.data_dir)?);
+    let api = addresses::reachable(config.api);
+    let name = entry.file.name.clone();
+    let labels = [
+        ("kubernetes.io/hostname", name.as_str()),
+        ("kubernetes.io/os", std::env::consts::OS),
+        ("kubernetes.io/arch", kubernetes_arch()),
+    ];
+    Ok(NodeConfig {
+        keys: keys.clone(),
+        cluster: entry.cluster,
+        found: entry.file.founding_nonce(),
+        address: peer_addresses.first().map(|address| address.ip().to_string()).unwrap_or_default(),
+        peer_addresses: peer_addresses.iter().map(ToString::to_string).collect(),
+        api_address: api.first().map(ToString::to_string).unwrap_or_default(),
+        version: config.version.clone(),
+        labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        seed,
+        layout: skein_kube::layout(),
+        memo: Memo::new(MemoLimits::DAEMON),
+        serves_api: true,
+        tenure: TENURE,
+        name,
+    })
+}
+
+fn start_disk(database: redb::Database, joined: &Rows, handle: &CoreHandle) -> Result<Disk, DaemonError> {
+    let written = handle.clone();
+    let disk = Disk::start(database, move |done| {
+        written.input_blocking(match done {
+            Written::Until(batch) => Input::Persisted(batch),
+            Written::Failed(batch, reason) => Input::PersistFailed(batch, reason),
+        });
+    })?;
+    // What an admission brought is part of the state from now on; batch 0 comes before all of the core's.
+    if !joined.is_empty() {
+        let record = |(_, key, value): &(String, Vec<u8>, Vec<u8>)| Record {
+            table: skein_crdt_state::store::tables::MEMBERS,
+            key: key.clone(),
+            value: Some(value.clone()),
+        };
+        disk.persist(0, joined.iter().map(record).collect());
+    }
+    Ok(disk)
+}
+
+async fn start_runtime(
+    config: &DaemonConfig,
+    entry: &Entry,
+    keys: &Keypair,
+    handle: &CoreHandle,
+) -> Result<(RuntimeHandle, JoinHandle<()>), DaemonError> {
+    let (sender, mut events) = mpsc::channel(1024);
+    let mut runtime_config = RuntimeConfig::new(
+        config.runtime,
+        entry.cluster.to_string(),
+        keys.node_id().to_string(),
+        config.data_dir.clone(),
+    );
+    runtime_config.docker_host.clone_from(&config.docker_host);
+    let runtime = runtime::start(runtime_config, sender).await?;
+    let handle = handle.clone();
+    let task = tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            if handle.input(Input::Runtime(event)).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok((runtime, task))
+}
+
+async fn start_api(
+    config: &DaemonConfig,
+    secrets: &ClusterSecrets,
+    name: &str,
+    daemon: Arc<backend::Daemon>,
+    metrics: Arc<Metrics>,
+) -> Result<api::server::Server, DaemonError> {
+    let names = [name.to_owned(), "kubernetes".to_owned(), "kubernetes.default".to_owned()];
+    let own = addresses::reachable(config.api).into_iter().map(|address| address.ip());
+    let identity = Arc::new(ServerIdentity::new(secrets.clone(), names, own)?);
+    backend::start_api(config, identity, daemon, metrics).await
+}
+
+/// Carries what the network says to whom it concerns.
+async fn forward(
+    mut events: mpsc::Receiver<NetEvent>,
+    core: CoreHandle,
+    door: Doorkeeper,
+    logs: Arc<RemoteLogs>,
+    book: Arc<Mutex<AddressBook>>,
+) {
+    while let Some(event) = events.recv().await {
+        let input = match event {
+            NetEvent::LinkUp { peer, addr } => {
+                debug!(%peer, %addr, "link up");
+                Input::LinkUp(peer)
+            }
+            NetEvent::LinkDown { peer } => {
+                debug!(%peer, "link down");
+                Input::LinkDown(peer)
+            }
+            NetEvent::Frame { peer, bytes, .. } => Input::Frame { from: peer, bytes: Arc::from(&bytes[..]) },
+            NetEvent::Stream { header, stream, .. } => {
+                let logs = logs.clone();
+                tokio::spawn(async move { logs.serve(Box::pin(stream), &header).await });
+                continue;
+            }
+            NetEvent::Admission { peer, request, reply } => {
+                let door = door.clone();
+                tokio::spawn(async move {
+                    // The stranger may have gone away.
+                    let _ = reply.send(door.answer(peer, &request).await);
+                });
+                continue;
+            }
+            NetEvent::Found { peer, addr } => {
+                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+                // Only members are looked for; where somebody else is does not matter here.
+                if let Some(known) = book.get_mut(&peer).filter(|known| !known.contains(&addr)) {
+                    known.insert(0, addr);
+                    known.truncate(MAX_ADDRESSES);
+                }
+                continue;
+            }
+            NetEvent::Listening(addr) => {
+                debug!(%addr, "listening");
+                continue;
+            }
+            NetEvent::Violation { peer, what } => {
+                warn!(%peer, %what, "a peer broke the protocol; its connection was dropped");
+                continue;
+            }
+        };
+        if core.input(input).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes down where peers are whenever that has changed.
+async fn remember(dir: PathBuf, core: CoreHandle, book: Arc<Mutex<AddressBook>>) {
+    let mut written = AddressBook::new();
+    loop {
+        let said = core.query(|node, _| backend::reported_addresses(node)).await;
+        let Ok(said) = said else { return };
+        let now = {
+            let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+            book.extend(said);
+            book.clone()
+        };
+        if now != written {
+            match identity::store_addresses(&dir, &now) {
+                Ok(()) => written = now,
+                Err(error) => warn!(%error, "where the peers are could not be written down"),
+            }
+        }
+        tokio::time::sleep(REMEMBER_EVERY).await;
+    }
+}
+
+fn stop_on_signals(stop: CancellationToken) -> Result<(), DaemonError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+fn machine_name() -> Option<String> {
+    let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
+    let name = name.split('.').next()?.to_ascii_lowercase();
+    (!name.is_empty()).then_some(name)
+}
+
+fn kubernetes_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Whether a path can be a data directory: for messages before anything is started.
+#[must_use]
+pub fn belongs_to_a_cluster(dir: &Path) -> bool {
+    ClusterFile::load(dir).is_ok_and(|file| file.is_some())
+}

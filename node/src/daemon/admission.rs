@@ -1,0 +1,136 @@
+//! Both sides of admission on the wire: what a machine with a token asks, and what a member answers.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skein_core::request::{AdmissionError, AdmissionRequest};
+use skein_crdt_state::{ClusterId, Envelope};
+use skein_gossip::NodeId;
+use skein_net::NetHandle;
+use tracing::{info, warn};
+
+use super::identity::AddressBook;
+use super::token::JoinToken;
+use crate::core_handle::CoreHandle;
+use crate::pki::ClusterSecrets;
+
+/// How often and how long the members of a token are asked before giving up: a member may just be restarting.
+const ROUNDS: usize = 5;
+const ROUND_PAUSE: Duration = Duration::from_secs(1);
+/// The most peers that an answer names.
+const MAX_PEERS: usize = 64;
+
+/// What a machine with a token says to a member.
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    cluster: ClusterId,
+    secret: [u8; 16],
+    name: String,
+}
+
+/// What the member answers.
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    members: Vec<Arc<Envelope>>,
+    secrets: Vec<u8>,
+    peers: Vec<(NodeId, Vec<SocketAddr>)>,
+}
+
+/// What a machine has when it is let in.
+pub(crate) struct Admitted {
+    pub(crate) members: Vec<Arc<Envelope>>,
+    pub(crate) secrets: ClusterSecrets,
+    pub(crate) peers: AddressBook,
+}
+
+/// Why a machine did not get in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// A member said no.
+    #[error("{0}")]
+    Refused(#[from] AdmissionError),
+    /// Nobody answered.
+    #[error("none of the token's {asked} member(s) can be reached ({why}); check that this machine is on the same network and that they run, or ask for a new token")]
+    Unreachable {
+        /// How many were asked.
+        asked: usize,
+        /// What went wrong with the last.
+        why: String,
+    },
+    /// A member answered with something that this version does not read.
+    #[error("the member's answer cannot be read; run the same version of skein on both machines")]
+    Unreadable,
+}
+
+/// Asks the members that a token names, one after the other.
+pub(crate) async fn join(net: &NetHandle, token: &JoinToken, name: &str) -> Result<Admitted, JoinError> {
+    let question = Question { cluster: token.cluster, secret: token.secret, name: name.to_owned() };
+    let question = Bytes::from(postcard::to_stdvec(&question).map_err(|_| JoinError::Unreadable)?);
+    let mut why = "the token names none".to_owned();
+    for round in 0..ROUNDS {
+        if round > 0 {
+            tokio::time::sleep(ROUND_PAUSE).await;
+        }
+        for (peer, addresses) in &token.peers {
+            match net.admission(*peer, addresses.clone(), question.clone()).await {
+                Ok(answer) => return read_answer(&answer, token, *peer),
+                Err(error) => why = error.to_string(),
+            }
+        }
+    }
+    Err(JoinError::Unreachable { asked: token.peers.len(), why })
+}
+
+fn read_answer(bytes: &[u8], token: &JoinToken, peer: NodeId) -> Result<Admitted, JoinError> {
+    let answer: Result<Answer, AdmissionError> = postcard::from_bytes(bytes).map_err(|_| JoinError::Unreadable)?;
+    let answer = answer?;
+    let secrets = ClusterSecrets::from_bytes(&answer.secrets, "the member's answer").map_err(|_| JoinError::Unreadable)?;
+    let mut peers: AddressBook = answer.peers.into_iter().take(MAX_PEERS).collect();
+    for (id, addresses) in &token.peers {
+        peers.entry(*id).or_insert_with(|| addresses.clone());
+    }
+    info!(%peer, "admitted");
+    Ok(Admitted { members: answer.members, secrets, peers })
+}
+
+/// A member's side.
+#[derive(Clone)]
+pub(crate) struct Doorkeeper {
+    pub(crate) cluster: ClusterId,
+    pub(crate) core: CoreHandle,
+    pub(crate) secrets: ClusterSecrets,
+    pub(crate) me: NodeId,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) book: Arc<Mutex<AddressBook>>,
+}
+
+impl Doorkeeper {
+    /// Answers a stranger.
+    pub(crate) async fn answer(&self, stranger: NodeId, question: &[u8]) -> Bytes {
+        let answer = self.decide(stranger, question).await;
+        if let Err(error) = &answer {
+            warn!(%stranger, %error, "a machine was not admitted");
+        }
+        postcard::to_stdvec(&answer).unwrap_or_default().into()
+    }
+
+    async fn decide(&self, stranger: NodeId, question: &[u8]) -> Result<Answer, AdmissionError> {
+        let question: Question = postcard::from_bytes(question).map_err(|_| {
+            AdmissionError::Unavailable("the question cannot be read; run the same version of skein on both machines".into())
+        })?;
+        if question.cluster != self.cluster {
+            return Err(AdmissionError::ForeignToken(question.cluster.to_string()));
+        }
+        let token = JoinToken { cluster: question.cluster, secret: question.secret, peers: Vec::new() };
+        let request = AdmissionRequest { node: stranger, name: question.name.clone(), token: token.hash() };
+        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
+        let members = self.core.admit(request).await.map_err(stopping)??;
+        info!(%stranger, name = %question.name, "admitted a node");
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        book.insert(self.me, self.addresses.clone());
+        Ok(Answer { members, secrets: self.secrets.to_bytes(), peers: book.into_iter().take(MAX_PEERS).collect() })
+    }
+}
