@@ -1,1 +1,14 @@
-//! Placeholder while the workspace is laid out.
+//! The lab: hosts that are network namespaces, each with a Docker engine of its own, and real `skein` daemons on them.
+//! Here live the means to build one, to cut it apart, to ask what runs in it, and to take it away without leftovers.
+//! What is asserted about skein is in `tests/tests/*.rs`, one file for each theme.
+
+pub mod engine;
+pub mod failure;
+pub mod http;
+pub mod image;
+pub mod lab;
+pub mod leftovers;
+pub mod netns;
+pub mod requirements;
+pub mod steps;
+pub mod wait;
