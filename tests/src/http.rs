@@ -81,6 +81,18 @@ impl Connection {
         Ok(Self::over(Wire::Tls(Box::new(StreamOwned::new(client, timed))), host))
     }
 
+    /// Our port of a TCP connection, 0 for a Unix socket.
+    pub fn local_port(&self) -> u16 {
+        let timed = match self.reader.get_ref() {
+            Wire::Plain(timed) => timed,
+            Wire::Tls(stream) => &stream.sock,
+        };
+        match &timed.socket {
+            Socket::Tcp(tcp) => tcp.local_addr().map_or(0, |address| address.port()),
+            Socket::Unix(_) => 0,
+        }
+    }
+
     /// Whether another request may be sent here.
     pub fn is_reusable(&self) -> bool {
         self.reusable

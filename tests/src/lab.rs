@@ -150,12 +150,18 @@ impl Lab {
         netns::ip(&format!("-n {} link set {} up", self.lan.name(), port(number)))?;
         let netns = &self.host(number).netns;
         netns.filter(&format!("add table {TABLE}; delete table {TABLE}"))?;
-        let carries = || {
-            let shown = Command::new("ip").args(["-n", netns.name(), "link", "show", "eth0", "up"]).output()?;
-            let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-            ensure(shown.contains("LOWER_UP") && shown.contains("state UP"), || shown)
-        };
+        let carries = || ensure(self.is_connected(number)?, || "it is down".to_owned());
         eventually(&format!("the link of h{number}"), LINK_UP, carries).map(|_| ())
+    }
+
+    /// Whether a host's cable is in, as its own network says.
+    ///
+    /// # Errors
+    /// When iproute2 cannot be started.
+    pub fn is_connected(&self, number: usize) -> Outcome<bool> {
+        let namespace = self.host(number).netns.name();
+        let shown = output(Command::new("ip").args(["-n", namespace, "link", "show", "eth0"]))?;
+        Ok(String::from_utf8_lossy(&shown.stdout).contains("state UP"))
     }
 
     /// Heals every host.

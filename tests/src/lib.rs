@@ -2,13 +2,19 @@
 //! Here live the means to build one, to cut it apart, to ask what runs in it, and to take it away without leftovers.
 //! What is asserted about skein is in `tests/tests/*.rs`, one file for each theme.
 
+pub mod api;
+pub mod cluster;
+pub mod daemon;
 pub mod engine;
 pub mod failure;
 pub mod http;
 pub mod image;
 pub mod lab;
 pub mod leftovers;
+pub mod load;
+pub mod manifests;
 pub mod netns;
 pub mod requirements;
 pub mod steps;
+pub mod trace;
 pub mod wait;
