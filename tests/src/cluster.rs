@@ -15,6 +15,7 @@ use crate::failure::{Failure, Outcome, ensure};
 use crate::lab::Lab;
 use crate::manifests;
 use crate::requirements;
+use crate::steps::say;
 use crate::wait::eventually;
 
 /// How long all members may take to show up as ready at all peers.
@@ -53,7 +54,7 @@ impl Cluster {
         }
         let mut cluster = Self { daemons, lab, credentials };
         cluster.wait_formed().map_err(|failure| Failure::new(format!("{failure}\n{}", cluster.evidence())))?;
-        eprintln!("   {members} hosts formed a cluster in {:.1} s", begun.elapsed().as_secs_f64());
+        say(&format!("   {members} hosts formed a cluster in {:.1} s", begun.elapsed().as_secs_f64()));
         Ok(cluster)
     }
 
@@ -202,10 +203,19 @@ impl Cluster {
     /// # Errors
     /// When it does not answer or says none.
     pub fn state_hash(&self, number: usize) -> Outcome<String> {
+        let answer = self.api(number).get("/skein/v1/state-hash")?;
+        let hash = answer["hash"].as_str().filter(|hash| !hash.is_empty());
+        hash.map(str::to_owned).ok_or_else(|| Failure::new(format!("h{number} reports no state hash: {answer}")))
+    }
+
+    /// One of a member's own numbers.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no such number.
+    pub fn metric(&self, number: usize, name: &str) -> Outcome<f64> {
         let metrics = self.api(number).get_text("/metrics")?;
-        let line = metrics.lines().find(|line| line.starts_with("skein_state_hash{"));
-        let hash = line.and_then(|line| line.split('"').nth(1));
-        hash.map(str::to_owned).ok_or_else(|| Failure::new(format!("h{number} reports no state hash in its metrics")))
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.ok_or_else(|| Failure::new(format!("h{number} has no metric {name}")))
     }
 
     /// What a reader of a failed test wants to see: the ends of all logs, and where the whole of them was copied to.

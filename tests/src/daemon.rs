@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use crate::failure::{Failure, Outcome, ensure};
 use crate::lab::{Host, output};
 use crate::netns::Netns;
+use crate::steps::say;
 use crate::wait::eventually;
 
 /// How long a daemon may take from its start until it answers on its socket, on a machine that five of them share.
@@ -211,7 +212,7 @@ pub fn binary() -> Outcome<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = BINARY.get_or_init(|| {
         let found = find_binary().map_err(|failure| failure.to_string())?;
-        eprintln!("   the skein under test is {}", found.display());
+        say(&format!("   the skein under test is {}", found.display()));
         Ok(found)
     });
     found.as_deref().map_err(|text| Failure::new(text.clone()))

@@ -12,6 +12,7 @@ use crate::image;
 use crate::leftovers;
 use crate::netns::{self, Netns};
 use crate::requirements;
+use crate::steps::say;
 use crate::wait::eventually;
 
 /// The hosts' network, its last number the host's.
@@ -236,7 +237,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::env::var_os("SKEIN_LAB_KEEP").is_some() && std::thread::panicking() {
-            eprintln!("lab: kept in {}; press Ctrl-C to take it away", self.directory.display());
+            say(&format!("lab: kept in {}; press Ctrl-C to take it away", self.directory.display()));
             loop {
                 std::thread::park();
             }

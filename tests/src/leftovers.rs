@@ -3,7 +3,6 @@
 //! started by something that does, is ever killed, by its pid.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once};
@@ -13,7 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::engine;
-use crate::netns;
+use crate::netns::{self, Netns};
+use crate::steps::say;
 
 /// What the directories of labs are called, before the pid.
 const PREFIX: &str = "skein-lab-";
@@ -103,6 +103,11 @@ pub fn left_of(directory: &Path) -> Vec<String> {
         }
     }
     left
+}
+
+/// The processes that live in a namespace, and all that they started.
+pub fn living_in(netns: &Netns) -> Vec<Pid> {
+    processes_in(&[netns.name().to_owned()])
 }
 
 /// The pids that live in one of `namespaces`, and all that they started, however deep.
@@ -221,11 +226,6 @@ fn unmount_below(directory: &Path) {
             say(&format!("lab: {failure}"));
         }
     }
-}
-
-/// Says something on stderr, or nothing when nobody reads that any more: cleaning up must not end for it.
-fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn lock() -> std::sync::MutexGuard<'static, BTreeSet<PathBuf>> {

@@ -9,7 +9,7 @@ use skein_tests::cluster::Cluster;
 use skein_tests::failure::{Outcome, ensure};
 use skein_tests::lab::Lab;
 use skein_tests::manifests::{apps, web};
-use skein_tests::steps::Steps;
+use skein_tests::steps::{Steps, say};
 use skein_tests::wait::{eventually, median_and_worst, settles};
 
 const ALL: [usize; 5] = [1, 2, 3, 4, 5];
@@ -89,5 +89,5 @@ fn cut_and_heal(cluster: &Cluster) -> Outcome<Times> {
 fn report(what: &str, goal_s: f64, times: Vec<Duration>) {
     let count = times.len();
     let (median, worst) = median_and_worst(times);
-    eprintln!("   {what}: median {median:.2} s (goal {goal_s} s), worst {worst:.2} s, of {count} cuts");
+    say(&format!("   {what}: median {median:.2} s (goal {goal_s} s), worst {worst:.2} s, of {count} cuts"));
 }
