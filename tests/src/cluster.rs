@@ -97,12 +97,13 @@ impl Cluster {
         Api::new(&host.netns, host.api_socket(), &self.credentials)
     }
 
-    /// A kubectl on a member's host that speaks to that member.
+    /// A kubectl on a member's host that speaks to that member: the one that `SKEIN_KUBECTL` names, or that of the PATH.
     ///
     /// # Errors
     /// When there is no kubectl on this machine.
     pub fn kubectl(&self, number: usize) -> Outcome<Command> {
-        let kubectl = requirements::find("kubectl");
+        let named = std::env::var_os("SKEIN_KUBECTL").map(PathBuf::from);
+        let kubectl = named.or_else(|| requirements::find("kubectl"));
         let kubectl = kubectl.ok_or_else(|| Failure::new("the test needs kubectl; `tests/run` installs it"))?;
         let host = self.lab.host(number);
         let mut command = host.netns.command(kubectl);

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -37,20 +38,16 @@ impl Trace {
     /// # Errors
     /// When strace is not there or may not attach.
     pub fn attach(netns: &Netns, pid: Pid, calls: &str, path: &Path) -> Outcome<Self> {
-        let mut process = netns
-            .command("strace")
-            .args(["-f", "-ttt", "-T", "-yy", "-s", "8", "-e", &format!("trace={calls}"), "-p", &pid.to_string(), "-o"])
-            .arg(path)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = process.stderr.take().ok_or_else(|| Failure::new("no stderr"))?;
-        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
-        let attached = lines.find(|line| line.contains("attached"));
-        attached.ok_or_else(|| Failure::new(format!("strace did not attach to {pid}")))?;
-        // It announces each thread; whoever stops reading would stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { process, path: path.to_owned() })
+        Self::start(netns, pid, &["-e", &format!("trace={calls}")], path)
+    }
+
+    /// Makes every flush to disk of a process take `delay` longer from now on, as a slow disk would.
+    ///
+    /// # Errors
+    /// As [`Trace::attach`].
+    pub fn slow_disk(netns: &Netns, pid: Pid, delay: Duration, path: &Path) -> Outcome<Self> {
+        let inject = format!("inject=fsync,fdatasync:delay_enter={}", delay.as_micros());
+        Self::start(netns, pid, &["-e", "trace=fsync,fdatasync", "-e", &inject], path)
     }
 
     /// Ends the watching and returns the calls in the order in which they came back.
@@ -63,6 +60,25 @@ impl Trace {
         let mut calls = parse(&String::from_utf8_lossy(&written));
         calls.sort_by(|a, b| a.ended.total_cmp(&b.ended));
         Ok(calls)
+    }
+
+    fn start(netns: &Netns, pid: Pid, what: &[&str], path: &Path) -> Outcome<Self> {
+        let mut process = netns
+            .command("strace")
+            .args(["-f", "-ttt", "-T", "-yy", "-s", "8"])
+            .args(what)
+            .args(["-p", &pid.to_string(), "-o"])
+            .arg(path)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let stderr = process.stderr.take().ok_or_else(|| Failure::new("no stderr"))?;
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        let attached = lines.find(|line| line.contains("attached"));
+        attached.ok_or_else(|| Failure::new(format!("strace did not attach to {pid}")))?;
+        // It announces each thread; whoever stops reading would stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { process, path: path.to_owned() })
     }
 
     fn detach(&mut self) {

@@ -14,6 +14,8 @@ use skein_tests::trace::{Call, Trace};
 
 const CALLS: &str = "fsync,fdatasync,write,writev,sendto,sendmsg";
 const WRITES: usize = 5;
+/// How much longer a flush takes on the slow disk: a few of them must fit into the half second that a peer has.
+const SLOW: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One write, as its client saw it.
@@ -31,6 +33,11 @@ fn an_answer_leaves_after_both_disks_are_flushed() -> Outcome<()> {
     for writer in [1, 2] {
         let name = format!("a write at h{writer} is flushed on both hosts before its answer");
         let step = || flushed_before_the_answer(&mut shared.borrow_mut(), writer);
+        steps.run(&name, step, || shared.borrow_mut().evidence());
+    }
+    for slow in [1, 2] {
+        let name = format!("an answer waits for the disk of h{slow}");
+        let step = || waits_for_the_disk(&mut shared.borrow_mut(), slow);
         steps.run(&name, step, || shared.borrow_mut().evidence());
     }
     steps.end()
@@ -74,6 +81,27 @@ fn flushed_before_the_answer(cluster: &mut Cluster, writer: usize) -> Outcome<St
         }
     }
     Ok(format!("{WRITES} of {WRITES} writes"))
+}
+
+/// With one disk made slow, an answer at either peer takes at least that long: it waited for that very disk.
+fn waits_for_the_disk(cluster: &mut Cluster, slow: usize) -> Outcome<String> {
+    let pid = cluster.daemon(slow).pid();
+    let host = cluster.lab().host(slow);
+    let trace = Trace::slow_disk(&host.netns, pid, SLOW, &host.directory.join("strace-slow"))?;
+    let mut fastest = Duration::MAX;
+    for (number, writer) in [1, 2, 1, 2].into_iter().enumerate() {
+        let body = config_map(&format!("slow-{slow}-{number}"), "k", "v").to_string();
+        let begun = std::time::Instant::now();
+        let path = core("default", "configmaps");
+        let answer = cluster.api(writer).call(("POST", &path), ("application/json", body.as_bytes()), PATIENCE)?;
+        ensure(answer.status == 201, || format!("{}: {}", answer.status, answer.text()))?;
+        ensure(answer.header("warning").is_none(), || format!("it warned: {:?}", answer.header("warning")))?;
+        fastest = fastest.min(begun.elapsed());
+    }
+    let flushes = trace.finish()?.len();
+    let said = format!("the fastest answer took {} ms, {flushes} flushes", fastest.as_millis());
+    ensure(fastest >= SLOW, || format!("a flush takes {} ms more now, but {said}", SLOW.as_millis()))?;
+    Ok(said)
 }
 
 fn attach(cluster: &mut Cluster, number: usize) -> Outcome<Trace> {

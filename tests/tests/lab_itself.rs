@@ -14,6 +14,7 @@ use skein_tests::failure::{Failure, Outcome, ensure};
 use skein_tests::lab::Lab;
 use skein_tests::leftovers;
 use skein_tests::steps::Steps;
+use skein_tests::trace::Trace;
 use skein_tests::wait::eventually;
 
 const SHORT: Duration = Duration::from_millis(400);
@@ -30,6 +31,7 @@ fn the_lab_keeps_its_own_promises() -> Outcome<()> {
     steps.run("cuts cut and heals heal", || cuts_cut_and_heals_heal(&lab), none);
     steps.run("one direction can be cut alone", || one_direction_at_a_time(&lab), none);
     steps.run("a loss loses its share", || a_loss_loses_its_share(&lab), none);
+    steps.run("flushes are seen, and slowed down", || flushes_are_seen(&lab), none);
     steps.run("a second lab works beside the first", || a_second_lab_beside(&lab), none);
     steps.run("a lab that ends leaves nothing", || leaves_nothing(lab, &directory), none);
     steps.run("a lab that is interrupted leaves nothing", an_interrupted_lab_leaves_nothing, none);
@@ -92,6 +94,21 @@ fn a_loss_loses_its_share(lab: &Lab) -> Outcome<String> {
     // 140 are expected, with a standard deviation of 6.5.
     ensure((90..=180).contains(&arrived), || format!("{arrived} of 200 arrived, not about 140"))?;
     Ok(format!("{arrived} of 200 arrived at a loss of 30 %"))
+}
+
+fn flushes_are_seen(lab: &Lab) -> Outcome<String> {
+    let host = lab.host(1);
+    let (file, written) = (host.directory.join("flushed"), host.directory.join("strace"));
+    let script = format!("sleep 0.5; dd if=/dev/zero of={} bs=1 count=1 conv=fsync 2>/dev/null", file.display());
+    let mut program = host.netns.command("sh").args(["-c", &script]).spawn()?;
+    let delay = Duration::from_millis(200);
+    let trace = Trace::slow_disk(&host.netns, Pid::from_raw(i32::try_from(program.id())?), delay, &written)?;
+    program.wait()?;
+    let calls = trace.finish()?;
+    let flush = calls.iter().find(|call| call.name == "fsync" && call.text.contains(&*file.to_string_lossy()));
+    let flush = flush.ok_or_else(|| Failure::new(format!("no flush among {calls:?}")))?;
+    ensure(flush.ended - flush.begun >= delay.as_secs_f64(), || format!("it was not slow: {flush:?}"))?;
+    Ok(String::new())
 }
 
 fn a_second_lab_beside(lab: &Lab) -> Outcome<String> {
