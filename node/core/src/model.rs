@@ -1,1 +1,4 @@
-//! model
+//! Kubernetes' objects as the brain reads them.
+
+pub mod pod;
+pub mod quantity;

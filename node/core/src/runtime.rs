@@ -76,7 +76,7 @@ pub struct ContainerSpec {
 }
 
 /// When to pull.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PullPolicy {
     /// Ask the registry each time.
     Always,

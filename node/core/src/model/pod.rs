@@ -1,0 +1,342 @@
+//! A pod's spec, typed: what the agent needs to run it. Which fields clients may write is checked elsewhere
+//! (`skein-kube`), how a pod is placed looks at the same JSON with eyes of its own.
+//!
+//! Reading is strict in types and lenient in absence: `null` is the same as not there, unknown fields are passed over.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::quantity::Quantity;
+
+mod probe;
+
+pub use probe::{ExecAction, HttpGetAction, HttpHeader, PortRef, Probe, TcpSocketAction};
+
+/// A spec that cannot be read, with the reason for a person. Only a merge of edits made apart can leave one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the pod's spec cannot be read: {0}; edit the workload to mend it")]
+pub struct PodSpecError(pub String);
+
+/// What a pod is made from: a workload's `spec.template`, or a pod itself.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodTemplateSpec {
+    /// Labels and annotations.
+    #[serde(deserialize_with = "or_default")]
+    pub metadata: PodMetadata,
+    /// What to run.
+    #[serde(deserialize_with = "or_default")]
+    pub spec: PodSpec,
+}
+
+impl PodTemplateSpec {
+    /// Reads a template, or a whole pod.
+    ///
+    /// # Errors
+    /// When a field has a type that it cannot have, or when there is no container.
+    pub fn of(template: &Value) -> Result<Self, PodSpecError> {
+        let read = PodTemplateSpec::deserialize(template).map_err(|error| PodSpecError(error.to_string()))?;
+        match read.spec.containers.as_slice() {
+            [] => Err(PodSpecError("it has no containers".into())),
+            _ => Ok(read),
+        }
+    }
+
+    /// With labels and annotations laid over it: what a slot's own document says of its pod.
+    #[must_use]
+    pub fn with(mut self, labels: BTreeMap<String, String>, annotations: BTreeMap<String, String>) -> Self {
+        self.metadata.labels.extend(labels);
+        self.metadata.annotations.extend(annotations);
+        self
+    }
+}
+
+/// The part of a pod's metadata that its containers can see.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodMetadata {
+    /// Labels.
+    #[serde(deserialize_with = "or_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    #[serde(deserialize_with = "or_default")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A pod's spec.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// Its containers; they share a network.
+    #[serde(deserialize_with = "or_default")]
+    pub containers: Vec<Container>,
+    /// What to do when one ends.
+    #[serde(deserialize_with = "or_default")]
+    pub restart_policy: RestartPolicy,
+    /// Whether it uses the host's network.
+    #[serde(deserialize_with = "or_default")]
+    pub host_network: bool,
+    /// How long to wait after asking it to end; `None`: Kubernetes' 30 seconds.
+    pub termination_grace_period_seconds: Option<u32>,
+    /// The account its containers say they run as, for `fieldRef`.
+    #[serde(deserialize_with = "or_default")]
+    pub service_account_name: String,
+}
+
+impl PodSpec {
+    /// How long to wait between asking a container to end and killing it, in seconds.
+    #[must_use]
+    pub fn grace_seconds(&self) -> u32 {
+        self.termination_grace_period_seconds.unwrap_or(30)
+    }
+}
+
+impl Default for PodSpec {
+    fn default() -> Self {
+        PodSpec {
+            containers: Vec::new(),
+            restart_policy: RestartPolicy::Always,
+            host_network: false,
+            termination_grace_period_seconds: None,
+            service_account_name: String::new(),
+        }
+    }
+}
+
+/// What to do when a container ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum RestartPolicy {
+    /// Start it again.
+    #[default]
+    Always,
+    /// Start it again unless it ended well.
+    OnFailure,
+    /// Leave it.
+    Never,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// Its name in the pod.
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    /// The image.
+    #[serde(deserialize_with = "or_default")]
+    pub image: String,
+    /// When to pull; empty: `Always` for the tag `latest`, else `IfNotPresent`.
+    #[serde(deserialize_with = "or_default")]
+    pub image_pull_policy: String,
+    /// Replaces the image's entry point.
+    #[serde(deserialize_with = "or_default")]
+    pub command: Vec<String>,
+    /// Replaces the image's arguments.
+    #[serde(deserialize_with = "or_default")]
+    pub args: Vec<String>,
+    /// Where it starts.
+    #[serde(deserialize_with = "or_default")]
+    pub working_dir: String,
+    /// Ports it listens on.
+    #[serde(deserialize_with = "or_default")]
+    pub ports: Vec<ContainerPort>,
+    /// Environment.
+    #[serde(deserialize_with = "or_default")]
+    pub env: Vec<EnvVar>,
+    /// What it asks for and may take at most.
+    #[serde(deserialize_with = "or_default")]
+    pub resources: ResourceRequirements,
+    /// Whether it is ready to serve.
+    pub readiness_probe: Option<Probe>,
+    /// Whether it should be restarted.
+    pub liveness_probe: Option<Probe>,
+    /// Whether it has started up; the other probes wait for that.
+    pub startup_probe: Option<Probe>,
+    /// Whether it gets a terminal.
+    #[serde(deserialize_with = "or_default")]
+    pub tty: bool,
+    /// Whether its standard input stays open.
+    #[serde(deserialize_with = "or_default")]
+    pub stdin: bool,
+}
+
+impl Container {
+    /// A request by resource name; what has a limit and no request asks for its limit.
+    #[must_use]
+    pub fn request(&self, resource: &str) -> Option<Quantity> {
+        self.resources.requests.get(resource).or_else(|| self.resources.limits.get(resource)).copied()
+    }
+}
+
+/// A port that a container listens on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerPort {
+    /// A name that probes may use.
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    /// The port inside.
+    #[serde(deserialize_with = "or_default")]
+    pub container_port: u16,
+    /// The port of the host; 0: none.
+    #[serde(deserialize_with = "or_default")]
+    pub host_port: u16,
+    /// The host's address; empty: all.
+    #[serde(rename = "hostIP", deserialize_with = "or_default")]
+    pub host_ip: String,
+    /// `TCP`, `UDP` or `SCTP`; empty: `TCP`.
+    #[serde(deserialize_with = "or_default")]
+    pub protocol: String,
+}
+
+impl ContainerPort {
+    /// The protocol, with its default.
+    #[must_use]
+    pub fn protocol(&self) -> &str {
+        if self.protocol.is_empty() { "TCP" } else { &self.protocol }
+    }
+}
+
+/// One variable of the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvVar {
+    /// Its name.
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    /// Its value; `$(NAME)` is expanded.
+    #[serde(deserialize_with = "or_default")]
+    pub value: String,
+    /// Where else the value comes from.
+    pub value_from: Option<EnvVarSource>,
+}
+
+/// Where a variable's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvVarSource {
+    /// A field of the pod.
+    pub field_ref: Option<ObjectFieldSelector>,
+    /// A limit or a request of a container.
+    pub resource_field_ref: Option<ResourceFieldSelector>,
+    /// A key of a ConfigMap.
+    pub config_map_key_ref: Option<KeySelector>,
+    /// A key of a Secret.
+    pub secret_key_ref: Option<KeySelector>,
+}
+
+/// A field of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectFieldSelector {
+    /// Such as `metadata.name`.
+    #[serde(deserialize_with = "or_default")]
+    pub field_path: String,
+}
+
+/// A limit or a request of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceFieldSelector {
+    /// The container; empty: the one whose variable it is.
+    #[serde(deserialize_with = "or_default")]
+    pub container_name: String,
+    /// Such as `limits.memory`.
+    #[serde(deserialize_with = "or_default")]
+    pub resource: String,
+    /// What to divide by, rounding up.
+    pub divisor: Option<Quantity>,
+}
+
+/// A key of a ConfigMap or a Secret.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KeySelector {
+    /// The object.
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    /// The key.
+    #[serde(deserialize_with = "or_default")]
+    pub key: String,
+    /// Whether it may be missing.
+    #[serde(deserialize_with = "or_default")]
+    pub optional: bool,
+}
+
+/// What a container asks for and may take at most, by resource name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceRequirements {
+    /// At most this.
+    #[serde(deserialize_with = "or_default")]
+    pub limits: BTreeMap<String, Quantity>,
+    /// At least this.
+    #[serde(deserialize_with = "or_default")]
+    pub requests: BTreeMap<String, Quantity>,
+}
+
+/// `null` is the same as not there.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_is_read_from_its_json() {
+        let pod = PodTemplateSpec::of(&json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"labels": {"app": "web"}, "annotations": null},
+            "spec": {"containers": [{
+                "name": "web", "image": "web:1", "command": ["serve"],
+                "ports": [{"name": "http", "containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1"}],
+                "env": [{"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                "resources": {"limits": {"memory": "64Mi", "cpu": 1}},
+                "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
+            }], "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 3, "schedulerName": "default"},
+        }))
+        .unwrap();
+        let web = &pod.spec.containers[0];
+        assert_eq!((pod.spec.restart_policy, pod.spec.grace_seconds()), (RestartPolicy::OnFailure, 3));
+        assert_eq!(
+            (web.ports[0].host_port, web.ports[0].protocol(), &*web.ports[0].host_ip),
+            (8080, "TCP", "127.0.0.1")
+        );
+        assert_eq!(web.request("memory").map(Quantity::units), Some(64 << 20));
+        assert_eq!(web.readiness_probe.as_ref().map(|probe| probe.period_seconds()), Some(1));
+    }
+
+    #[test]
+    fn a_spec_of_the_wrong_type_or_without_containers_is_an_error() {
+        for wrong in [
+            json!({"spec": {"containers": []}}),
+            json!({"spec": {"containers": [{"name": "a", "ports": [{"containerPort": 99999}]}]}}),
+            json!({"spec": {"containers": "a"}}),
+            json!({"spec": {"containers": [{"name": "a", "command": "sleep 1"}]}}),
+            json!([]),
+        ] {
+            assert!(PodTemplateSpec::of(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_slot_says_lies_over_the_template() {
+        let template = PodTemplateSpec::of(&json!({
+            "metadata": {"labels": {"app": "web", "tier": "front"}}, "spec": {"containers": [{"name": "a"}]}
+        }))
+        .unwrap();
+        let pod = template.with([("tier".to_owned(), "back".to_owned())].into(), BTreeMap::new());
+        assert_eq!(pod.metadata.labels["tier"], "back");
+        assert_eq!(pod.metadata.labels["app"], "web");
+    }
+}
