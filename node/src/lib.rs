@@ -6,3 +6,4 @@ pub mod api;
 pub mod disk;
 pub mod metrics;
 pub mod pki;
+pub mod runtime;

@@ -1,0 +1,323 @@
+//! Takes actions from the queue and has the engine carry them out: in order for each container, concurrently for
+//! different ones, within limits, and with exactly one answer each. Knows nothing of any engine.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, ContainerState, RuntimeAction, RuntimeEvent};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{Engine, ImageError, StartError};
+use super::ledger::Ledger;
+
+/// How many actions may wait or be carried out at once. One more is refused by its own failure event.
+pub(super) const ACTION_QUEUE_LIMIT: usize = 4096;
+/// How many containers are created and started at once: engines serialise that work anyway.
+const STARTS_LIMIT: usize = 4;
+/// How many images are pulled at once.
+const PULLS_LIMIT: usize = 3;
+/// How many containers are stopped or removed at once; stopping is mostly waiting.
+const STOPS_LIMIT: usize = 64;
+/// How many probes run at once.
+const PROBES_LIMIT: usize = 64;
+/// Time limits of actions.
+const LIST_LIMIT: Duration = Duration::from_secs(20);
+const PULL_LIMIT: Duration = Duration::from_secs(15 * 60);
+const START_LIMIT: Duration = Duration::from_secs(60);
+const REMOVE_LIMIT: Duration = Duration::from_secs(60);
+/// What a stop may take beyond the grace, and a probe beyond its timeout.
+const SLACK: Duration = Duration::from_secs(20);
+
+/// The sending end of the queue.
+#[derive(Clone)]
+pub(super) struct ActionQueue {
+    actions: mpsc::Sender<RuntimeAction>,
+    refusals: mpsc::Sender<RuntimeEvent>,
+}
+
+impl ActionQueue {
+    /// Queues an action, or has it answered by a refusal when the queue is full.
+    pub(super) fn push(&self, action: RuntimeAction) {
+        let refused = match self.actions.try_send(action) {
+            Ok(()) => return,
+            Err(mpsc::error::TrySendError::Closed(_)) => return,
+            Err(mpsc::error::TrySendError::Full(action)) => action,
+        };
+        let message = format!("{ACTION_QUEUE_LIMIT} actions wait for the runtime already; try again later");
+        if self.refusals.try_send(failure(&refused, message)).is_err() {
+            tracing::error!("the runtime is so far behind that it drops actions without an answer");
+        }
+    }
+}
+
+/// What runs the actions.
+pub(super) struct Dispatcher<E> {
+    actions: mpsc::Receiver<RuntimeAction>,
+    refusals: mpsc::Receiver<RuntimeEvent>,
+    stop: CancellationToken,
+    work: Arc<Work<E>>,
+    lanes: BTreeMap<Lane, VecDeque<RuntimeAction>>,
+    tasks: JoinSet<()>,
+    lane_of_task: HashMap<tokio::task::Id, Lane>,
+    waiting: usize,
+}
+
+/// A queue and the task that empties it.
+pub(super) fn dispatcher<E: Engine>(
+    engine: Arc<E>,
+    ledger: Arc<Ledger>,
+    events: mpsc::Sender<RuntimeEvent>,
+    stop: CancellationToken,
+) -> (ActionQueue, Dispatcher<E>) {
+    let (actions_in, actions) = mpsc::channel(ACTION_QUEUE_LIMIT);
+    let (refusals_in, refusals) = mpsc::channel(ACTION_QUEUE_LIMIT);
+    let work = Work {
+        engine,
+        ledger,
+        events,
+        starts: Semaphore::new(STARTS_LIMIT),
+        pulls: Semaphore::new(PULLS_LIMIT),
+        stops: Semaphore::new(STOPS_LIMIT),
+        probes: Semaphore::new(PROBES_LIMIT),
+    };
+    let dispatcher = Dispatcher {
+        actions,
+        refusals,
+        stop,
+        work: Arc::new(work),
+        lanes: BTreeMap::new(),
+        tasks: JoinSet::new(),
+        lane_of_task: HashMap::new(),
+        waiting: 0,
+    };
+    (ActionQueue { actions: actions_in, refusals: refusals_in }, dispatcher)
+}
+
+/// Actions in the same lane are carried out one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    List,
+    Image(String),
+    Container(ContainerRef),
+    /// A probe waits for nothing but itself: a slow stop must not keep a container from being seen as unready.
+    Probe(ContainerRef, u64),
+}
+
+impl Lane {
+    fn of(action: &RuntimeAction) -> Lane {
+        match action {
+            RuntimeAction::List => Lane::List,
+            RuntimeAction::EnsureImage { image, .. } => Lane::Image(image.clone()),
+            RuntimeAction::Start(spec) => Lane::Container(spec.id.clone()),
+            RuntimeAction::Stop { id, .. } | RuntimeAction::Remove { id } => Lane::Container(id.clone()),
+            RuntimeAction::Probe { id, token, .. } => Lane::Probe(id.clone(), *token),
+        }
+    }
+}
+
+impl<E: Engine> Dispatcher<E> {
+    /// Runs until asked to stop; then what is under way is abandoned where it stands, and adopted by the next start.
+    pub(super) async fn run(mut self) {
+        let stop = self.stop.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
+                    let task = match done {
+                        Ok((task, ())) => task,
+                        Err(error) => error.id(),
+                    };
+                    self.finished(task);
+                }
+                Some(refusal) = self.refusals.recv() => {
+                    let _ = self.work.events.send(refusal).await;
+                }
+                action = self.actions.recv(), if self.waiting < ACTION_QUEUE_LIMIT => match action {
+                    Some(action) => self.enqueue(action),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn enqueue(&mut self, action: RuntimeAction) {
+        self.waiting += 1;
+        let lane = Lane::of(&action);
+        if let Some(queue) = self.lanes.get_mut(&lane) {
+            queue.push_back(action);
+        } else {
+            self.lanes.insert(lane.clone(), VecDeque::new());
+            self.spawn(lane, action);
+        }
+    }
+
+    fn spawn(&mut self, lane: Lane, action: RuntimeAction) {
+        let work = Arc::clone(&self.work);
+        let task = self.tasks.spawn(async move { work.carry_out(action).await });
+        self.lane_of_task.insert(task.id(), lane);
+    }
+
+    fn finished(&mut self, task: tokio::task::Id) {
+        self.waiting = self.waiting.saturating_sub(1);
+        let Some(lane) = self.lane_of_task.remove(&task) else { return };
+        match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
+            Some(next) => self.spawn(lane, next),
+            None => {
+                self.lanes.remove(&lane);
+            }
+        }
+    }
+}
+
+/// What the tasks share.
+struct Work<E> {
+    engine: Arc<E>,
+    ledger: Arc<Ledger>,
+    events: mpsc::Sender<RuntimeEvent>,
+    starts: Semaphore,
+    pulls: Semaphore,
+    stops: Semaphore,
+    probes: Semaphore,
+}
+
+impl<E: Engine> Work<E> {
+    async fn carry_out(&self, action: RuntimeAction) {
+        match action {
+            RuntimeAction::List => self.list().await,
+            RuntimeAction::EnsureImage { image, policy } => {
+                let _permit = self.pulls.acquire().await;
+                let answer = timeout(PULL_LIMIT, self.engine.ensure_image(&image, policy)).await;
+                self.send(match answer {
+                    Ok(Ok(())) => RuntimeEvent::ImageReady { image },
+                    Ok(Err(ImageError { message, permanent })) => {
+                        RuntimeEvent::ImageFailed { image, message, permanent }
+                    }
+                    Err(_) => {
+                        let message = format!("pulling took longer than {} minutes", PULL_LIMIT.as_secs() / 60);
+                        RuntimeEvent::ImageFailed { image, message, permanent: false }
+                    }
+                })
+                .await;
+            }
+            RuntimeAction::Start(spec) => {
+                let _permit = self.starts.acquire().await;
+                self.start(&spec).await;
+            }
+            RuntimeAction::Stop { id, grace } => {
+                let _permit = self.stops.acquire().await;
+                self.stop(id, grace).await;
+            }
+            RuntimeAction::Remove { id } => {
+                let _permit = self.stops.acquire().await;
+                self.remove(id).await;
+            }
+            RuntimeAction::Probe { id, token, action, timeout: limit } => {
+                let _permit = self.probes.acquire().await;
+                let answer = timeout(limit.saturating_add(SLACK), self.engine.probe(&id, &action, limit)).await;
+                let result = answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())));
+                self.send(RuntimeEvent::Probed { id, token, result }).await;
+            }
+        }
+    }
+
+    async fn list(&self) {
+        match timeout(LIST_LIMIT, self.engine.list()).await {
+            Ok(Ok(infos)) => {
+                let told = infos.clone();
+                self.send(RuntimeEvent::Listed(infos)).await;
+                self.ledger.listed(&told);
+            }
+            Ok(Err(message)) => self.send(RuntimeEvent::ListFailed { message }).await,
+            Err(_) => {
+                let message = format!("the engine did not list its containers within {} s", LIST_LIMIT.as_secs());
+                self.send(RuntimeEvent::ListFailed { message }).await;
+            }
+        }
+    }
+
+    async fn start(&self, spec: &ContainerSpec) {
+        self.ledger.busy(&spec.id);
+        let answer = match timeout(START_LIMIT, self.engine.start(spec)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                // Nothing may be left of a start that failed; should this fail too, the next start adopts it.
+                let _ = timeout(REMOVE_LIMIT, self.engine.remove(&spec.id)).await;
+                Err(StartError::run(format!("the engine did not start it within {} s", START_LIMIT.as_secs())))
+            }
+        };
+        match answer {
+            Ok(info) => self.started(info).await,
+            Err(StartError { reason, message }) => {
+                self.ledger.forget(&spec.id);
+                let id = spec.id.clone();
+                self.send(RuntimeEvent::StartFailed { id, reason: reason.to_owned(), message }).await;
+            }
+        }
+    }
+
+    async fn started(&self, info: ContainerInfo) {
+        let (id, state) = (info.id.clone(), info.state.clone());
+        self.send(RuntimeEvent::Started(info)).await;
+        match state {
+            ContainerState::Exited(exit) => {
+                self.ledger.ended(&id);
+                self.send(RuntimeEvent::Exited { id, exit }).await;
+            }
+            ContainerState::Created | ContainerState::Running => self.ledger.running(&id),
+        }
+    }
+
+    async fn stop(&self, id: ContainerRef, grace: Duration) {
+        self.ledger.busy(&id);
+        let answer = timeout(grace.saturating_add(SLACK), self.engine.stop(&id, grace)).await;
+        match answer.unwrap_or_else(|_| Err("the engine did not stop it in time".to_owned())) {
+            Ok(exit) => {
+                self.ledger.ended(&id);
+                self.send(RuntimeEvent::Exited { id, exit }).await;
+            }
+            Err(message) => {
+                self.send(RuntimeEvent::StopFailed { id: id.clone(), message }).await;
+                self.ledger.running(&id);
+            }
+        }
+    }
+
+    async fn remove(&self, id: ContainerRef) {
+        let answer = timeout(REMOVE_LIMIT, self.engine.remove(&id)).await;
+        match answer.unwrap_or_else(|_| Err("the engine did not remove it in time".to_owned())) {
+            Ok(()) => {
+                self.ledger.forget(&id);
+                self.send(RuntimeEvent::Removed { id }).await;
+            }
+            Err(message) => self.send(RuntimeEvent::RemoveFailed { id, message }).await,
+        }
+    }
+
+    async fn send(&self, event: RuntimeEvent) {
+        // Nobody listens any more only when the daemon ends.
+        let _ = self.events.send(event).await;
+    }
+}
+
+/// The answer to an action that is not carried out.
+fn failure(action: &RuntimeAction, message: String) -> RuntimeEvent {
+    match action {
+        RuntimeAction::List => RuntimeEvent::ListFailed { message },
+        RuntimeAction::EnsureImage { image, .. } => {
+            RuntimeEvent::ImageFailed { image: image.clone(), message, permanent: false }
+        }
+        RuntimeAction::Start(spec) => {
+            RuntimeEvent::StartFailed { id: spec.id.clone(), reason: "CreateContainerError".to_owned(), message }
+        }
+        RuntimeAction::Stop { id, .. } => RuntimeEvent::StopFailed { id: id.clone(), message },
+        RuntimeAction::Remove { id } => RuntimeEvent::RemoveFailed { id: id.clone(), message },
+        RuntimeAction::Probe { id, token, .. } => {
+            RuntimeEvent::Probed { id: id.clone(), token: *token, result: Err(message) }
+        }
+    }
+}
