@@ -34,6 +34,7 @@ mod start;
 
 pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
+pub use pods::values_of;
 pub use start::StartError;
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.
@@ -218,6 +219,7 @@ pub struct Node {
     events: Events,
     said_unschedulable: BTreeMap<String, String>,
     durable: durability::Pending,
+    pods: pods::PodIndex,
     leaving: Option<RequestId>,
     left: bool,
     batch: u64,

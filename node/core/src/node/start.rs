@@ -99,6 +99,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         events: Events::default(),
         said_unschedulable: BTreeMap::new(),
         durable: durability::Pending::default(),
+        pods: super::pods::PodIndex::default(),
         leaving: None,
         left: false,
         batch: 0,

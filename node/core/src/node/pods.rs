@@ -1,0 +1,172 @@
+//! From state to agent: what the slots that concern this node say, whenever that becomes different.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use skein_crdt_state::{Kind, ObjectKey, ObjectState, StoreChange, WriteId};
+use skein_gossip::{NodeId, Now};
+
+use super::Node;
+use crate::agent::{self, SlotFacts};
+use crate::model::pod::{PodSpecError, PodTemplateSpec};
+use crate::slot::{PLACEMENT_LEAF, Placement, SLOT_KIND, Value, pod_uid};
+use crate::status::PodStatus;
+
+/// The most parsed templates that are remembered; then all are forgotten and parsed again as needed.
+const MAX_TEMPLATES: usize = 1024;
+
+type Template = Result<Arc<PodTemplateSpec>, PodSpecError>;
+
+/// What the glue between state and agent remembers.
+#[derive(Debug, Default)]
+pub(crate) struct PodIndex {
+    /// Of which slot a pod is, for all pods of slots that the agent knows.
+    slot_of: BTreeMap<String, ObjectKey>,
+    /// Parsed templates by object and version.
+    templates: BTreeMap<(ObjectKey, u64), Template>,
+}
+
+/// All current values of a slot's placement.
+#[must_use]
+pub fn values_of(slot: &ObjectState) -> Vec<Value> {
+    let Some(leaf) = slot.leaf(PLACEMENT_LEAF) else { return Vec::new() };
+    let first = (&leaf.value, leaf.stamp, leaf.write);
+    let all = std::iter::once(first).chain(leaf.others.iter().map(|other| (&other.value, other.stamp, other.write)));
+    all.filter_map(|(value, stamp, write)| {
+        let placement = match value {
+            skein_crdt_state::Scalar::Json(text) => serde_json::from_str::<Placement>(text).ok()?,
+            _ => return None,
+        };
+        Some(Value { write, stamp, placement })
+    })
+    .collect()
+}
+
+impl Node {
+    pub(super) fn refresh_pods(&mut self, now: Now, changes: &BTreeSet<StoreChange>) {
+        let mut slots = BTreeSet::new();
+        for change in changes {
+            match change {
+                StoreChange::Object(key) if is_slot(key) => drop(slots.insert(key.clone())),
+                StoreChange::Object(key) if key.kind().as_str() == "ReplicaSet.apps" => {
+                    slots.extend(self.agent.slots().filter(|slot| slot.is_within(key)).cloned());
+                }
+                StoreChange::Report(_, section) => {
+                    let uid = section.strip_prefix("pod/");
+                    slots.extend(uid.and_then(|uid| self.pods.slot_of.get(uid)).cloned());
+                }
+                _ => {}
+            }
+        }
+        self.refresh_slots(now, &slots);
+    }
+
+    /// Nodes came or went: whether their pods are ready counts only while they are alive.
+    pub(super) fn refresh_pods_of(&mut self, now: Now, nodes: &BTreeSet<NodeId>) {
+        let concerned = |slot: &ObjectKey| {
+            let object = self.store.object(slot);
+            let values = object.map(|object| values_of(object)).unwrap_or_default();
+            values.iter().any(|value| value.placement.node.is_some_and(|node| nodes.contains(&node)))
+                || self.claims.on(slot).iter().any(|(node, _)| nodes.contains(node))
+        };
+        let slots = self.agent.slots().filter(|slot| concerned(slot)).cloned().collect();
+        self.refresh_slots(now, &slots);
+    }
+
+    pub(super) fn refresh_slots(&mut self, now: Now, slots: &BTreeSet<ObjectKey>) {
+        if slots.is_empty() || self.left {
+            return;
+        }
+        let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        for slot in slots {
+            match self.facts(slot) {
+                Some(facts) => changed.push(facts),
+                None if self.agent.knows(slot) => removed.push(slot.clone()),
+                None => {}
+            }
+        }
+        if !changed.is_empty() || !removed.is_empty() {
+            self.agent.handle(now, agent::Input::Slots { changed, removed });
+        }
+    }
+
+    /// Tells the agent everything at once, before it starts its work.
+    pub(super) fn restore_pods(&mut self, now: Now) {
+        let kinds = [SLOT_KIND, "Pod"].map(Kind::new);
+        let slots = kinds.iter().flat_map(|kind| self.store.live(kind)).map(|slot| slot.key().clone()).collect();
+        self.refresh_slots(now, &slots);
+        let own = self.store.reports().filter(|(node, _, _)| **node == self.me);
+        let pods = own.filter_map(|(_, section, report)| {
+            let uid = section.strip_prefix("pod/")?;
+            Some((uid.to_owned(), postcard::from_bytes::<PodStatus>(&report.body).ok()?))
+        });
+        let synced = agent::Input::Synced { claims: self.status.claims.clone(), pods: pods.collect() };
+        self.agent.handle(now, synced);
+    }
+
+    /// This node leaves: whatever it runs ends here, and is started elsewhere.
+    pub(super) fn stop_all_pods(&mut self, now: Now) {
+        let removed = self.agent.slots().cloned().collect();
+        self.agent.handle(now, agent::Input::Slots { changed: Vec::new(), removed });
+    }
+
+    /// What the state says of a slot, if it is live and concerns this node.
+    fn facts(&mut self, slot: &ObjectKey) -> Option<SlotFacts> {
+        if !self.store.is_live(slot) {
+            return None;
+        }
+        let object = self.store.object(slot)?.clone();
+        let values = values_of(&object);
+        let names_me = |value: &Value| {
+            value.placement.node == Some(self.me) || value.placement.displaces.is_some_and(|d| d.node == self.me)
+        };
+        if !values.iter().any(names_me) && !self.agent.knows(slot) {
+            return None;
+        }
+        let claims = self.claims.on(slot).to_vec();
+        let placed = values.iter().filter_map(|value| Some((value.placement.node?, value.write)));
+        let kept = claims.iter().map(|(node, claim)| (*node, claim.kept));
+        let pods: Vec<(NodeId, WriteId)> = placed.chain(kept).collect();
+        let cluster = self.config.cluster;
+        let mut ready = BTreeSet::new();
+        for (node, write) in pods {
+            let uid = pod_uid(&cluster, slot, &write);
+            if self.peers.alive.contains(&node) && self.is_reported_ready(&node, &uid) {
+                ready.insert(write);
+            }
+            self.pods.slot_of.insert(uid, slot.clone());
+        }
+        let template = self.template_of(&object);
+        Some(SlotFacts { slot: slot.clone(), live: true, values, claims, ready, template })
+    }
+
+    fn is_reported_ready(&self, node: &NodeId, uid: &str) -> bool {
+        let report = self.store.report(node, &format!("pod/{uid}"));
+        report.and_then(|report| postcard::from_bytes::<PodStatus>(&report.body).ok()).is_some_and(|status| status.ready)
+    }
+
+    /// What a slot's pods are made from: its ReplicaSet's template, or for a pod without an owner the pod itself.
+    fn template_of(&mut self, slot: &ObjectState) -> Template {
+        if slot.key().kind().as_str() != SLOT_KIND {
+            return PodTemplateSpec::of(&slot.to_json()).map(Arc::new);
+        }
+        let missing = || PodSpecError("its ReplicaSet is not here yet".into());
+        let owner = slot.key().owner().and_then(|owner| self.store.object(&owner)).ok_or_else(missing)?;
+        let name = (owner.key().clone(), owner.version());
+        if let Some(template) = self.pods.templates.get(&name) {
+            return template.clone();
+        }
+        let json = owner.to_json();
+        let template = json.pointer("/spec/template").ok_or_else(missing)?;
+        let template = PodTemplateSpec::of(template).map(Arc::new);
+        if self.pods.templates.len() >= MAX_TEMPLATES {
+            self.pods.templates.clear();
+        }
+        self.pods.templates.insert(name, template.clone());
+        template
+    }
+}
+
+fn is_slot(key: &ObjectKey) -> bool {
+    matches!(key.kind().as_str(), SLOT_KIND | "Pod")
+}
