@@ -33,6 +33,13 @@ impl MemoLimits {
 #[derive(Clone)]
 pub struct Memo(Arc<Mutex<Inner>>);
 
+/// What it holds is nobody's business in a log, and much.
+impl std::fmt::Debug for Memo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memo(..)")
+    }
+}
+
 type MergeName = (ObjectKey, u64, WriteId);
 
 struct Inner {

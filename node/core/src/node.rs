@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skein_crdt_state::exchange::Exchange;
 use skein_crdt_state::store::Damaged;
-use skein_crdt_state::{ClusterId, Envelope, Identity, Layout, Memo, Record, Store};
+use skein_crdt_state::{ClusterId, Envelope, Layout, Memo, Record, Store};
 use skein_gossip::membership::Membership;
 use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, random};
 
@@ -227,7 +227,6 @@ pub struct Node {
     election_batches: BTreeMap<u64, u64>,
     effects: VecDeque<Effect>,
     reconcile_wanted: bool,
-    last_reconcile: Instant,
 }
 
 impl Node {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Edit, Identity, Kind, NameKey, Record, Scalar, Store};
 use skein_gossip::membership::{Membership, MembershipConfig};
-use skein_gossip::{Instant, Now, Timers};
+use skein_gossip::{Now, Timers};
 
 use super::admission::check_name;
 use super::route::{META, META_VOTE};
@@ -107,7 +107,6 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         election_batches: BTreeMap::new(),
         effects: VecDeque::new(),
         reconcile_wanted: false,
-        last_reconcile: Instant::ZERO,
         store,
         config,
     }
