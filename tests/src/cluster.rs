@@ -36,6 +36,8 @@ impl Cluster {
     /// # Errors
     /// When a daemon does not start or the members do not find each other: the ends of their logs.
     pub fn form(lab: Lab, members: usize) -> Outcome<Self> {
+        // Building it is no part of forming.
+        daemon::binary()?;
         let begun = Instant::now();
         let founder = Start::on(lab.host(1));
         let mut daemons = BTreeMap::from([(1, founder.up()?)]);

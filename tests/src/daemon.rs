@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -153,14 +153,19 @@ impl Daemon {
     /// # Errors
     /// When it ended, or does not answer in time: the end of its log.
     pub fn wait_ready(&mut self) -> Outcome<Duration> {
-        let log = self.start.log.clone();
-        let look = || {
-            let ended = self.process.try_wait()?;
-            ensure(ended.is_none(), || format!("it ended with {}", ended.unwrap_or_default()))?;
-            self.start.skein_says(&["leader"])
+        let begun = Instant::now();
+        let reason = loop {
+            // Asked first, so that an answer of somebody else's daemon is never taken for this one's.
+            if let Some(status) = self.process.try_wait()? {
+                break format!("it ended with {status}");
+            }
+            match self.start.skein_says(&["leader"]) {
+                Ok(_) => return Ok(begun.elapsed()),
+                Err(failure) if begun.elapsed() >= READY => break format!("it does not answer: {failure}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
         };
-        let waited = eventually("the daemon's answer", READY, look);
-        waited.map(|(_, took)| took).map_err(|e| e.while_doing(format!("{}: {}", log.display(), log_end(&log, 15))))
+        Err(Failure::new(format!("{}: {reason}; the end of its log:\n{}", self.start.log.display(), self.log_end(15))))
     }
 
     /// Whether its process still runs.

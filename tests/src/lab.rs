@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::failure::{Failure, Outcome, ensure};
@@ -88,6 +88,7 @@ impl Lab {
     /// As [`Lab::with_engines`].
     pub fn build(count: usize, bare: usize) -> Outcome<Self> {
         requirements::check()?;
+        let begun = Instant::now();
         ensure(count + bare <= MAX_HOSTS, || format!("{} hosts are too many", count + bare))?;
         let directory = leftovers::make_directory()?;
         let lan = Netns::create(leftovers::namespace_name(&directory, "lan"));
@@ -113,6 +114,7 @@ impl Lab {
                 Err(_) => Err(Failure::new("the thread that waited for an engine panicked")),
             })
         })?;
+        say(&format!("   {} hosts, {count} engines after {:.1} s", count + bare, begun.elapsed().as_secs_f64()));
         Ok(lab)
     }
 
