@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use skein_crdt_state::{ClusterId, Hlc, ObjectKey, WriteId};
+use skein_crdt_state::{ClusterId, Hlc, ObjectKey, ObjectState, Scalar, WriteId};
 use skein_gossip::NodeId;
 
 use crate::status::Claim;
@@ -55,6 +55,19 @@ pub struct Winner {
     pub write: WriteId,
     /// Whether a claim decided. Then only the winner is wanted, and a loser that never started does not start.
     pub claimed: bool,
+}
+
+/// The current values of a slot's (or an ownerless pod's) placement. One that cannot be read is passed over.
+#[must_use]
+pub fn values(object: &ObjectState) -> Vec<Value> {
+    let Some(leaf) = object.leaf(PLACEMENT_LEAF) else { return Vec::new() };
+    let others = leaf.others.iter().map(|other| (&other.value, other.stamp, other.write));
+    let all = [(&leaf.value, leaf.stamp, leaf.write)].into_iter().chain(others);
+    all.filter_map(|(scalar, stamp, write)| {
+        let Scalar::Json(text) = scalar else { return None };
+        Some(Value { write, stamp, placement: serde_json::from_str(text).ok()? })
+    })
+    .collect()
 }
 
 /// Which pod keeps a slot.

@@ -1,0 +1,143 @@
+//! A plan in the making: what the controllers ask for, before the scheduler has found nodes for it.
+
+use std::collections::BTreeSet;
+
+use skein_crdt_state::{Edit, NameKey, ObjectKey};
+use skein_gossip::{Instant, NodeId};
+
+use super::{MAX_UNSCHEDULABLE_BYTES, MAX_WRITES, Plan, Step};
+use crate::model::needs::PodNeeds;
+use crate::scheduler::{Ask, Room};
+use crate::slot::{Displaced, Placement};
+use crate::status::Event;
+use crate::view::{View, place};
+
+/// What a pod that needs a node fills.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    /// A slot that is made with its placement, in one change.
+    NewSlot(NameKey),
+    /// A slot, or a pod that nothing owns.
+    There(ObjectKey),
+}
+
+/// A pod that needs a node.
+#[derive(Debug, Clone)]
+pub(super) struct Want<'v> {
+    pub(super) target: Target,
+    pub(super) needs: &'v PodNeeds,
+    pub(super) group: ObjectKey,
+    pub(super) workload: &'v ObjectKey,
+    pub(super) avoid: Option<NodeId>,
+    pub(super) displaces: Option<Displaced>,
+    /// Whether the pod there must go even if no node will do for its successor.
+    pub(super) evicted: bool,
+}
+
+/// A plan in the making.
+#[derive(Debug)]
+pub(super) struct Draft<'v> {
+    pub(super) view: &'v View,
+    /// Objects to make before any slot, and edits of objects.
+    pub(super) objects: Vec<Step>,
+    /// Objects whose life ends.
+    pub(super) ending: BTreeSet<ObjectKey>,
+    /// Pods to place, the most important first.
+    pub(super) wants: Vec<Want<'v>>,
+    /// Events.
+    pub(super) events: Vec<Event>,
+    /// When to look again.
+    pub(super) next: Option<Instant>,
+}
+
+impl<'v> Draft<'v> {
+    pub(super) fn new(view: &'v View) -> Self {
+        Draft { view, objects: Vec::new(), ending: BTreeSet::new(), wants: Vec::new(), events: Vec::new(), next: None }
+    }
+
+    /// Looks again at `at` or before.
+    pub(super) fn look_again(&mut self, at: Instant) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// Says something about an object.
+    pub(super) fn event(&mut self, about: &ObjectKey, warning: bool, reason: &str, message: String, source: &str) {
+        let event = Event {
+            kind: about.kind().to_string(),
+            namespace: about.namespace().unwrap_or_default().to_owned(),
+            name: about.name().to_owned(),
+            uid: about.uid(&self.view.cluster).to_string(),
+            warning,
+            reason: reason.to_owned(),
+            message,
+            source: source.to_owned(),
+            first_ms: self.view.now.wall_ms,
+            last_ms: self.view.now.wall_ms,
+            count: 1,
+        };
+        self.events.push(event);
+    }
+
+    /// Finds nodes, and puts the steps in order: what owns before what is owned, what is made before what ends.
+    pub(super) fn finish(self) -> Plan {
+        let mut leaving = self.ending.clone();
+        leaving.extend(self.wants.iter().filter_map(|want| match &want.target {
+            Target::There(key) => Some(key.clone()),
+            Target::NewSlot(_) => None,
+        }));
+        let mut plan = Plan { items: self.objects, next: self.next };
+        let (mut unschedulable, mut bytes) = (Vec::new(), 0);
+        if !self.wants.is_empty() {
+            let mut room = Room::new(self.view, &leaving);
+            for want in &self.wants {
+                let name = match &want.target {
+                    Target::NewSlot(name) => name.to_string(),
+                    Target::There(key) => key.name_key().to_string(),
+                };
+                let (needs, group, workload) = (want.needs, &want.group, want.workload);
+                let found = room.place(&Ask { name: &name, needs, group, workload, avoid: want.avoid });
+                plan.items.extend(want.step(found.as_ref().ok().copied()));
+                if let (Err(message), Target::There(slot)) = (found, &want.target) {
+                    bytes += name.len() + message.len() + 16;
+                    if bytes <= MAX_UNSCHEDULABLE_BYTES {
+                        unschedulable.push(Step::Unschedulable { slot: slot.clone(), message: message.to_string() });
+                    }
+                }
+            }
+        }
+        // The children of what ends are over with it, but they are named all the same: each is one write and no more.
+        plan.items.extend(self.ending.into_iter().map(|key| Step::Delete { key }));
+        if plan.items.len() > MAX_WRITES {
+            plan.items.truncate(MAX_WRITES);
+            plan.look_again(self.view.now.mono);
+        }
+        plan.items.extend(unschedulable);
+        plan.items.extend(self.events.into_iter().map(Step::Event));
+        plan
+    }
+}
+
+impl Want<'_> {
+    /// What to write when this node was found, or none.
+    fn step(&self, node: Option<NodeId>) -> Option<Step> {
+        match &self.target {
+            Target::NewSlot(name) => {
+                let edits = vec![place(&Placement { node, displaces: None })];
+                Some(Step::Create { name: name.clone(), edits })
+            }
+            Target::There(key) if node.is_some() => {
+                let edits = vec![place(&Placement { node, displaces: self.displaces })];
+                Some(Step::Edit { key: key.clone(), edits })
+            }
+            Target::There(key) if self.evicted => {
+                Some(Step::Edit { key: key.clone(), edits: vec![place(&Placement::default())] })
+            }
+            Target::There(_) => None,
+        }
+    }
+}
+
+/// The edit of one text field.
+pub(super) fn set_text(path: &str, text: &str) -> Edit {
+    Edit::set(path, skein_crdt_state::Scalar::str(text))
+}

@@ -1,0 +1,111 @@
+//! Owner references that people wrote (`metadata.ownerReferences`), and which objects they leave without an owner.
+//!
+//! Objects whose key names their owner need none of this: they die with it.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use skein_crdt_state::{Kind, ObjectKey, ObjectState, Store};
+use skein_gossip::{Instant, Now};
+
+use super::{View, ViewCache};
+use crate::model::NAMESPACE_KIND;
+
+/// How long an owner may be unknown before its dependents are collected: its creation may be on its way from a peer.
+const UNKNOWN_OWNER_GRACE: Duration = Duration::from_secs(30);
+/// How many past lives of an owner's name are compared.
+const PAST_LIVES: u32 = 64;
+
+/// One entry of `metadata.ownerReferences`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OwnerReference {
+    uid: String,
+    kind: Kind,
+    name: String,
+}
+
+impl OwnerReference {
+    /// Reads an object's.
+    pub(super) fn list(object: &ObjectState) -> Vec<Self> {
+        const PATH: &str = "metadata.ownerReferences";
+        // Most objects have none, and making JSON of them would cost more than all the rest.
+        let first = object.leaves().range::<str, _>((Bound::Included(PATH), Bound::Unbounded)).next();
+        if !first.is_some_and(|(path, _)| path.starts_with(PATH)) {
+            return Vec::new();
+        }
+        let json = object.to_json();
+        let entries = json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+        entries.into_iter().flatten().map(OwnerReference::read).collect()
+    }
+
+    fn read(entry: &Value) -> Self {
+        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+        let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
+        let kind = if group.is_empty() { text("kind").to_owned() } else { format!("{}.{group}", text("kind")) };
+        OwnerReference { uid: text("uid").to_owned(), kind: Kind::new(&kind), name: text("name").to_owned() }
+    }
+
+    /// Whether it names a life that is known to be over: of an object directly below the namespace.
+    fn is_known_dead(&self, store: &Store, namespace: &ObjectKey) -> bool {
+        if !namespace.child(&self.kind, &self.name, 1).check() {
+            return false;
+        }
+        let name = namespace.name_of_child(&self.kind, &self.name);
+        let next = store.next_life(&name);
+        let over = if store.is_live(&next) { next.incarnation() - 1 } else { next.incarnation().saturating_sub(1) };
+        let past = over.saturating_sub(PAST_LIVES)..=over;
+        past.filter(|life| *life > 0).any(|life| name.life(life).uid(&store.cluster()).to_string() == self.uid)
+    }
+}
+
+/// Finds the objects whose owners are all gone, and when to look again for those whose owners are not known yet.
+pub(super) fn orphans(
+    store: &Store,
+    now: Now,
+    cache: &mut ViewCache,
+    view: &View,
+) -> (Vec<ObjectKey>, Option<Instant>) {
+    let mut dependents = Vec::new();
+    for namespace in store.live(&Kind::new(NAMESPACE_KIND)) {
+        for object in store.children(namespace.key()) {
+            let owners = cache.owners(object);
+            if !owners.is_empty() {
+                dependents.push((namespace.key(), object.key(), owners));
+            }
+        }
+    }
+    if dependents.is_empty() {
+        return (Vec::new(), None);
+    }
+    let alive = live_uids(store, cache, view);
+    let (mut orphans, mut next) = (Vec::new(), None);
+    for (namespace, object, owners) in dependents {
+        if owners.iter().any(|owner| alive.contains(&*owner.uid)) {
+            cache.owners_known(object);
+            continue;
+        }
+        let counts_from = cache.unknown_since(object, now.mono) + UNKNOWN_OWNER_GRACE;
+        if counts_from <= now.mono || owners.iter().all(|owner| owner.is_known_dead(store, namespace)) {
+            orphans.push(object.clone());
+        } else {
+            next = Some(next.map_or(counts_from, |next: Instant| next.min(counts_from)));
+        }
+    }
+    (orphans, next)
+}
+
+/// The uids of all that is there: objects, and the pods of slots.
+fn live_uids(store: &Store, cache: &mut ViewCache, view: &View) -> BTreeSet<Arc<str>> {
+    let cluster = store.cluster();
+    let mut uids = BTreeSet::new();
+    for namespace in store.live(&Kind::new(NAMESPACE_KIND)) {
+        uids.insert(cache.uid(&cluster, namespace.key()));
+        uids.extend(store.children(namespace.key()).map(|object| cache.uid(&cluster, object.key())));
+    }
+    uids.extend(view.nodes.values().filter_map(|node| node.object.as_ref()).map(|key| cache.uid(&cluster, key)));
+    uids.extend(view.slots().filter_map(|(_, slot)| slot.pod.as_ref()).map(|pod| pod.uid.clone()));
+    uids
+}
