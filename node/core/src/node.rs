@@ -15,6 +15,7 @@ use skein_gossip::membership::Membership;
 use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, random};
 
 use crate::agent::Agent;
+use crate::controllers::Announced;
 use crate::election::{Election, Leadership};
 use crate::project::{ProjectedChange, Projection};
 use crate::request::{AdmissionError, AdmissionRequest, RequestId, WriteError, WriteReply, WriteRequest};
@@ -212,6 +213,7 @@ pub struct Node {
     agent: Agent,
     projection: Projection,
     view_cache: ViewCache,
+    announced: Announced,
     peers: Peers,
     claims: Claims,
     claims_by_node: BTreeMap<NodeId, BTreeSet<crate::status::Claim>>,

@@ -72,7 +72,7 @@ impl Node {
             return;
         }
         let view = self.view(now);
-        let plan = reconcile(&view);
+        let plan = reconcile(&view, &mut self.announced);
         let next = plan.next.unwrap_or(Instant(u64::MAX)).min(now.mono + RECONCILE_EVERY);
         self.carry_out(now, plan);
         // What was carried out asks for another look by itself, which is sooner.

@@ -44,6 +44,7 @@ impl View {
     /// Takes a snapshot.
     #[must_use]
     pub fn build(store: &Store, component: &Component, now: Now, cache: &mut ViewCache) -> View {
+        cache.begin(now.mono);
         let mut builder = Builder { store, component, now, cache, claims: Claims::default() };
         let members = store.members();
         let left = members.iter().filter(|member| member.left.is_some()).map(|member| member.id).collect();

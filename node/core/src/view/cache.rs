@@ -22,9 +22,14 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// The longest wait.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 
-/// What is kept between snapshots. A node that starts to lead starts with an empty one.
+/// After a longer pause between two snapshots sightings count for nothing: a node that leads takes them every few seconds,
+/// and what happened while it did not lead it has not seen.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What is kept between snapshots.
 #[derive(Debug, Default)]
 pub struct ViewCache {
+    last: Instant,
     objects: BTreeMap<ObjectKey, (u64, Parsed)>,
     owners: BTreeMap<ObjectKey, (u64, Arc<[OwnerReference]>)>,
     nodes: BTreeMap<NodeId, NodeMemory>,
@@ -72,6 +77,17 @@ struct Failures {
 }
 
 impl ViewCache {
+    /// A snapshot is taken now.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if now.since(self.last) > LONGEST_PAUSE {
+            self.nodes.clear();
+            self.pods.clear();
+            self.failures.clear();
+            self.orphans.clear();
+        }
+        self.last = now;
+    }
+
     /// What an object parses to.
     pub(super) fn parsed(&mut self, object: &ObjectState, parse: impl FnOnce(&ObjectState) -> Parsed) -> Parsed {
         match self.objects.get(object.key()) {
