@@ -235,7 +235,7 @@ fn find_binary() -> Outcome<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--package", "skein-cli", "--bin", "skein", "--target-dir"]).arg(target);
-    // What cargo told this test about its own package would look to build scripts like a change, and much be built anew.
+    // What cargo told this test about its own package would look to build scripts like a change, and much would be built anew.
     let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR";
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(own)) {
         build.env_remove(name);

@@ -14,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 /// Where iproute2 keeps the namespaces that have a name.
 pub const DIRECTORY: &str = "/run/netns";
 
-/// A network namespace with a name, until [`Netns::delete`].
+/// A network namespace with a name. It stays when this is dropped: `leftovers` takes a lab's namespaces away together.
 #[derive(Clone, Debug)]
 pub struct Netns {
     name: String,
