@@ -186,6 +186,28 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// A text that is not a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a key (expected links such as Namespace:shop@1/Deployment.apps:web@3)")]
+pub struct ParseKeyError(pub String);
+
+impl FromStr for ObjectKey {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || ParseKeyError(text.chars().take(64).collect());
+        let link = |link: &str| {
+            let (kind, rest) = link.split_once(':')?;
+            let (name, incarnation) = rest.split_once('@')?;
+            Some(Segment { kind: Kind::new(kind), name: name.into(), incarnation: incarnation.parse().ok()? })
+        };
+        let links =
+            text.split('/').take(MAX_CHAIN + 1).map(link).collect::<Option<Vec<Segment>>>().ok_or_else(wrong)?;
+        let key = ObjectKey(links.into());
+        if key.check() { Ok(key) } else { Err(wrong()) }
+    }
+}
+
 impl fmt::Debug for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -257,6 +279,14 @@ mod tests {
         assert_eq!(web().owner().map(|o| o.to_string()).as_deref(), Some("Namespace:shop@1"));
         assert_eq!(web().name_key().life(3), web());
         assert_eq!(web().lineage().count(), 2);
+    }
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_written() {
+        assert_eq!(web().to_string().parse(), Ok(web()));
+        for text in ["", "a", "Pod:a", "Pod:a@0", "Pod:a@x", "/Pod:a@1", "Pod:a@1/", "Pod:@1", &"Pod:a@1/".repeat(9)] {
+            assert!(text.parse::<ObjectKey>().is_err(), "{text}");
+        }
     }
 
     #[test]

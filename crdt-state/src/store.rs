@@ -182,6 +182,11 @@ impl Store {
         self.objects.contains_key(key) && self.lives.is_live(key)
     }
 
+    /// All live objects, in the order of their keys.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<ObjectState>> {
+        self.objects.iter().filter(|(key, _)| self.lives.is_live(key)).map(|(_, object)| object)
+    }
+
     /// All live objects of a kind, in the order of their keys.
     pub fn live(&self, kind: &Kind) -> impl Iterator<Item = &Arc<ObjectState>> {
         self.by_kind.get(kind).into_iter().flatten().filter_map(|key| self.objects.get(key))
