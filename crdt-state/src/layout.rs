@@ -90,6 +90,15 @@ pub fn diff(old: &BTreeMap<LeafPath, Leaf>, new: &BTreeMap<LeafPath, Scalar>) ->
     gone.chain(set.map(|(path, value)| Edit { path: path.clone(), value: Some(value.clone()) })).collect()
 }
 
+/// The edits that do to an object what was done between two forms of it: what both forms have alike is left alone.
+#[must_use]
+pub fn changes(before: &BTreeMap<LeafPath, Scalar>, after: &BTreeMap<LeafPath, Scalar>) -> Vec<Edit> {
+    let gone =
+        before.keys().filter(|path| !after.contains_key(*path)).map(|path| Edit { path: path.clone(), value: None });
+    let set = after.iter().filter(|(path, value)| before.get(*path) != Some(*value));
+    gone.chain(set.map(|(path, value)| Edit { path: path.clone(), value: Some(value.clone()) })).collect()
+}
+
 /// The object that a set of leaves describes. An element of a keyed list is there only if its presence marker is; what
 /// cannot be placed (a field below a scalar, after a merge) is left out.
 pub fn unflatten<'a>(leaves: impl Iterator<Item = (&'a LeafPath, &'a Scalar)>) -> Value {

@@ -186,6 +186,8 @@ pub(crate) enum Wait {
     Reconcile,
     /// To give up on a second disk for a write.
     Durable(u64),
+    /// To render what time alone makes different.
+    Project,
 }
 
 /// Who this node can hear and who counts.
@@ -259,15 +261,10 @@ impl Node {
     /// When to give it [`Input::Timeout`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [
-            self.timers.next(),
-            self.membership.poll_timeout(),
-            self.election.poll_timeout(),
-            self.agent.poll_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.timers.next(), self.membership.poll_timeout(), self.election.poll_timeout(), self.agent.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// This node.

@@ -117,7 +117,9 @@ pub struct AdmissionRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum AdmissionError {
     /// No such token here.
-    #[error("the token is not known to this cluster: it was revoked, or minted a moment ago at a peer that cannot be reached from here; ask for a new one (skein token create)")]
+    #[error(
+        "the token is not known to this cluster: it was revoked, or minted a moment ago at a peer that cannot be reached from here; ask for a new one (skein token create)"
+    )]
     UnknownToken,
     /// It is for another cluster.
     #[error("the token is for another cluster ({0}); ask for one of this cluster (skein token create)")]

@@ -39,11 +39,14 @@ impl Node {
 
     fn check_token(&self, now: Now, request: &AdmissionRequest) -> Result<(), AdmissionError> {
         check_name(&request.name)?;
-        let taken = self.store.members().iter().any(|member| {
-            member.name == request.name && member.left.is_none() && member.id != request.node
-        });
+        let taken = self
+            .store
+            .members()
+            .iter()
+            .any(|member| member.name == request.name && member.left.is_none() && member.id != request.node);
         if taken {
-            let text = format!("a node named \"{}\" is in the cluster already; choose another with --name", request.name);
+            let text =
+                format!("a node named \"{}\" is in the cluster already; choose another with --name", request.name);
             return Err(AdmissionError::Name(text));
         }
         let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&request.token));

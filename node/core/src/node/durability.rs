@@ -178,9 +178,8 @@ impl Node {
 
     fn finish_writes(&mut self) {
         let on_disk = self.durable.on_disk;
-        let done = |write: &PendingWrite| {
-            write.batch <= on_disk && (write.given_up || write.stored_by.len() >= write.needed)
-        };
+        let done =
+            |write: &PendingWrite| write.batch <= on_disk && (write.given_up || write.stored_by.len() >= write.needed);
         let tokens: Vec<u64> =
             self.durable.writes.iter().filter(|(_, write)| done(write)).map(|(token, _)| *token).collect();
         for token in tokens {

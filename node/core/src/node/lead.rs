@@ -9,7 +9,7 @@ use skein_gossip::{Instant, NodeId, Now};
 
 use super::spread::batches;
 use super::{Node, Wait};
-use crate::controllers::{Plan, Step, reconcile};
+use crate::controllers::{Announced, Plan, Step, reconcile};
 use crate::view::{Component, View};
 
 /// How soon after a change the controllers look, so that changes that come together are seen together.
@@ -59,6 +59,7 @@ impl Node {
             return self.want_reconcile(now);
         }
         self.reconcile_wanted = false;
+        self.announced = Announced::default();
         self.timers.clear(&Wait::Reconcile);
         if !self.said_unschedulable.is_empty() {
             self.said_unschedulable.clear();

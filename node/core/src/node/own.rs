@@ -15,7 +15,8 @@ impl Node {
     /// Adds an event to the ring; one that says the same as an earlier one counts that one up.
     pub(super) fn event(&mut self, now: Now, event: Event) {
         let same = |known: &Event| {
-            (&known.kind, &known.uid, &known.namespace, &known.name) == (&event.kind, &event.uid, &event.namespace, &event.name)
+            (&known.kind, &known.uid, &known.namespace, &known.name)
+                == (&event.kind, &event.uid, &event.namespace, &event.name)
                 && (&known.reason, &known.message, &known.source) == (&event.reason, &event.message, &event.source)
         };
         match self.events.ring.iter().position(same) {
@@ -47,19 +48,24 @@ impl Node {
     pub(super) fn edit_lost(&mut self, now: Now, key: &ObjectKey, by: &NodeId) {
         let by = self.store.members().get(by).map_or_else(|| by.short(), |member| member.name.clone());
         let cluster = self.store.cluster();
-        self.event(now, Event {
-            kind: key.kind().to_string(),
-            namespace: key.namespace().unwrap_or_default().to_owned(),
-            name: key.name().to_owned(),
-            uid: key.uid(&cluster).to_string(),
-            warning: true,
-            reason: "EditLost".into(),
-            message: format!("it was deleted on {by} by somebody who had not seen its latest edit; that edit is lost"),
-            source: "state".into(),
-            first_ms: now.wall_ms,
-            last_ms: now.wall_ms,
-            count: 1,
-        });
+        self.event(
+            now,
+            Event {
+                kind: key.kind().to_string(),
+                namespace: key.namespace().unwrap_or_default().to_owned(),
+                name: key.name().to_owned(),
+                uid: key.uid(&cluster).to_string(),
+                warning: true,
+                reason: "EditLost".into(),
+                message: format!(
+                    "it was deleted on {by} by somebody who had not seen its latest edit; that edit is lost"
+                ),
+                source: "state".into(),
+                first_ms: now.wall_ms,
+                last_ms: now.wall_ms,
+                count: 1,
+            },
+        );
     }
 
     /// Another node's word on itself changed: its claims decide about slots.
@@ -78,7 +84,6 @@ impl Node {
             self.claims.add(*node, claims.iter().cloned());
         }
         self.refresh_slots(now, &slots);
-        self.project_slots(now, &slots);
     }
 
     /// Makes sure that this node has its Node object, which says whose it is.

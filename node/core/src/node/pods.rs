@@ -142,7 +142,9 @@ impl Node {
 
     fn is_reported_ready(&self, node: &NodeId, uid: &str) -> bool {
         let report = self.store.report(node, &format!("pod/{uid}"));
-        report.and_then(|report| postcard::from_bytes::<PodStatus>(&report.body).ok()).is_some_and(|status| status.ready)
+        report
+            .and_then(|report| postcard::from_bytes::<PodStatus>(&report.body).ok())
+            .is_some_and(|status| status.ready)
     }
 
     /// What a slot's pods are made from: its ReplicaSet's template, or for a pod without an owner the pod itself.

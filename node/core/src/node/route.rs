@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use skein_crdt_state::{Record, StoreChange};
 use skein_gossip::membership::{self, Input as ToMembership};
@@ -10,12 +11,15 @@ use skein_gossip::{NodeId, Now};
 use super::{Effect, Frame, Input, Lane, MAX_CONTROL_BYTES, Node, Wait};
 use crate::agent;
 use crate::election::{self, Input as ToElection};
+use crate::project::Sources;
 use crate::request::{WriteOp, WriteRequest};
 
 /// The table for what is neither an object nor said to peers: the vote, the boot, the cluster.
 pub(super) const META: &str = "meta";
 /// Where the vote is kept.
 pub(super) const META_VOTE: &[u8] = b"vote";
+/// The least time between two renderings that only time asks for.
+const PROJECT_AGAIN: Duration = Duration::from_millis(50);
 /// How often the machines may hand each other things within one input before the rest waits for the next deadline. Never
 /// reached unless two of them answer each other for ever, which would be a mistake of ours.
 const MAX_ROUNDS: usize = 64;
@@ -125,6 +129,7 @@ impl Node {
                 Wait::Exchange => self.exchange_with_somebody(now),
                 Wait::Reconcile => self.reconcile(now),
                 Wait::Durable(token) => self.durable_late(now, token),
+                Wait::Project => self.project(now, &BTreeSet::new()),
             }
         }
     }
@@ -154,7 +159,7 @@ impl Node {
         }
         self.election.handle(now, ToElection::Alive(alive.clone()));
         let changed: BTreeSet<NodeId> = before.symmetric_difference(&alive).copied().collect();
-        self.project_aliveness(now, &changed);
+        self.project(now, &BTreeSet::new());
         self.want_reconcile(now);
         self.refresh_pods_of(now, &changed);
     }
@@ -209,6 +214,25 @@ impl Node {
         self.refresh_pods(now, changes);
         self.project(now, changes);
         self.want_reconcile(now);
+    }
+
+    /// Renders what became different for clients, if there are any.
+    pub(super) fn project(&mut self, now: Now, changes: &BTreeSet<StoreChange>) {
+        if !self.config.serves_api {
+            return;
+        }
+        let sources = Sources { store: &self.store, alive: &self.peers.alive, wall_ms: now.wall_ms };
+        let changed = self.projection.refresh(&sources, changes);
+        if !changed.is_empty() {
+            self.effects.push_back(Effect::Changed(changed));
+        }
+        match self.projection.due_ms() {
+            Some(at) => {
+                let wait = Duration::from_millis(at.saturating_sub(now.wall_ms)).max(PROJECT_AGAIN);
+                self.timers.set(Wait::Project, now.mono + wait);
+            }
+            None => self.timers.clear(&Wait::Project),
+        }
     }
 
     pub(super) fn members_changed(&mut self, now: Now) {

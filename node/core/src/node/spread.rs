@@ -52,7 +52,8 @@ impl Node {
     pub(super) fn pushed(&mut self, now: Now, from: NodeId, envelopes: Vec<Arc<Envelope>>, token: Option<u64>) {
         let outcome = self.store.exchange(now, Exchange::Give { envelopes: envelopes.clone(), answer: false });
         for refused in outcome.refused {
-            self.effects.push_back(Effect::Notice(format!("{from} sent what breaks a rule and was refused: {refused}")));
+            self.effects
+                .push_back(Effect::Notice(format!("{from} sent what breaks a rule and was refused: {refused}")));
         }
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);
@@ -69,7 +70,8 @@ impl Node {
     pub(super) fn exchange(&mut self, now: Now, from: NodeId, message: Exchange) {
         let outcome = self.store.exchange(now, message);
         for refused in outcome.refused {
-            self.effects.push_back(Effect::Notice(format!("{from} sent what breaks a rule and was refused: {refused}")));
+            self.effects
+                .push_back(Effect::Notice(format!("{from} sent what breaks a rule and was refused: {refused}")));
         }
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);

@@ -13,7 +13,7 @@ use super::{Node, NodeConfig, Peers, durability, rng_for};
 use crate::agent::{Agent, AgentConfig};
 use crate::controllers::Announced;
 use crate::election::{Election, ElectionConfig, VoteRecord};
-use crate::project::Projection;
+use crate::project::{Projection, Sources};
 use crate::slot::Claims;
 use crate::status::{Events, NodeStatus};
 use crate::view::ViewCache;
@@ -27,7 +27,9 @@ const FIRST_NAMESPACES: [&str; 2] = ["default", "kube-system"];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// The disk belongs to another cluster.
-    #[error("the data directory belongs to cluster {found}, not to {wanted}; use another directory, or --discard to give it up")]
+    #[error(
+        "the data directory belongs to cluster {found}, not to {wanted}; use another directory, or --discard to give it up"
+    )]
     OtherCluster {
         /// What the disk says.
         found: String,
@@ -35,7 +37,9 @@ pub enum StartError {
         wanted: ClusterId,
     },
     /// The disk was written by a version that this one does not read.
-    #[error("the data directory's \"{0}\" was written by a version of skein that this one does not read; upgrade skein")]
+    #[error(
+        "the data directory's \"{0}\" was written by a version of skein that this one does not read; upgrade skein"
+    )]
     Unreadable(String),
     /// The node's name is not one that a node can have.
     #[error("{0}")]
@@ -44,11 +48,7 @@ pub enum StartError {
 
 type Row = (String, Vec<u8>, Vec<u8>);
 
-pub(super) fn start(
-    config: NodeConfig,
-    now: Now,
-    records: Vec<Row>,
-) -> Result<(Node, Vec<Damaged>), StartError> {
+pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(Node, Vec<Damaged>), StartError> {
     check_name(&config.name).map_err(|error| StartError::Name(error.to_string()))?;
     let (meta, said): (Vec<Row>, Vec<Row>) = records.into_iter().partition(|(table, _, _)| table == META);
     let meta: BTreeMap<Vec<u8>, Vec<u8>> = meta.into_iter().map(|(_, key, value)| (key, value)).collect();
@@ -74,7 +74,12 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
     let me = config.keys.node_id();
     let seed = config.seed;
     let election_config = ElectionConfig { tenure: config.tenure, ..ElectionConfig::default() };
-    let agent_config = AgentConfig { me, cluster: config.cluster, node_name: config.name.clone(), node_address: config.address.clone() };
+    let agent_config = AgentConfig {
+        me,
+        cluster: config.cluster,
+        node_name: config.name.clone(),
+        node_address: config.address.clone(),
+    };
     let status = NodeStatus {
         name: config.name.clone(),
         address: config.address.clone(),
@@ -134,7 +139,10 @@ impl Node {
             for namespace in FIRST_NAMESPACES {
                 let name = NameKey::root(&Kind::new("Namespace"), namespace);
                 let label = r#"metadata.labels["kubernetes.io/metadata.name"]"#;
-                let edits = [Edit::set(label, Scalar::str(namespace)), Edit::set("spec.finalizers", Scalar::Json(r#"["kubernetes"]"#.into()))];
+                let edits = [
+                    Edit::set(label, Scalar::str(namespace)),
+                    Edit::set("spec.finalizers", Scalar::Json(r#"["kubernetes"]"#.into())),
+                ];
                 // A new store refuses no namespace.
                 let _ = self.store.edit(now, &name.life(1), &edits, "skein\tsystem:founder");
             }
@@ -152,6 +160,11 @@ impl Node {
         self.members_changed(now);
         self.ensure_node_object(now);
         self.restore_pods(now);
+        if self.config.serves_api {
+            let sources = Sources { store: &self.store, alive: &self.peers.alive, wall_ms: now.wall_ms };
+            // Nobody listens yet.
+            self.projection.rebuild(&sources);
+        }
         self.set_exchange_timer(now);
         self.settle(now);
     }
@@ -160,7 +173,8 @@ impl Node {
 fn check_cluster(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), StartError> {
     match meta.get(META_CLUSTER) {
         Some(found) if **found != config.cluster.0 => {
-            let found = <[u8; 16]>::try_from(found.as_slice()).map_or_else(|_| "?".to_owned(), |id| ClusterId(id).to_string());
+            let found =
+                <[u8; 16]>::try_from(found.as_slice()).map_or_else(|_| "?".to_owned(), |id| ClusterId(id).to_string());
             Err(StartError::OtherCluster { found, wanted: config.cluster })
         }
         _ => Ok(()),

@@ -1,0 +1,68 @@
+//! Every acknowledged write is there, was overwritten by somebody who saw it, is listed beside the value that won, or is gone
+//! with an object that somebody deleted (INVARIANTS I5, I11).
+
+use std::collections::BTreeSet;
+
+use skein_core::request::WriteOp;
+use skein_crdt_state::{ObjectKey, ObjectState, WriteId};
+
+use crate::world::World;
+
+/// A write that was lost.
+pub(super) fn check(world: &World) -> Option<String> {
+    let store = world.hosts.iter().find_map(|host| host.node.as_ref())?.store();
+    let deleted: BTreeSet<&ObjectKey> = world.oracle.asked_to_delete().collect();
+    for (asked, reply) in world.oracle.acknowledged() {
+        let edits = match &asked.op {
+            WriteOp::Create { edits, .. } | WriteOp::Edit { edits, .. } => edits,
+            WriteOp::Delete { .. } => continue,
+        };
+        if !store.is_live(&reply.key) {
+            let ended = reply.key.lineage().any(|link| {
+                deleted
+                    .iter()
+                    .any(|over| over.name_key() == link.name_key() && over.incarnation() >= link.incarnation())
+            });
+            if !ended {
+                return Some(format!("{} is gone though nobody deleted it", reply.key));
+            }
+            continue;
+        }
+        let Some(object) = store.object(&reply.key) else { continue };
+        for edit in edits {
+            if !reply.heads.iter().any(|head| is_kept(object, &edit.path, head)) {
+                return Some(format!("{} {}: an acknowledged value is gone without a trace", reply.key, edit.path));
+            }
+        }
+    }
+    None
+}
+
+/// Whether what is shown of a field, or listed beside it, is this write or was written by somebody who had seen it.
+fn is_kept(object: &ObjectState, path: &str, write: &WriteId) -> bool {
+    if !object.changes().contains_key(write) {
+        return false;
+    }
+    let Some(leaf) = object.leaf(path) else { return true };
+    let shown = std::iter::once(leaf.write).chain(leaf.others.iter().map(|other| other.write));
+    shown.into_iter().any(|id| descends(object, id, write)) || descends_from(object, leaf.write, write)
+}
+
+fn descends(object: &ObjectState, from: WriteId, write: &WriteId) -> bool {
+    let mut open = vec![from];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if id == *write {
+            return true;
+        }
+        if seen.insert(id) {
+            open.extend(object.changes().get(&id).into_iter().flat_map(|change| change.deps.iter().copied()));
+        }
+    }
+    false
+}
+
+/// A write that set a field to what it was already is kept by the write that set it first.
+fn descends_from(object: &ObjectState, shown: WriteId, write: &WriteId) -> bool {
+    descends(object, *write, &shown)
+}

@@ -1,0 +1,34 @@
+//! A node gives at most one vote in a term, across all its restarts (Raft, section 5.2; here per component).
+
+use std::collections::BTreeMap;
+
+use skein_core::election::VoteRecord;
+use skein_gossip::NodeId;
+
+/// The votes that were seen on disks.
+#[derive(Debug, Default)]
+pub(crate) struct Votes {
+    given: BTreeMap<(usize, u64), NodeId>,
+    terms: BTreeMap<usize, u64>,
+}
+
+impl Votes {
+    /// A record that has come to a host's disk; what is broken by it.
+    pub(crate) fn seen(&mut self, host: usize, row: &[u8]) -> Option<String> {
+        let Ok(record) = postcard::from_bytes::<VoteRecord>(row) else {
+            return Some(format!("h{host} has a vote on its disk that cannot be read"));
+        };
+        let latest = self.terms.entry(host).or_default();
+        if record.term < *latest {
+            return Some(format!("h{host} went back from term {latest} to {}", record.term));
+        }
+        *latest = record.term;
+        let vote = record.voted_for?;
+        match self.given.insert((host, record.term), vote) {
+            Some(before) if before != vote => {
+                Some(format!("h{host} voted for {before:?} and for {vote:?} in term {}", record.term))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The oracle: what users asked for, and what they were told.
+
+use std::collections::BTreeMap;
+
+use skein_core::request::{RequestId, WriteError, WriteOp, WriteReply};
+use skein_crdt_state::ObjectKey;
+
+/// What a user was told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// Nothing: the peer may have died first.
+    Unknown,
+    /// Done, and safe on as many disks as promised.
+    Done(WriteReply),
+    /// Done, with a warning that fewer disks have it.
+    DoneWithWarning(WriteReply),
+    /// Not done.
+    Refused(WriteError),
+}
+
+/// One write of a user's.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// At which peer.
+    pub peer: usize,
+    /// What.
+    pub op: WriteOp,
+    /// What the user was told.
+    pub answer: Answer,
+}
+
+/// All writes of all users.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    asked: BTreeMap<RequestId, Asked>,
+}
+
+impl Oracle {
+    /// A user asks.
+    pub fn asked(&mut self, id: RequestId, peer: usize, op: WriteOp) {
+        self.asked.insert(id, Asked { peer, op, answer: Answer::Unknown });
+    }
+
+    /// A user is told.
+    pub fn answered(&mut self, id: RequestId, result: Result<WriteReply, WriteError>) {
+        let Some(asked) = self.asked.get_mut(&id) else { return };
+        asked.answer = match result {
+            Ok(reply) if reply.warnings.is_empty() => Answer::Done(reply),
+            Ok(reply) => Answer::DoneWithWarning(reply),
+            Err(error) => Answer::Refused(error),
+        };
+    }
+
+    /// All writes.
+    pub fn all(&self) -> impl Iterator<Item = (&RequestId, &Asked)> {
+        self.asked.iter()
+    }
+
+    /// The writes that were acknowledged, with what was written.
+    pub fn acknowledged(&self) -> impl Iterator<Item = (&Asked, &WriteReply)> {
+        self.asked.values().filter_map(|asked| match &asked.answer {
+            Answer::Done(reply) | Answer::DoneWithWarning(reply) => Some((asked, reply)),
+            _ => None,
+        })
+    }
+
+    /// The lives that users were told are over.
+    pub fn deleted(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.acknowledged().filter_map(|(asked, _)| match &asked.op {
+            WriteOp::Delete { key, .. } => Some(key),
+            _ => None,
+        })
+    }
+
+    /// The lives that users asked to end, whatever they were told.
+    pub fn asked_to_delete(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.asked.values().filter_map(|asked| match &asked.op {
+            WriteOp::Delete { key, .. } => Some(key),
+            _ => None,
+        })
+    }
+}

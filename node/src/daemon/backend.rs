@@ -1,0 +1,332 @@
+//! What the API needs of the node, answered by the daemon's core, network and runtime.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use skein_core::node::{Node, TOKEN_KIND};
+use skein_core::request as core;
+use skein_core::status::NodeStatus;
+use skein_crdt_state::{ClusterId, Edit, Kind, NameKey, ObjectKey, Scalar, layout};
+use skein_gossip::{NodeId, Now};
+use skein_net::NetHandle;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::identity::AddressBook;
+use super::token::{JoinToken, MAX_TOKEN_PEERS};
+use super::{DaemonConfig, DaemonError};
+use crate::api;
+use crate::api::backend::{
+    AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
+    ProjectedChange, Rendered, Stopped, WriteError, WriteOp, WriteReply, WriteRequest,
+};
+use crate::core_handle::CoreHandle;
+use crate::metrics::Metrics;
+use crate::pki::ServerIdentity;
+use crate::runtime::{LogOptions, RuntimeHandle};
+
+/// The longest that a token may be valid.
+const MAX_TOKEN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The daemon, as the API sees it.
+pub(crate) struct Daemon {
+    pub(crate) core: CoreHandle,
+    pub(crate) net: NetHandle,
+    pub(crate) runtime: RuntimeHandle,
+    pub(crate) me: NodeId,
+    pub(crate) cluster: ClusterId,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) stop: CancellationToken,
+}
+
+impl LogSource for Daemon {
+    fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>> {
+        async move {
+            let id = skein_core::runtime::ContainerRef {
+                uid: request.uid.as_str().into(),
+                container: request.container.as_str().into(),
+                attempt: request.attempt,
+            };
+            let options = LogOptions {
+                follow: request.follow,
+                tail_lines: request.tail_lines,
+                since_ms: request.since_ms,
+                timestamps: request.timestamps,
+                ..LogOptions::default()
+            };
+            let stream = self.runtime.logs(id, options).await;
+            let stream = stream.map_err(|error| LogError::NotFound(error.to_string()))?;
+            Ok(Box::pin(stream) as LogStream)
+        }
+        .boxed()
+    }
+}
+
+impl Backend for Daemon {
+    fn me(&self) -> NodeId {
+        self.me
+    }
+
+    fn get(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Arc<Rendered>>, Stopped>> {
+        self.ask(move |node, _| node.projection().get(&object).cloned()).boxed()
+    }
+
+    fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>> {
+        self.ask(move |node, _| {
+            node.projection().list(&kind, namespace.as_deref()).map(|(_, rendered)| rendered.clone()).collect()
+        })
+        .boxed()
+    }
+
+    fn edits(
+        &self,
+        key: Option<ObjectKey>,
+        kind: Kind,
+        old: Value,
+        new: Value,
+    ) -> BoxFuture<'_, Result<Result<Vec<Edit>, String>, Stopped>> {
+        self.ask(move |node, _| edits(node, key.as_ref(), &kind, &old, &new)).boxed()
+    }
+
+    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteReply, WriteError>> {
+        async move {
+            let written = self.core.write(to_core(request)).await.map_err(|_| WriteError::Stopped)?;
+            let core::WriteReply { key, heads, warnings } = written.map_err(from_core)?;
+            Ok(WriteReply { key, heads, warnings })
+        }
+        .boxed()
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Arc<Vec<ProjectedChange>>> {
+        self.core.changes()
+    }
+
+    fn open_peer(&self, peer: NodeId, header: Bytes) -> BoxFuture<'_, Result<PeerStream, LogError>> {
+        async move {
+            let stream = self.net.open(peer, header).await;
+            let stream = stream.map_err(|error| LogError::Unavailable(format!("{}: {error}", peer.short())))?;
+            Ok(Box::pin(stream) as PeerStream)
+        }
+        .boxed()
+    }
+
+    fn create_token(&self, uses: u32, ttl: Duration) -> BoxFuture<'_, Result<String, AdminError>> {
+        self.mint(uses, ttl).boxed()
+    }
+
+    fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>> {
+        async move { self.ask(|node, _| peers(node)).await.map_err(stopped) }.boxed()
+    }
+
+    fn leader(&self) -> BoxFuture<'_, Result<Option<LeaderInfo>, AdminError>> {
+        async move { self.ask(|node, now| leader(node, now)).await.map_err(stopped) }.boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, Result<(), AdminError>> {
+        async move {
+            self.core.leave().await.map_err(|_| stopped(Stopped))?;
+            let stop = self.stop.clone();
+            // The answer goes out first.
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                stop.cancel();
+            });
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
+        async move {
+            let lines = self.ask(move |node, now| why(node, now, &namespace, &pod)).await.map_err(stopped)?;
+            lines.map_err(AdminError)
+        }
+        .boxed()
+    }
+
+    fn state_hash(&self) -> BoxFuture<'_, Result<String, AdminError>> {
+        let hash = self.ask(|node, _| node.store().state_hash().iter().map(|byte| format!("{byte:02x}")).collect());
+        async move { hash.await.map_err(stopped) }.boxed()
+    }
+
+    fn ready(&self) -> BoxFuture<'_, bool> {
+        async move { self.ask(|_, _| ()).await.is_ok() }.boxed()
+    }
+}
+
+impl Daemon {
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Node, Now) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.core.query(question).await.map_err(|_| Stopped)
+    }
+
+    async fn mint(&self, uses: u32, ttl: Duration) -> Result<String, AdminError> {
+        if uses == 0 || ttl.is_zero() || ttl > MAX_TOKEN_TTL {
+            let text = "a token admits at least one node and is valid for more than no time and at most a year";
+            return Err(AdminError(text.into()));
+        }
+        let mut secret = [0; 16];
+        getrandom::fill(&mut secret).map_err(|error| AdminError(format!("no random bytes: {error}")))?;
+        let (me, own, cluster) = (self.me, self.addresses.clone(), self.cluster);
+        let (peers, wall_ms) = self
+            .ask(move |node, now| (token_peers(node, me, own), now.wall_ms))
+            .await
+            .map_err(stopped)?;
+        let token = JoinToken { cluster, secret, peers };
+        let hash: String = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+        let expires_ms = i64::try_from(u128::from(wall_ms) + ttl.as_millis()).unwrap_or(i64::MAX);
+        let request = core::WriteRequest {
+            op: core::WriteOp::Create {
+                name: NameKey::root(&Kind::new(TOKEN_KIND), &hash),
+                edits: vec![
+                    Edit::set("spec.expiresMs", Scalar::Int(expires_ms)),
+                    Edit::set("spec.uses", Scalar::Int(i64::from(uses))),
+                ],
+            },
+            durability: core::Durability::One,
+            user: "root".into(),
+            manager: "skein-token".into(),
+            request_id: hash,
+        };
+        let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
+        written.map_err(|error| AdminError(error.to_string()))?;
+        Ok(token.to_string())
+    }
+}
+
+/// Starts the API over this daemon.
+pub(crate) async fn start_api(
+    config: &DaemonConfig,
+    identity: Arc<ServerIdentity>,
+    daemon: Arc<Daemon>,
+    metrics: Arc<Metrics>,
+) -> Result<api::server::Server, DaemonError> {
+    let cluster = daemon.cluster.to_string();
+    let url = super::addresses::reachable(config.api).first().map(|at| format!("https://{at}")).unwrap_or_default();
+    let shell = Arc::new(api::shell::Shell::new(daemon, metrics, identity, cluster, url));
+    Ok(api::server::listen(shell, config.api, &config.data_dir).await?)
+}
+
+/// Where members say they are.
+pub(crate) fn reported_addresses(node: &Node) -> AddressBook {
+    let mut book = AddressBook::new();
+    for member in node.store().members().iter().filter(|member| member.left.is_none() && member.id != node.me()) {
+        let Some(status) = status_of(node, &member.id) else { continue };
+        let addresses = status.peer_addresses.iter().filter_map(|text| text.parse().ok());
+        book.insert(member.id, addresses.take(super::MAX_ADDRESSES).collect());
+    }
+    book
+}
+
+fn status_of(node: &Node, id: &NodeId) -> Option<NodeStatus> {
+    postcard::from_bytes(&node.store().report(id, "node")?.body).ok()
+}
+
+/// This node first, then others that are alive.
+fn token_peers(node: &Node, me: NodeId, own: Vec<SocketAddr>) -> Vec<(NodeId, Vec<SocketAddr>)> {
+    let others = reported_addresses(node).into_iter().filter(|(id, _)| node.alive().contains(id));
+    std::iter::once((me, own)).chain(others).take(MAX_TOKEN_PEERS).collect()
+}
+
+fn edits(
+    node: &Node,
+    key: Option<&ObjectKey>,
+    kind: &Kind,
+    old: &Value,
+    new: &Value,
+) -> Result<Vec<Edit>, String> {
+    let empty = BTreeMap::new();
+    let leaves = key.and_then(|key| node.store().object(key)).map_or(&empty, |object| object.leaves());
+    let flat = |value: &Value| node.layout().flatten(kind, value, leaves).map_err(|error| error.to_string());
+    let (before, after) = (flat(old)?, flat(new)?);
+    // What the client did not change stays as it is, also where it is more than the client was shown.
+    let changed = layout::changes(&before, &after);
+    Ok(changed)
+}
+
+fn peers(node: &Node) -> Vec<PeerInfo> {
+    let leader = node.leadership().leader;
+    let info = |member: &skein_crdt_state::members::Member| {
+        let status = status_of(node, &member.id).unwrap_or_default();
+        let state = match (&member.left, node.alive().contains(&member.id)) {
+            (Some(_), _) => "left",
+            (None, true) => "alive",
+            (None, false) => "down",
+        };
+        PeerInfo {
+            name: member.name.clone(),
+            id: member.id.to_string(),
+            address: status.peer_addresses.first().cloned().unwrap_or_default(),
+            state: state.to_owned(),
+            leader: leader == Some(member.id),
+            version: status.version,
+        }
+    };
+    let mut peers: Vec<PeerInfo> = node.store().members().iter().map(info).collect();
+    peers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    peers
+}
+
+fn leader(node: &Node, now: Now) -> Option<LeaderInfo> {
+    let leadership = node.leadership();
+    let id = leadership.leader?;
+    let name = node.store().members().get(&id).map_or_else(|| id.short(), |member| member.name.clone());
+    let ends = leadership.tenure_ends.map_or(Duration::ZERO, |at| at.since(now.mono));
+    Some(LeaderInfo {
+        name,
+        id: id.to_string(),
+        term: leadership.term,
+        quorate: leadership.quorate,
+        tenure_ends_in_seconds: ends.as_secs_f64(),
+    })
+}
+
+fn why(node: &mut Node, now: Now, namespace: &str, pod: &str) -> Result<Vec<String>, String> {
+    let object = skein_core::project::ApiRef { kind: Kind::new("Pod"), namespace: namespace.into(), name: pod.into() };
+    let missing = || format!("there is no pod \"{pod}\" in namespace \"{namespace}\"; list them with: kubectl get pods -n {namespace}");
+    let key = node.projection().get(&object).and_then(|rendered| rendered.key.clone()).ok_or_else(missing)?;
+    let view = node.view(now);
+    Ok(skein_core::controllers::explain(&view, &key))
+}
+
+fn stopped(stopped: Stopped) -> AdminError {
+    AdminError(stopped.to_string())
+}
+
+fn to_core(request: WriteRequest) -> core::WriteRequest {
+    core::WriteRequest {
+        op: match request.op {
+            WriteOp::Create { name, edits } => core::WriteOp::Create { name, edits },
+            WriteOp::Edit { key, edits, if_heads } => core::WriteOp::Edit { key, edits, if_heads },
+            WriteOp::Delete { key, if_heads } => core::WriteOp::Delete { key, if_heads },
+        },
+        durability: match request.durability {
+            api::backend::Durability::One => core::Durability::One,
+            api::backend::Durability::Local => core::Durability::Local,
+            api::backend::Durability::Majority => core::Durability::Majority,
+        },
+        user: request.user,
+        manager: request.manager,
+        request_id: request.request_id,
+    }
+}
+
+fn from_core(error: core::WriteError) -> WriteError {
+    match error {
+        core::WriteError::AlreadyExists(_) => WriteError::AlreadyExists,
+        core::WriteError::NotFound(_) => WriteError::NotFound,
+        core::WriteError::Conflict(_) => WriteError::Conflict,
+        core::WriteError::OwnerGone(owner) => WriteError::OwnerGone(owner.to_string()),
+        core::WriteError::Refused(reason) | core::WriteError::Disk(reason) => WriteError::DiskFull(reason),
+        core::WriteError::Busy => WriteError::Busy,
+        core::WriteError::Left => WriteError::Stopped,
+    }
+}
