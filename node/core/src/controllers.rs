@@ -89,6 +89,9 @@ pub fn reconcile(view: &View, announced: &mut Announced) -> Plan {
     plan
 }
 
+#[cfg(test)]
+mod tests;
+
 impl Plan {
     /// Whether carrying it out changes no object.
     #[must_use]

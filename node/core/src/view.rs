@@ -150,6 +150,8 @@ pub struct SlotView {
     pub pod: Option<PodView>,
     /// The value that names the pod that is wanted, or the one that waits for a node; `None`: there is no value at all.
     pub value: Option<WriteId>,
+    /// What its one value says; `None`: there are several, or none.
+    pub sole: Option<Placement>,
     /// Before this, a pod that failed is not replaced: set when pods of this slot fail again and again.
     pub not_before: Option<Instant>,
 }

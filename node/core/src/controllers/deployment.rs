@@ -83,6 +83,7 @@ pub(super) fn new_slots<'v>(
             workload,
             avoid: None,
             displaces: None,
+            sole: None,
             evicted: false,
         });
     }

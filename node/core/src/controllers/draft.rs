@@ -30,6 +30,8 @@ pub(super) struct Want<'v> {
     pub(super) workload: &'v ObjectKey,
     pub(super) avoid: Option<NodeId>,
     pub(super) displaces: Option<Displaced>,
+    /// What the slot's one value says now.
+    pub(super) sole: Option<Placement>,
     /// Whether the pod there must go even if no node will do for its successor.
     pub(super) evicted: bool,
 }
@@ -126,8 +128,12 @@ impl Want<'_> {
                 Some(Step::Create { name: name.clone(), edits })
             }
             Target::There(key) if node.is_some() => {
-                let edits = vec![place(&Placement { node, displaces: self.displaces })];
-                Some(Step::Edit { key: key.clone(), edits })
+                let placement = Placement { node, displaces: self.displaces };
+                // A pod is a value, so the same again would be the same pod: the slot is emptied first. Whom it displaces is
+                // still said, so that this node may claim it meanwhile.
+                let empty = Placement { node: None, displaces: self.displaces };
+                let placement = if self.sole == Some(placement) { empty } else { placement };
+                Some(Step::Edit { key: key.clone(), edits: vec![place(&placement)] })
             }
             Target::There(key) if self.evicted => {
                 Some(Step::Edit { key: key.clone(), edits: vec![place(&Placement::default())] })

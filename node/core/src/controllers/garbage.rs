@@ -41,6 +41,7 @@ fn want(pod: &SoloView) -> Want<'_> {
         workload: &pod.key,
         avoid: None,
         displaces: None,
+        sole: None,
         evicted: false,
     }
 }

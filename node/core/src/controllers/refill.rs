@@ -187,13 +187,17 @@ fn fill<'v>(
 ) {
     let pod: Option<&PodView> = slot.pod.as_ref();
     let node: Option<NodeId> = pod.map(|pod| pod.node);
+    // A slot that was emptied in order to be filled says whom that displaces.
+    let said = slot.sole.filter(|sole| sole.node.is_none()).and_then(|sole| sole.displaces);
+    let displaces = pod.filter(|_| displaced).map(|pod| Displaced { node: pod.node, write: pod.write });
     draft.wants.push(Want {
         target: Target::There(slot.key.clone()),
         needs: &set.spec.template.needs,
         group: set.key.clone(),
         workload,
         avoid: node,
-        displaces: pod.filter(|_| displaced).map(|pod| Displaced { node: pod.node, write: pod.write }),
+        displaces: displaces.or(said),
+        sole: slot.sole,
         evicted: false,
     });
 }

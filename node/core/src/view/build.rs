@@ -205,7 +205,8 @@ impl Builder<'_> {
             failed.and_then(|(write, status)| self.cache.back_off(key, write, status.as_deref(), self.now.mono));
         let waiting = values.iter().map(|value| (value.stamp, value.write)).min().map(|(_, write)| write);
         let value = pod.as_ref().map(|pod| pod.write).or(waiting);
-        Some(SlotView { key: key.clone(), number, pod, value, not_before })
+        let sole = values.first().filter(|_| values.len() == 1).map(|value| value.placement);
+        Some(SlotView { key: key.clone(), number, pod, value, sole, not_before })
     }
 
     fn pods(&mut self) -> Vec<SoloView> {

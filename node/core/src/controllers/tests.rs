@@ -1,0 +1,8 @@
+//! What the controllers promise, as stories on the real store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod lost;
+mod properties;
+mod rollouts;
+mod world;
