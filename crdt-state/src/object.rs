@@ -262,7 +262,7 @@ fn leaves_of(doc: &Automerge, changes: &BTreeMap<WriteId, Arc<StoredChange>>) ->
                 Some(Contender { value, stamp: change.stamp, author: change.envelope.author(), write: change.id })
             })
             .collect();
-        contenders.sort_by(|a, b| (b.stamp, b.write).cmp(&(a.stamp, a.write)));
+        contenders.sort_by_key(|contender| std::cmp::Reverse((contender.stamp, contender.write)));
         let mut contenders = contenders.into_iter();
         if let Some(first) = contenders.next() {
             let Contender { value, stamp, author, write } = first;

@@ -111,7 +111,8 @@ fn parse_json(text: &str) -> Option<(Value, &str)> {
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let value = stream.next()?.ok()?;
     let (spelled, after) = text.split_at(stream.byte_offset());
-    (value.to_string() == spelled).then_some((value, after))
+    let own_spelling = value.to_string();
+    (own_spelling == spelled).then_some((value, after))
 }
 
 fn is_identifier(field: &str) -> bool {

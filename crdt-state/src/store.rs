@@ -283,19 +283,19 @@ impl Store {
     /// Founds a cluster: the identity's cluster must be [`members::cluster_id`] of this node and `nonce`.
     pub fn found(&mut self, now: Now, nonce: [u8; 32], name: &str) -> Arc<Envelope> {
         let stamp = self.tick(now);
-        self.say(now, Body::Founding { nonce, name: name.to_owned(), stamp })
+        self.say(now, &Body::Founding { nonce, name: name.to_owned(), stamp })
     }
 
     /// Admits a node.
     pub fn admit(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32]) -> Arc<Envelope> {
         let stamp = self.tick(now);
-        self.say(now, Body::Admission { node, name: name.to_owned(), token, stamp })
+        self.say(now, &Body::Admission { node, name: name.to_owned(), token, stamp })
     }
 
     /// Leaves the cluster for good.
     pub fn depart(&mut self, now: Now) -> Arc<Envelope> {
         let stamp = self.tick(now);
-        self.say(now, Body::Departure { stamp })
+        self.say(now, &Body::Departure { stamp })
     }
 
     /// Edits an object, or creates it. `message` says who asked for it, with which tool. `None`: nothing changes.
@@ -335,7 +335,7 @@ impl Store {
         let stamp = self.tick(now);
         let seen = self.objects.get(key).map(|object| object.heads().to_vec()).unwrap_or_default();
         let body = Body::Deletion { name: key.name_key(), incarnation: key.incarnation(), stamp, seen };
-        Some(self.say(now, body))
+        Some(self.say(now, &body))
     }
 
     /// Says something about this node; an empty body retracts the section. `None`: that is what it says already.
@@ -353,11 +353,11 @@ impl Store {
             return Ok(None);
         }
         let stamp = self.tick(now);
-        Ok(Some(self.say(now, Body::Report { section: section.to_owned(), stamp, body: body.to_vec() })))
+        Ok(Some(self.say(now, &Body::Report { section: section.to_owned(), stamp, body: body.to_vec() })))
     }
 
-    fn say(&mut self, now: Now, body: Body) -> Arc<Envelope> {
-        let envelope = self.seal(&body);
+    fn say(&mut self, now: Now, body: &Body) -> Arc<Envelope> {
+        let envelope = self.seal(body);
         self.memo.keep_verified(envelope.digest());
         self.receive(now, &envelope);
         envelope

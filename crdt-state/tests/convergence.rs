@@ -16,7 +16,7 @@ use skein_gossip::{Instant, Keypair, Now};
 const REPLICAS: usize = 4;
 const NONCE: [u8; 32] = [5; 32];
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Op {
     /// Replica, name, path, value.
     Edit(usize, u8, u8, i64),

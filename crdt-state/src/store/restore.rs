@@ -16,11 +16,16 @@ pub struct Damaged {
     pub reason: String,
 }
 
+/// A record's key, what it holds, and what that says.
+type Said = (Vec<u8>, Arc<Envelope>, Body);
+/// A record's key, a change, and its chunk.
+type Waiting = (Vec<u8>, Arc<Envelope>, Vec<u8>);
+
 impl Store {
     /// Takes in what a disk holds: (table, key, value). Must be called once, before anything else becomes known.
     pub fn restore(&mut self, now: Now, records: impl IntoIterator<Item = (String, Vec<u8>, Vec<u8>)>) -> Vec<Damaged> {
         let mut damaged = Vec::new();
-        let mut by_table: BTreeMap<String, Vec<(Vec<u8>, Arc<Envelope>, Body)>> = BTreeMap::new();
+        let mut by_table: BTreeMap<String, Vec<Said>> = BTreeMap::new();
         for (table, key, value) in records {
             let opened = Envelope::decode(&value).and_then(|envelope| {
                 let body = envelope.open(&self.identity.cluster)?;
@@ -47,7 +52,7 @@ impl Store {
     }
 
     fn restore_objects(&mut self, now: Now, changes: Vec<(Vec<u8>, Arc<Envelope>, Body)>, damaged: &mut Vec<Damaged>) {
-        let mut by_object: BTreeMap<ObjectKey, Vec<(Vec<u8>, Arc<Envelope>, Vec<u8>)>> = BTreeMap::new();
+        let mut by_object: BTreeMap<ObjectKey, Vec<Waiting>> = BTreeMap::new();
         for (record, envelope, body) in changes {
             match body {
                 Body::Change { key, chunk, .. } => by_object.entry(key).or_default().push((record, envelope, chunk)),
