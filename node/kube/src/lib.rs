@@ -1,1 +1,6 @@
-//! Placeholder while the workspace is laid out.
+//! Kubernetes' API as rules: which resources there are, what their objects must look like, how patches, tables and
+//! discovery read. All of it is pure: values in, values out. Requests, connections and state do not live here.
+
+pub mod resource;
+pub mod schema;
+pub mod status;

@@ -1,0 +1,100 @@
+//! Pods and what they are made from: the pod's own fields. Those of its containers live in `container`.
+
+use super::container::CONTAINER;
+use super::meta::OBJECT_META;
+use super::{Check, Field, Ty, TypeSchema};
+
+const LIST: Ty = Ty::List(&Ty::Any);
+const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
+const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+
+/// A pod.
+pub static POD: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.Pod",
+    fields: &[
+        Field::new("metadata", 1, Ty::Object(&OBJECT_META)),
+        Field::new("spec", 2, Ty::Object(&POD_SPEC)).required().immutable(
+            "a pod's spec cannot be changed; change its workload's template, or delete the pod and create it anew",
+        ),
+        Field::new("status", 3, Ty::Any).system(),
+    ],
+};
+
+/// What a workload makes its pods from.
+pub static POD_TEMPLATE_SPEC: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.PodTemplateSpec",
+    fields: &[
+        Field::new("metadata", 1, Ty::Object(&OBJECT_META)),
+        Field::new("spec", 2, Ty::Object(&POD_SPEC)).required(),
+    ],
+};
+
+/// What a pod runs, and how.
+pub static POD_SPEC: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.PodSpec",
+    fields: &[
+        Field::new("volumes", 1, LIST).not_yet(),
+        Field::new("initContainers", 20, LIST).not_yet(),
+        Field::new("containers", 2, Ty::List(&Ty::Object(&CONTAINER))).keyed(&["name"]).required(),
+        Field::new("ephemeralContainers", 34, LIST).not_yet(),
+        Field::new("restartPolicy", 3, Ty::Str).default("\"Always\"").check(Check::OneOf(RESTART_POLICIES)),
+        Field::new("terminationGracePeriodSeconds", 4, Ty::Int64)
+            .explicit()
+            .default("30")
+            .check(Check::Range(0, u32::MAX as i64)),
+        Field::new("activeDeadlineSeconds", 5, Ty::Int64).explicit().not_yet(),
+        Field::new("dnsPolicy", 6, Ty::Str).default("\"ClusterFirst\"").check(Check::OneOf(DNS_POLICIES)),
+        Field::new("nodeSelector", 7, Ty::Map(&Ty::Str)).key_check(Check::LabelKey).check(Check::LabelValue),
+        Field::new("serviceAccountName", 8, Ty::Str).check(Check::DnsSubdomain),
+        Field::new("serviceAccount", 9, Ty::Str).check(Check::DnsSubdomain),
+        Field::new("automountServiceAccountToken", 21, Ty::Bool).explicit(),
+        Field::new("nodeName", 10, Ty::Str).check(Check::DnsSubdomain),
+        Field::new("hostNetwork", 11, Ty::Bool),
+        Field::new("hostPID", 12, Ty::Bool).not_yet(),
+        Field::new("hostIPC", 13, Ty::Bool).not_yet(),
+        Field::new("shareProcessNamespace", 27, Ty::Bool).explicit().not_yet(),
+        Field::new("securityContext", 14, Ty::Any).default("{}").not_yet(),
+        Field::new("imagePullSecrets", 15, LIST).not_yet(),
+        Field::new("hostname", 16, Ty::Str).not_yet(),
+        Field::new("subdomain", 17, Ty::Str).not_yet(),
+        Field::new("affinity", 18, Ty::Any).not_yet(),
+        Field::new("schedulerName", 19, Ty::Str).default("\"default-scheduler\""),
+        Field::new("tolerations", 22, Ty::List(&Ty::Object(&TOLERATION))),
+        Field::new("hostAliases", 23, LIST).not_yet(),
+        Field::new("priorityClassName", 24, Ty::Str).check(Check::DnsSubdomain),
+        Field::new("priority", 25, Ty::Int32).explicit(),
+        Field::new("dnsConfig", 26, Ty::Any).not_yet(),
+        Field::new("readinessGates", 28, LIST).not_yet(),
+        Field::new("runtimeClassName", 29, Ty::Str).not_yet(),
+        Field::new("enableServiceLinks", 30, Ty::Bool).explicit(),
+        Field::new("preemptionPolicy", 31, Ty::Str).check(Check::OneOf(&["Never", "PreemptLowerPriority"])),
+        Field::new("overhead", 32, Ty::Any).not_yet(),
+        Field::new("topologySpreadConstraints", 33, LIST).not_yet(),
+        Field::new("setHostnameAsFQDN", 35, Ty::Bool).explicit().not_yet(),
+        Field::new("os", 36, Ty::Object(&POD_OS)),
+        Field::new("hostUsers", 37, Ty::Bool).explicit(),
+        Field::new("schedulingGates", 38, LIST).not_yet(),
+        Field::new("resourceClaims", 39, LIST).not_yet(),
+        Field::new("resources", 40, Ty::Any).not_yet(),
+        Field::new("hostnameOverride", 41, Ty::Str).not_yet(),
+        Field::new("workloadRef", 42, Ty::Any).not_yet(),
+    ],
+};
+
+/// The operating system that a pod is for.
+pub static POD_OS: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.PodOS",
+    fields: &[Field::new("name", 1, Ty::Str).required().check(Check::OneOf(&["linux"]))],
+};
+
+/// A taint that a pod puts up with.
+pub static TOLERATION: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.Toleration",
+    fields: &[
+        Field::new("key", 1, Ty::Str).check(Check::LabelKey),
+        Field::new("operator", 2, Ty::Str).check(Check::OneOf(&["Equal", "Exists"])),
+        Field::new("value", 3, Ty::Str).check(Check::LabelValue),
+        Field::new("effect", 4, Ty::Str).check(Check::OneOf(&["NoSchedule", "PreferNoSchedule", "NoExecute"])),
+        Field::new("tolerationSeconds", 5, Ty::Int64).explicit(),
+    ],
+};
