@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::api;
-use crate::api::remote_logs::RemoteLogs;
+use crate::api::remote_logs::LogServer;
 use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
 use crate::metrics::Metrics;
@@ -169,7 +169,8 @@ async fn start_net(
     let allowed = access.clone();
     let net_config = NetConfig {
         mdns: !config.listen.ip().is_loopback(),
-        ..NetConfig::new(keys.clone(), vec![config.listen], config.advertise.clone())
+        advertise: config.advertise.clone(),
+        ..NetConfig::new(keys.clone(), vec![config.listen])
     };
     let is_member = move |peer: &_| allowed.read().unwrap_or_else(PoisonError::into_inner).contains(peer);
     Ok(skein_net::Net::start(net_config, is_member).await?)
@@ -262,7 +263,7 @@ async fn assemble(
         addresses: peer_addresses.clone(),
         book: book.clone(),
     };
-    let logs = Arc::new(RemoteLogs::new(daemon.clone()));
+    let logs = Arc::new(LogServer::new(daemon.clone()));
     let events_task = tokio::spawn(forward(events, handle.clone(), door, logs, book.clone()));
     let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
     let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics).await;
@@ -391,7 +392,7 @@ async fn forward(
     mut events: mpsc::Receiver<NetEvent>,
     core: CoreHandle,
     door: Doorkeeper,
-    logs: Arc<RemoteLogs>,
+    logs: Arc<LogServer>,
     book: Arc<Mutex<AddressBook>>,
 ) {
     while let Some(event) = events.recv().await {

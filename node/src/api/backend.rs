@@ -17,40 +17,7 @@ use skein_gossip::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
-/// Names an object as a client does: the API knows no incarnations.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ApiRef {
-    /// The kind with its group.
-    pub kind: Kind,
-    /// The namespace; empty for cluster-scoped objects.
-    pub namespace: Arc<str>,
-    /// The name.
-    pub name: Arc<str>,
-}
-
-/// An object as clients see it at one moment.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rendered {
-    /// The whole object. `metadata.resourceVersion` is [`Rendered::stamp`] in decimal; the API adds the tag of its log.
-    pub value: Arc<Value>,
-    /// What a write must name; `None`: it exists in reports only, such as an Event. For a slot's pod it is the slot.
-    pub key: Option<ObjectKey>,
-    /// The heads of the stored object.
-    pub heads: Vec<WriteId>,
-    /// 47 bits that change whenever `value` changes, the same at all peers.
-    pub stamp: u64,
-}
-
-/// One object that changed for clients. `None` to `Some`: it came; `Some` to `None`: it went.
-#[derive(Debug, Clone)]
-pub struct ProjectedChange {
-    /// Which one.
-    pub object: ApiRef,
-    /// Before.
-    pub old: Option<Arc<Rendered>>,
-    /// After.
-    pub new: Option<Arc<Rendered>>,
-}
+pub use skein_core::project::{ApiRef, ProjectedChange, Rendered};
 
 /// How safe a write must be before it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
