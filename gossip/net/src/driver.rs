@@ -1,0 +1,649 @@
+//! The task that runs the swarm: which connections there are, which of them carries a member's frames, and when one is
+//! given up. Frames themselves go through the tasks in `lanes`.
+
+mod peers;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use libp2p::core::upgrade::Version;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Swarm, Transport, connection_limits, identify, identity, mdns, noise, tcp, yamux};
+use skein_gossip::NodeId;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::compat::FuturesAsyncReadCompatExt;
+
+use self::peers::{Connection, Peer};
+use crate::admission::{self, Rate};
+use crate::behaviour::{Behaviour, BehaviourEvent, Links, LinksEvent, Protocol, Purpose, StreamEvent};
+use crate::lanes::{self, Reader, Report};
+use crate::mdns::Mdns;
+use crate::shared::Shared;
+use crate::{
+    ADMISSIONS_AT_ONCE, AdmissionError, CONNECTIONS_PER_PEER, DIAL_LIMIT, DUPLICATE_LIFE, FLUSH_LIMIT, HANDSHAKES,
+    Lane, MAX_STREAM_HEADER, NetConfig, NetError, NetEvent, OPEN_LIMIT, OpenError, Stream, WAITING_PER_PEER, addresses,
+    ids,
+};
+
+/// How often links are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// The same member's violations are logged at most this often.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+/// How many members' last logged violations are remembered; beyond it all are forgotten.
+const LOGGED: usize = 1024;
+
+/// What the handle asks for.
+pub(crate) enum Command {
+    Dial {
+        peer: NodeId,
+        addrs: Vec<SocketAddr>,
+    },
+    Disconnect(NodeId),
+    AccessChanged,
+    Open {
+        peer: NodeId,
+        header: Bytes,
+        reply: oneshot::Sender<Result<Stream, OpenError>>,
+    },
+    Admission {
+        peer: NodeId,
+        addrs: Vec<SocketAddr>,
+        request: Bytes,
+        reply: oneshot::Sender<Result<Bytes, AdmissionError>>,
+    },
+    Shutdown(oneshot::Sender<()>),
+}
+
+pub(crate) struct Driver {
+    swarm: Swarm<Behaviour>,
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<NetEvent>,
+    reports: mpsc::Receiver<Report>,
+    report: mpsc::Sender<Report>,
+    peers: BTreeMap<NodeId, Peer>,
+    advertise: Vec<SocketAddr>,
+    /// The IP addresses that the configuration named.
+    asked: BTreeSet<IpAddr>,
+    admissions: Arc<Semaphore>,
+    rate: Rate,
+    logged: BTreeMap<NodeId, Instant>,
+}
+
+impl Driver {
+    /// Listens. Nothing runs until [`Driver::run`].
+    pub(crate) fn start(
+        config: &NetConfig,
+        shared: Arc<Shared>,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<NetEvent>,
+    ) -> Result<Self, NetError> {
+        let keypair = ids::libp2p_keypair(&config.keypair).map_err(|error| NetError::Key(error.to_string()))?;
+        let asked: BTreeSet<_> = config.listen.iter().chain(&config.advertise).map(SocketAddr::ip).collect();
+        let mut swarm = new_swarm(config, &keypair, shared.clone(), &asked)?;
+        for addr in &config.listen {
+            listen(&mut swarm, *addr)?;
+        }
+        let (report, reports) = mpsc::channel(256);
+        Ok(Self {
+            swarm,
+            shared,
+            commands,
+            events,
+            reports,
+            report,
+            peers: BTreeMap::new(),
+            advertise: config.advertise.clone(),
+            asked,
+            admissions: Arc::new(Semaphore::new(ADMISSIONS_AT_ONCE)),
+            rate: Rate::new(Instant::now()),
+            logged: BTreeMap::new(),
+        })
+    }
+
+    /// Runs until a shutdown, or until nobody holds the handle or reads the events any more.
+    pub(crate) async fn run(mut self) {
+        for addr in self.advertise.clone() {
+            self.announce(addr).await;
+        }
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.events.is_closed() {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.swarm_event(event).await,
+                Some(report) = self.reports.recv() => self.report(report).await,
+                _ = tick.tick() => self.tick().await,
+                command = self.commands.recv() => match command {
+                    Some(Command::Shutdown(done)) => {
+                        self.shut_down().await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(command) => self.command(command).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn emit(&mut self, event: NetEvent) {
+        // Nobody reads any more: `run` sees it too.
+        let _ = self.events.send(event).await;
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Dial { peer, addrs } => self.dial(peer, &addrs, false),
+            Command::Disconnect(peer) => self.disconnect(peer).await,
+            Command::AccessChanged => self.check_access().await,
+            Command::Open { peer, header, reply } => {
+                let linked = self.peers.get(&peer).and_then(Peer::link);
+                let Some(connection) = linked.filter(|_| self.shared.is_member(&peer)) else {
+                    let _ = reply.send(Err(OpenError::NoLink(peer)));
+                    return;
+                };
+                let id = connection.id;
+                self.swarm.behaviour_mut().links.open(peer, id, Purpose::Stream { header, reply });
+            }
+            Command::Admission { peer, addrs, request, reply } => {
+                let purpose = Purpose::Admission { request, reply };
+                self.ask(peer, &addrs, purpose);
+            }
+            // Handled by the loop, which it ends.
+            Command::Shutdown(_) => {}
+        }
+    }
+
+    fn ask(&mut self, peer: NodeId, addrs: &[SocketAddr], purpose: Purpose) {
+        let entry = self.peers.entry(peer).or_default();
+        if let Some(connection) = entry.newest() {
+            let id = connection.id;
+            self.swarm.behaviour_mut().links.open(peer, id, purpose);
+        } else if entry.waiting.len() < WAITING_PER_PEER {
+            entry.waiting.push(purpose);
+            self.dial(peer, addrs, false);
+        } else {
+            fail(peer, [purpose], "too many requests wait for it");
+        }
+    }
+
+    /// Dials unless there is no reason to; `beside` dials although there is a link, since it is doubted.
+    fn dial(&mut self, peer: NodeId, addrs: &[SocketAddr], beside: bool) {
+        let (now_ms, me) = (self.shared.now_ms(), self.shared.me);
+        let entry = self.peers.entry(peer).or_default();
+        entry.remember(addrs);
+        let healthy = entry.link().is_some_and(|link| !link.is_doubted(now_ms));
+        if entry.dialing.is_some() || peer == me || (healthy && !beside) {
+            return;
+        }
+        let targets: Vec<_> = entry.addrs.iter().flat_map(|addr| dial_addresses(*addr)).collect();
+        let opts = DialOpts::peer_id(ids::peer_id(&peer))
+            .condition(PeerCondition::Always)
+            .addresses(targets)
+            .allocate_new_port()
+            .build();
+        entry.dialing = Some(opts.connection_id());
+        if let Err(error) = self.swarm.dial(opts) {
+            self.dial_failed(peer, &error.to_string());
+        }
+    }
+
+    fn dial_failed(&mut self, peer: NodeId, reason: &str) {
+        self.shared.counters.dials_failed.add(1);
+        tracing::debug!(%peer, reason, "dial failed");
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        entry.dialing = None;
+        if entry.connections.is_empty() {
+            fail(peer, entry.waiting.drain(..), reason);
+        }
+        self.forget_if_unused(peer);
+    }
+
+    async fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                let (Ok(peer), Some(addr)) = (ids::node_id(&peer_id), ids::socket_addr(endpoint.get_remote_address()))
+                else {
+                    return;
+                };
+                let dialed = endpoint.is_dialer();
+                self.connected(peer, connection_id, addr, dialed);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => {
+                if let Ok(peer) = ids::node_id(&peer_id) {
+                    self.closed(peer, connection_id).await;
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), connection_id, error } => {
+                let Ok(peer) = ids::node_id(&peer_id) else { return };
+                if self.peers.get(&peer).is_some_and(|entry| entry.dialing == Some(connection_id)) {
+                    self.dial_failed(peer, &error.to_string());
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                let Some(addr) = ids::socket_addr(&address) else { return };
+                if self.advertise.is_empty() && addresses::is_announced(addr.ip(), &self.asked) {
+                    self.announce(addr).await;
+                }
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                if let Some(addr) = ids::socket_addr(&address).filter(|addr| !self.advertise.contains(addr)) {
+                    self.swarm.remove_external_address(&ids::tcp(addr));
+                    self.shared.withdraw(&addr);
+                }
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Links(event)) => self.stream_event(event).await,
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
+                for (peer, addr) in found {
+                    self.found(&peer, &addr).await;
+                }
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                // As many as a host may sensibly have.
+                for addr in info.listen_addrs.iter().take(16) {
+                    self.found(&peer_id, addr).await;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn announce(&mut self, addr: SocketAddr) {
+        self.swarm.add_external_address(ids::tcp(addr));
+        if self.shared.announce(addr) {
+            self.emit(NetEvent::Listening(addr)).await;
+        }
+    }
+
+    /// Somebody says that a peer is at this address. Of interest are members alone.
+    async fn found(&mut self, peer: &libp2p::PeerId, addr: &libp2p::Multiaddr) {
+        let (Ok(peer), Some(addr)) = (ids::node_id(peer), ids::socket_addr(addr)) else { return };
+        if peer == self.shared.me || !self.shared.is_member(&peer) {
+            return;
+        }
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.remember(&[addr]);
+        }
+        self.emit(NetEvent::Found { peer, addr }).await;
+    }
+
+    fn connected(&mut self, peer: NodeId, id: ConnectionId, addr: SocketAddr, dialed: bool) {
+        let entry = self.peers.entry(peer).or_default();
+        if entry.dialing == Some(id) {
+            entry.dialing = None;
+        }
+        if dialed {
+            entry.remember(&[addr]);
+        }
+        entry.connections.push(Connection::new(id, addr, self.shared.now_ms()));
+        for purpose in entry.waiting.drain(..) {
+            self.swarm.behaviour_mut().links.open(peer, id, purpose);
+        }
+        self.open_lanes(peer);
+        self.count_connections();
+    }
+
+    /// A connection is gone, or given up.
+    async fn closed(&mut self, peer: NodeId, id: ConnectionId) {
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let was_linked = entry.link().is_some();
+        entry.connections.retain(|connection| connection.id != id);
+        let link_lost = was_linked && entry.link().is_none();
+        self.shared.set_route(peer, entry.route());
+        self.forget_if_unused(peer);
+        self.count_connections();
+        if link_lost {
+            self.emit(NetEvent::LinkDown { peer }).await;
+        }
+    }
+
+    /// Gives a connection up. It counts as gone at once: one that is cut cannot be closed in an orderly way.
+    async fn close(&mut self, peer: NodeId, id: ConnectionId) {
+        self.swarm.close_connection(id);
+        self.closed(peer, id).await;
+    }
+
+    async fn disconnect(&mut self, peer: NodeId) {
+        let ids = self.peers.get(&peer).map(Peer::ids).unwrap_or_default();
+        for id in ids {
+            self.close(peer, id).await;
+        }
+    }
+
+    fn forget_if_unused(&mut self, peer: NodeId) {
+        self.peers.retain(|node, entry| *node != peer || entry.is_used());
+    }
+
+    fn count_connections(&self) {
+        let count = self.peers.values().map(|peer| peer.connections.len()).sum();
+        self.shared.counters.connections.set(count);
+    }
+
+    /// Asks for the lanes that are not open yet on all connections with a member.
+    fn open_lanes(&mut self, peer: NodeId) {
+        if !self.shared.is_member(&peer) {
+            return;
+        }
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        for connection in &mut entry.connections {
+            for lane in connection.lanes_to_open() {
+                self.swarm.behaviour_mut().links.open(peer, connection.id, Purpose::Lane(lane));
+            }
+        }
+    }
+
+    async fn stream_event(&mut self, event: LinksEvent) {
+        let LinksEvent { peer, connection, kind } = event;
+        match kind {
+            StreamEvent::Inbound { protocol: Protocol::Lane(lane), stream } => {
+                self.lane_from(peer, connection, lane, stream).await;
+            }
+            StreamEvent::Inbound { protocol: Protocol::Stream, stream } => self.stream_from(peer, connection, stream),
+            StreamEvent::Inbound { protocol: Protocol::Admission, stream } => self.admission_from(peer, stream),
+            StreamEvent::Opened { purpose: Purpose::Lane(lane), stream } => {
+                self.lane_to(peer, connection, lane, stream).await;
+            }
+            StreamEvent::Opened { purpose: Purpose::Stream { header, reply }, stream } => {
+                tokio::spawn(async move {
+                    let mut stream = stream.compat();
+                    let written = admission::write_block(&mut stream, &header).await;
+                    let _ =
+                        reply.send(written.map(|()| Stream::over(stream, None)).map_err(|_| OpenError::Closed(peer)));
+                });
+            }
+            StreamEvent::Opened { purpose: Purpose::Admission { request, reply }, stream } => {
+                tokio::spawn(async move {
+                    let answer = admission::ask(stream.compat(), &request).await;
+                    let _ = reply.send(answer.map_err(|_| AdmissionError::Refused(peer)));
+                });
+            }
+            StreamEvent::Refused { purpose: Purpose::Lane(lane) } => {
+                // It does not know us as a member yet. The next tick tries again.
+                if let Some(connection) = self.peers.get_mut(&peer).and_then(|entry| entry.connection(connection)) {
+                    connection.lane_refused(lane);
+                }
+            }
+            // Dropping the purpose tells who waits.
+            StreamEvent::Refused { .. } => {}
+        }
+    }
+
+    fn reader(&self, peer: NodeId, connection: &Connection) -> Reader {
+        Reader {
+            peer,
+            connection: connection.id,
+            shared: self.shared.clone(),
+            events: self.events.clone(),
+            reports: self.report.clone(),
+            heard: connection.heard.clone(),
+        }
+    }
+
+    async fn lane_from(&mut self, peer: NodeId, id: ConnectionId, lane: Lane, stream: libp2p::Stream) {
+        let Some(connection) = self.peers.get(&peer).and_then(|entry| entry.find(id)) else { return };
+        let reader = self.reader(peer, connection);
+        self.link(peer, id).await;
+        if let Some(connection) = self.peers.get_mut(&peer).and_then(|entry| entry.connection(id)) {
+            connection.read(lane, reader.run(lane, stream.compat()));
+        }
+    }
+
+    async fn lane_to(&mut self, peer: NodeId, id: ConnectionId, lane: Lane, stream: libp2p::Stream) {
+        let (shared, report) = (self.shared.clone(), self.report.clone());
+        let Some(connection) = self.peers.get_mut(&peer).and_then(|entry| entry.connection(id)) else { return };
+        connection.write(lane, move |queue| async move {
+            let _ = lanes::write(lane, stream.compat(), queue, &shared).await;
+            let _ = report.send(Report::WriterGone { peer, connection: id, lane }).await;
+        });
+        if lane == Lane::Control {
+            self.link(peer, id).await;
+        }
+    }
+
+    /// The connection carries frames: both sides know each other as members.
+    async fn link(&mut self, peer: NodeId, id: ConnectionId) {
+        let now_ms = self.shared.now_ms();
+        let Some(entry) = self.peers.get_mut(&peer) else { return };
+        let had_link = entry.link().is_some();
+        let Some(connection) = entry.connection(id) else { return };
+        let addr = connection.addr;
+        connection.set_linked(now_ms);
+        self.shared.set_route(peer, entry.route());
+        if !had_link {
+            self.emit(NetEvent::LinkUp { peer, addr }).await;
+        }
+    }
+
+    fn stream_from(&mut self, peer: NodeId, id: ConnectionId, stream: libp2p::Stream) {
+        let Some(entry) = self.peers.get(&peer) else { return };
+        let (Some(connection), Ok(permit)) = (entry.find(id), entry.streams.clone().try_acquire_owned()) else {
+            self.shared.counters.refused.add(1);
+            return;
+        };
+        let reader = self.reader(peer, connection);
+        tokio::spawn(async move {
+            let mut stream = stream.compat();
+            let head = admission::read_block(&mut stream, MAX_STREAM_HEADER);
+            match tokio::time::timeout(OPEN_LIMIT, head).await {
+                Ok(Ok(header)) => {
+                    let stream = Stream::over(stream, Some(permit));
+                    let _ = reader.events.send(NetEvent::Stream { peer, header, stream }).await;
+                }
+                Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    reader.shared.counters.oversized.add(1);
+                    reader.violation("a stream header longer than 16 KB").await;
+                }
+                _ => reader.shared.counters.refused.add(1),
+            }
+        });
+    }
+
+    fn admission_from(&mut self, peer: NodeId, stream: libp2p::Stream) {
+        let permit = self.admissions.clone().try_acquire_owned();
+        let (true, Ok(permit)) = (self.rate.take(Instant::now()), permit) else {
+            self.shared.counters.refused.add(1);
+            return;
+        };
+        let (events, shared) = (self.events.clone(), self.shared.clone());
+        tokio::spawn(async move {
+            if let Err(error) = admission::answer(stream.compat(), peer, events).await {
+                let too_long = error.kind() == std::io::ErrorKind::InvalidData;
+                shared.counters.oversized.add(usize::from(too_long));
+                shared.counters.refused.add(1);
+            }
+            drop(permit);
+        });
+    }
+
+    async fn report(&mut self, report: Report) {
+        match report {
+            Report::WriterGone { peer, connection, lane } => {
+                let Some(entry) = self.peers.get_mut(&peer) else { return };
+                if let Some(connection) = entry.connection(connection) {
+                    connection.lane_gone(lane);
+                    self.shared.set_route(peer, entry.route());
+                }
+            }
+            Report::Violation { peer, connection, what } => {
+                if self.peers.get(&peer).is_none_or(|entry| entry.find(connection).is_none()) {
+                    return;
+                }
+                self.shared.counters.violations.add(1);
+                self.log_violation(peer, what);
+                self.close(peer, connection).await;
+                self.emit(NetEvent::Violation { peer, what }).await;
+            }
+        }
+    }
+
+    fn log_violation(&mut self, peer: NodeId, what: &str) {
+        let now = Instant::now();
+        if self.logged.get(&peer).is_some_and(|at| now.duration_since(*at) < LOG_EVERY) {
+            return;
+        }
+        if self.logged.len() >= LOGGED {
+            self.logged.clear();
+        }
+        self.logged.insert(peer, now);
+        tracing::warn!(%peer, what, "a member broke the protocol, its connection was dropped");
+    }
+
+    /// Closes what belongs to nobody's link any more, and asks new members for theirs.
+    async fn check_access(&mut self) {
+        let peers: Vec<_> = self.peers.keys().copied().collect();
+        for peer in peers {
+            if self.shared.is_member(&peer) {
+                self.open_lanes(peer);
+            } else if self.peers.get(&peer).is_some_and(|entry| entry.link().is_some()) {
+                self.disconnect(peer).await;
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        self.check_access().await;
+        let (now_ms, me) = (self.shared.now_ms(), self.shared.me);
+        let (mut silent, mut doubted, mut surplus) = (Vec::new(), Vec::new(), Vec::new());
+        for (peer, entry) in &mut self.peers {
+            entry.reap_tasks();
+            silent.extend(entry.silent(now_ms).map(|id| (*peer, id)));
+            if entry.link().is_some_and(|link| link.is_doubted(now_ms)) {
+                doubted.push(*peer);
+            }
+            // One of the two closes duplicates, so that they do not close one each.
+            if me < *peer {
+                surplus.extend(entry.surplus(now_ms, DUPLICATE_LIFE).map(|id| (*peer, id)));
+            }
+        }
+        for (peer, id) in silent {
+            tracing::info!(%peer, "nothing was heard for too long, the link is given up");
+            self.shared.counters.silent_links.add(1);
+            self.close(peer, id).await;
+        }
+        for peer in doubted {
+            self.dial(peer, &[], true);
+        }
+        for (peer, id) in surplus {
+            self.close(peer, id).await;
+        }
+    }
+
+    /// Lets the writers finish what is queued, then closes all.
+    async fn shut_down(&mut self) {
+        self.shared.clear_routes();
+        let mut writers = JoinSet::new();
+        for entry in self.peers.values_mut() {
+            for connection in &mut entry.connections {
+                connection.finish(&mut writers);
+            }
+        }
+        let flushed = async { while writers.join_next().await.is_some() {} };
+        let drive = async {
+            loop {
+                self.swarm.select_next_some().await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(FLUSH_LIMIT, flushed) => {}
+            () = drive => {}
+        }
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closed = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH_LIMIT, closed).await;
+    }
+}
+
+fn fail(peer: NodeId, purposes: impl IntoIterator<Item = Purpose>, reason: &str) {
+    for purpose in purposes {
+        if let Purpose::Admission { reply, .. } = purpose {
+            let _ = reply.send(Err(AdmissionError::Unreachable { peer, reason: reason.to_owned() }));
+        }
+    }
+}
+
+fn new_swarm(
+    config: &NetConfig,
+    keypair: &identity::Keypair,
+    shared: Arc<Shared>,
+    asked: &BTreeSet<IpAddr>,
+) -> Result<Swarm<Behaviour>, NetError> {
+    let me = keypair.public().to_peer_id();
+    let noise = noise::Config::new(keypair).map_err(|error| NetError::Key(error.to_string()))?;
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise)
+        .multiplex(yamux::Config::default())
+        .timeout(DIAL_LIMIT);
+    #[cfg(feature = "quic")]
+    let transport = {
+        use futures::future::Either;
+        use libp2p::core::muxing::StreamMuxerBox;
+        let quic = libp2p::quic::tokio::Transport::new(libp2p::quic::Config::new(keypair));
+        tcp.or_transport(quic)
+            .map(|either, _| match either {
+                Either::Left((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+                Either::Right((peer, muxer)) => (peer, StreamMuxerBox::new(muxer)),
+            })
+            .boxed()
+    };
+    #[cfg(not(feature = "quic"))]
+    let transport = tcp.map(|(peer, muxer), _| (peer, libp2p::core::muxing::StreamMuxerBox::new(muxer))).boxed();
+
+    let limits = connection_limits::ConnectionLimits::default()
+        .with_max_pending_incoming(Some(HANDSHAKES))
+        .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER));
+    let identify = identify::Config::new("/skein/1".to_owned(), keypair.public())
+        .with_agent_version(config.agent_version.clone())
+        .with_hide_listen_addrs(true)
+        .with_push_listen_addr_updates(true);
+    let on_lan = config.listen.iter().any(|addr| !addr.ip().is_loopback());
+    let mdns = (config.mdns && on_lan).then(|| Mdns::new(me, asked.clone())).and_then(|mdns| {
+        mdns.inspect_err(|error| tracing::warn!(%error, "no mDNS: peers are found by address only")).ok()
+    });
+    let behaviour = Behaviour {
+        limits: connection_limits::Behaviour::new(limits),
+        links: Links::new(shared),
+        identify: identify::Behaviour::new(identify),
+        mdns: mdns.into(),
+    };
+    let swarm_config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(OPEN_LIMIT);
+    Ok(Swarm::new(transport, behaviour, me, swarm_config))
+}
+
+fn listen(swarm: &mut Swarm<Behaviour>, addr: SocketAddr) -> Result<(), NetError> {
+    // The transport sets SO_REUSEPORT, with which two daemons of one user would share a port and each get half of the
+    // connections. A plain socket finds out that the port is taken.
+    let probe = std::net::TcpListener::bind(addr).map_err(|source| NetError::Listen { addr, source })?;
+    drop(probe);
+    let failed = |error: libp2p::TransportError<std::io::Error>| NetError::Listen {
+        addr,
+        source: match error {
+            libp2p::TransportError::Other(error) => error,
+            other => std::io::Error::other(other),
+        },
+    };
+    swarm.listen_on(ids::tcp(addr)).map_err(failed)?;
+    #[cfg(feature = "quic")]
+    swarm.listen_on(ids::quic(addr)).map_err(failed)?;
+    Ok(())
+}
+
+fn dial_addresses(addr: SocketAddr) -> Vec<libp2p::Multiaddr> {
+    #[cfg(feature = "quic")]
+    return vec![ids::quic(addr), ids::tcp(addr)];
+    #[cfg(not(feature = "quic"))]
+    vec![ids::tcp(addr)]
+}
