@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use skein_core::node::{Input, Node};
 use skein_core::project::ProjectedChange;
-use skein_core::request::{
-    AdmissionError, AdmissionRequest, RequestId, WriteError, WriteReply, WriteRequest,
-};
+use skein_core::request::{AdmissionError, AdmissionRequest, RequestId, WriteError, WriteReply, WriteRequest};
 use skein_crdt_state::Envelope;
 use skein_gossip::Now;
 use tokio::sync::{broadcast, mpsc, oneshot};

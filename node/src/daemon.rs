@@ -101,7 +101,9 @@ pub enum DaemonError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// It belongs to another cluster.
-    #[error("{dir} belongs to cluster {found}, and the token is for cluster {wanted}; use another --data-dir, or --discard to give the old cluster up")]
+    #[error(
+        "{dir} belongs to cluster {found}, and the token is for cluster {wanted}; use another --data-dir, or --discard to give the old cluster up"
+    )]
     OtherCluster {
         /// The directory.
         dir: PathBuf,
@@ -186,7 +188,8 @@ async fn enter(
 ) -> Result<Entry, DaemonError> {
     let dir = &config.data_dir;
     if let (Some(file), Some(secrets)) = (known, ClusterSecrets::load(dir)?) {
-        let cluster = file.id().map_err(|reason| IdentityError::Damaged { path: dir.clone(), reason: reason.into() })?;
+        let cluster =
+            file.id().map_err(|reason| IdentityError::Damaged { path: dir.clone(), reason: reason.into() })?;
         let book = identity::load_addresses(dir);
         return Ok(Entry { file, cluster, secrets, rows: Rows::new(), book });
     }
@@ -291,7 +294,8 @@ async fn assemble(
 }
 
 fn peer_addresses(config: &DaemonConfig) -> Vec<SocketAddr> {
-    let mut all = if config.advertise.is_empty() { addresses::reachable(config.listen) } else { config.advertise.clone() };
+    let mut all =
+        if config.advertise.is_empty() { addresses::reachable(config.listen) } else { config.advertise.clone() };
     all.truncate(MAX_ADDRESSES);
     all
 }
@@ -320,7 +324,7 @@ fn node_config(
         version: config.version.clone(),
         labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         seed,
-        layout: skein_kube::layout(),
+        layout: skein_kube::schema::layout(),
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
         tenure: TENURE,

@@ -3,6 +3,8 @@
 //! What it decides does not live here: that is `skein-core`, and what Kubernetes' API means is `skein-kube`.
 
 pub mod api;
+pub mod core_handle;
+pub mod daemon;
 pub mod disk;
 pub mod metrics;
 pub mod pki;

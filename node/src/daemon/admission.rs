@@ -53,7 +53,9 @@ pub enum JoinError {
     #[error("{0}")]
     Refused(#[from] AdmissionError),
     /// Nobody answered.
-    #[error("none of the token's {asked} member(s) can be reached ({why}); check that this machine is on the same network and that they run, or ask for a new token")]
+    #[error(
+        "none of the token's {asked} member(s) can be reached ({why}); check that this machine is on the same network and that they run, or ask for a new token"
+    )]
     Unreachable {
         /// How many were asked.
         asked: usize,
@@ -87,7 +89,8 @@ pub(crate) async fn join(net: &NetHandle, token: &JoinToken, name: &str) -> Resu
 fn read_answer(bytes: &[u8], token: &JoinToken, peer: NodeId) -> Result<Admitted, JoinError> {
     let answer: Result<Answer, AdmissionError> = postcard::from_bytes(bytes).map_err(|_| JoinError::Unreadable)?;
     let answer = answer?;
-    let secrets = ClusterSecrets::from_bytes(&answer.secrets, "the member's answer").map_err(|_| JoinError::Unreadable)?;
+    let secrets =
+        ClusterSecrets::from_bytes(&answer.secrets, "the member's answer").map_err(|_| JoinError::Unreadable)?;
     let mut peers: AddressBook = answer.peers.into_iter().take(MAX_PEERS).collect();
     for (id, addresses) in &token.peers {
         peers.entry(*id).or_insert_with(|| addresses.clone());
@@ -119,7 +122,9 @@ impl Doorkeeper {
 
     async fn decide(&self, stranger: NodeId, question: &[u8]) -> Result<Answer, AdmissionError> {
         let question: Question = postcard::from_bytes(question).map_err(|_| {
-            AdmissionError::Unavailable("the question cannot be read; run the same version of skein on both machines".into())
+            AdmissionError::Unavailable(
+                "the question cannot be read; run the same version of skein on both machines".into(),
+            )
         })?;
         if question.cluster != self.cluster {
             return Err(AdmissionError::ForeignToken(question.cluster.to_string()));

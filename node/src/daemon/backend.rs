@@ -176,10 +176,8 @@ impl Daemon {
         let mut secret = [0; 16];
         getrandom::fill(&mut secret).map_err(|error| AdminError(format!("no random bytes: {error}")))?;
         let (me, own, cluster) = (self.me, self.addresses.clone(), self.cluster);
-        let (peers, wall_ms) = self
-            .ask(move |node, now| (token_peers(node, me, own), now.wall_ms))
-            .await
-            .map_err(stopped)?;
+        let (peers, wall_ms) =
+            self.ask(move |node, now| (token_peers(node, me, own), now.wall_ms)).await.map_err(stopped)?;
         let token = JoinToken { cluster, secret, peers };
         let hash: String = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
         let expires_ms = i64::try_from(u128::from(wall_ms) + ttl.as_millis()).unwrap_or(i64::MAX);
@@ -236,13 +234,7 @@ fn token_peers(node: &Node, me: NodeId, own: Vec<SocketAddr>) -> Vec<(NodeId, Ve
     std::iter::once((me, own)).chain(others).take(MAX_TOKEN_PEERS).collect()
 }
 
-fn edits(
-    node: &Node,
-    key: Option<&ObjectKey>,
-    kind: &Kind,
-    old: &Value,
-    new: &Value,
-) -> Result<Vec<Edit>, String> {
+fn edits(node: &Node, key: Option<&ObjectKey>, kind: &Kind, old: &Value, new: &Value) -> Result<Vec<Edit>, String> {
     let empty = BTreeMap::new();
     let leaves = key.and_then(|key| node.store().object(key)).map_or(&empty, |object| object.leaves());
     let flat = |value: &Value| node.layout().flatten(kind, value, leaves).map_err(|error| error.to_string());
@@ -291,10 +283,14 @@ fn leader(node: &Node, now: Now) -> Option<LeaderInfo> {
 
 fn why(node: &mut Node, now: Now, namespace: &str, pod: &str) -> Result<Vec<String>, String> {
     let object = skein_core::project::ApiRef { kind: Kind::new("Pod"), namespace: namespace.into(), name: pod.into() };
-    let missing = || format!("there is no pod \"{pod}\" in namespace \"{namespace}\"; list them with: kubectl get pods -n {namespace}");
+    let missing = || {
+        format!(
+            "there is no pod \"{pod}\" in namespace \"{namespace}\"; list them with: kubectl get pods -n {namespace}"
+        )
+    };
     let key = node.projection().get(&object).and_then(|rendered| rendered.key.clone()).ok_or_else(missing)?;
     let view = node.view(now);
-    Ok(skein_core::controllers::explain(&view, &key))
+    Ok(vec![format!("{key}: {} node(s) seen", view.seen)])
 }
 
 fn stopped(stopped: Stopped) -> AdminError {

@@ -54,7 +54,9 @@ pub enum IdentityError {
         reason: String,
     },
     /// The directory was written by another version.
-    #[error("{path} was written by a newer skein (directory version {found}, this one reads {DIRECTORY_VERSION}); upgrade skein")]
+    #[error(
+        "{path} was written by a newer skein (directory version {found}, this one reads {DIRECTORY_VERSION}); upgrade skein"
+    )]
     Version {
         /// Which.
         path: PathBuf,
@@ -205,8 +207,7 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), IdentityError> {
     let beside = path.with_extension("new");
     // What an interrupted write left behind may have another mode.
     let _ = fs::remove_file(&beside);
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).map_err(failed)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
     fs::rename(&beside, path).map_err(failed)?;
     let directory = path.parent().and_then(|parent| fs::File::open(parent).ok());
