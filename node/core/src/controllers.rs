@@ -12,12 +12,14 @@ use crate::view::{LOST_AFTER, View};
 mod announced;
 mod deployment;
 mod draft;
+mod explain;
 mod garbage;
 mod refill;
 mod replica_set;
 
 pub use announced::Announced;
 use draft::Draft;
+pub use explain::explain;
 
 /// The most objects that one plan writes; the rest comes with the next, at once.
 pub const MAX_WRITES: usize = 500;

@@ -136,6 +136,12 @@ impl<'a> Room<'a> {
         })
     }
 
+    /// How many pods of a group each node has, the nodes that have none left out.
+    pub fn spread_of(&self, group: &ObjectKey) -> impl Iterator<Item = (&NodeView, u32)> {
+        let counts = self.spread.get(group).into_iter().flatten().copied();
+        self.nodes.iter().map(|room| room.node).zip(counts).filter(|(_, count)| *count > 0)
+    }
+
     fn take(&mut self, i: usize, needs: &PodNeeds, group: &ObjectKey, workload: &ObjectKey) {
         let room = &mut self.nodes[i];
         room.cpu_millis = room.cpu_millis.saturating_add(needs.cpu_millis);

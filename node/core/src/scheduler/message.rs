@@ -32,7 +32,8 @@ pub(super) fn explain<'a>(
     if all == 0 {
         return "0/0 nodes are available: no node has joined.".to_owned();
     }
-    let reasons: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut reasons: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    reasons.sort();
     let more = all - fitting - details.len();
     let rest = if more == 0 { String::new() } else { format!("; and {more} more") };
     let summary = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) };
