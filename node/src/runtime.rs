@@ -3,7 +3,9 @@
 //! `docker` and `process`. What should run is decided elsewhere, by the agent in skein-core.
 
 mod dispatch;
+mod docker;
 mod engine;
+mod executable_image;
 mod ledger;
 mod logs;
 mod probe;
@@ -12,16 +14,21 @@ mod timestamp;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use skein_core::runtime::{ContainerRef, RuntimeAction, RuntimeEvent};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::dispatch::ACTION_QUEUE_LIMIT;
+pub use self::docker::{DockerClient, DockerHostError};
+pub use self::executable_image::image_from_executable;
 pub use self::logs::{LogError, LogOptions, LogStream};
 pub use self::process::shim::shim_main;
 
 use self::dispatch::ActionQueue;
+use self::docker::DockerEngine;
 use self::engine::Engine;
 use self::ledger::Ledger;
 use self::process::ProcessEngine;
@@ -30,6 +37,9 @@ use self::process::ProcessEngine;
 pub const LABEL_CLUSTER: &str = "skein.dev/cluster";
 /// The label that names the node a container belongs to. Containers with another value are never listed or touched.
 pub const LABEL_NODE: &str = "skein.dev/node";
+
+/// How long `Auto` waits for an engine.
+const AUTO_LIMIT: Duration = Duration::from_secs(2);
 
 /// Which runtime the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +105,9 @@ impl RuntimeConfig {
 /// that is not ready, and looked for again.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
+    /// The engine's address makes no sense.
+    #[error(transparent)]
+    DockerHost(#[from] DockerHostError),
     /// The state directory cannot be used.
     #[error("the runtime's state directory {path} cannot be used: {source}")]
     StateDirectory {
@@ -117,20 +130,34 @@ pub struct RuntimeHandle {
 
 #[derive(Clone)]
 enum Backend {
+    Docker(Arc<DockerEngine>),
     Process(Arc<ProcessEngine>),
 }
 
 /// Starts the runtime that `config` asks for. Everything it has to say goes to `events`; a receiver that does not keep
 /// up slows the runtime down, a dropped one silences it.
 pub async fn start(config: RuntimeConfig, events: mpsc::Sender<RuntimeEvent>) -> Result<RuntimeHandle, RuntimeError> {
-    let engine = ProcessEngine::open(&config, events.clone())?;
-    let description = "host processes without isolation".to_owned();
-    let engine = Arc::new(engine);
-    Ok(assemble(Arc::clone(&engine), Backend::Process(engine), description, events))
+    let (use_docker, why) = match config.kind {
+        RuntimeKind::Docker => (true, String::new()),
+        RuntimeKind::Process => (false, String::new()),
+        RuntimeKind::Auto => match DockerClient::new(config.docker_host.as_deref())?.answers(AUTO_LIMIT).await {
+            Ok(()) => (true, String::new()),
+            Err(why) => (false, format!(", since {why}")),
+        },
+    };
+    if use_docker {
+        let engine = Arc::new(DockerEngine::new(&config)?);
+        let description = format!("Docker at {}", engine.address());
+        Ok(assemble(Arc::clone(&engine), Backend::Docker(engine), description, events))
+    } else {
+        let engine = Arc::new(ProcessEngine::open(&config, events.clone())?);
+        let description = format!("host processes without isolation{why}");
+        Ok(assemble(Arc::clone(&engine), Backend::Process(engine), description, events))
+    }
 }
 
 impl RuntimeHandle {
-    /// Queues an action. Its answer is an event. When [`dispatch::ACTION_QUEUE_LIMIT`] actions wait already, the action
+    /// Queues an action. Its answer is an event. When [`ACTION_QUEUE_LIMIT`] actions wait already, the action
     /// is not carried out and is answered at once by its failure event, which says so.
     pub fn act(&self, action: RuntimeAction) {
         self.queue.push(action);
@@ -141,6 +168,7 @@ impl RuntimeHandle {
     pub async fn logs(&self, id: ContainerRef, options: LogOptions) -> Result<LogStream, LogError> {
         let id = logs::which_attempt(id, &options)?;
         match &self.backend {
+            Backend::Docker(engine) => engine.logs(&id, options).await,
             Backend::Process(engine) => engine.logs(&id, options).await,
         }
     }
@@ -148,7 +176,16 @@ impl RuntimeHandle {
     /// `docker` or `process`.
     pub fn kind(&self) -> &'static str {
         match &self.backend {
+            Backend::Docker(_) => "docker",
             Backend::Process(_) => "process",
+        }
+    }
+
+    /// The engine's images, if it has any.
+    pub fn docker(&self) -> Option<DockerClient> {
+        match &self.backend {
+            Backend::Docker(engine) => Some(engine.client()),
+            Backend::Process(_) => None,
         }
     }
 
@@ -163,7 +200,7 @@ impl RuntimeHandle {
         self.stop.cancel();
         self.tasks.close();
         // Whoever is still at it after that is left behind; the next start adopts what it has begun.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), self.tasks.wait()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.tasks.wait()).await;
     }
 }
 

@@ -1,160 +1,34 @@
 //! The `process` runtime with real processes on this machine.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+#[path = "runtime_driver/driver.rs"]
+mod driver;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use skein_core::runtime::{
-    ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit, Port, ProbeAction, PullPolicy, RuntimeAction,
+    ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Port, ProbeAction, PullPolicy, RuntimeAction,
     RuntimeEvent,
 };
-use skein_node::runtime::{LogOptions, RuntimeConfig, RuntimeHandle, RuntimeKind, ShimCommand, start};
+use skein_node::runtime::{LogOptions, RuntimeConfig, RuntimeKind, ShimCommand};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
 
-/// A runtime on a data directory, and what it says.
-struct Runtime {
-    data_dir: PathBuf,
-    handle: RuntimeHandle,
-    events: mpsc::Receiver<RuntimeEvent>,
+use driver::{Runtime, id, read, shell};
+
+async fn open(data_dir: &Path) -> Runtime {
+    open_as(data_dir, "n1", 10_000_000).await
 }
 
-/// A test that fails leaves no process behind either.
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        for entry in std::fs::read_dir(self.data_dir.join("process")).unwrap().flatten() {
-            let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
-            let control =
-                std::fs::OpenOptions::new().write(true).custom_flags(flags).open(entry.path().join("control"));
-            if let Ok(mut control) = control {
-                let _ = control.write_all(b"stop 0\n");
-            }
-        }
-    }
-}
-
-impl Runtime {
-    async fn open(data_dir: &Path) -> Runtime {
-        Runtime::open_as(data_dir, "n1", 10_000_000).await
-    }
-
-    async fn open_as(data_dir: &Path, node: &str, log_max_bytes: u64) -> Runtime {
-        let (sender, events) = mpsc::channel(100);
-        let program = env!("CARGO_BIN_EXE_skein-test-shim").into();
-        let config = RuntimeConfig {
-            shim: ShimCommand { program, args: vec!["__shim".to_owned()] },
-            log_max_bytes,
-            ..RuntimeConfig::new(RuntimeKind::Process, "c1".to_owned(), node.to_owned(), data_dir.to_owned())
-        };
-        let mut runtime =
-            Runtime { data_dir: data_dir.to_owned(), handle: start(config, sender).await.unwrap(), events };
-        let capacity = runtime.event(|event| matches!(event, RuntimeEvent::Capacity(_))).await;
-        assert!(matches!(capacity, RuntimeEvent::Capacity(capacity) if capacity.ready));
-        runtime
-    }
-
-    /// The next event that is asked for; others before it are passed over.
-    async fn event(&mut self, wanted: impl Fn(&RuntimeEvent) -> bool) -> RuntimeEvent {
-        let search = async {
-            loop {
-                let event = self.events.recv().await.expect("the runtime is there");
-                if wanted(&event) {
-                    return event;
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), search).await.expect("an event within 20 s")
-    }
-
-    async fn run(&mut self, spec: ContainerSpec) -> ContainerInfo {
-        self.handle.act(RuntimeAction::Start(Box::new(spec)));
-        let answer =
-            self.event(|event| matches!(event, RuntimeEvent::Started(_) | RuntimeEvent::StartFailed { .. })).await;
-        match answer {
-            RuntimeEvent::Started(info) => info,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn run_in_vain(&mut self, spec: ContainerSpec) -> (String, String) {
-        self.handle.act(RuntimeAction::Start(Box::new(spec)));
-        let answer =
-            self.event(|event| matches!(event, RuntimeEvent::Started(_) | RuntimeEvent::StartFailed { .. })).await;
-        match answer {
-            RuntimeEvent::StartFailed { reason, message, .. } => (reason, message),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn exit(&mut self) -> (ContainerRef, Exit) {
-        match self.event(|event| matches!(event, RuntimeEvent::Exited { .. } | RuntimeEvent::StopFailed { .. })).await {
-            RuntimeEvent::Exited { id, exit } => (id, exit),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn list(&mut self) -> Vec<ContainerInfo> {
-        self.handle.act(RuntimeAction::List);
-        match self.event(|event| matches!(event, RuntimeEvent::Listed(_) | RuntimeEvent::ListFailed { .. })).await {
-            RuntimeEvent::Listed(infos) => infos,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn probe(&mut self, id: &ContainerRef, action: ProbeAction, timeout_ms: u64) -> Result<(), String> {
-        let timeout = Duration::from_millis(timeout_ms);
-        self.handle.act(RuntimeAction::Probe { id: id.clone(), token: 9, action, timeout });
-        match self.event(|event| matches!(event, RuntimeEvent::Probed { .. })).await {
-            RuntimeEvent::Probed { token: 9, result, .. } => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Ends and removes all containers, and makes sure that no process is left.
-    async fn clean_up(mut self) {
-        for info in self.list().await {
-            self.handle.act(RuntimeAction::Remove { id: info.id });
-            let gone = self
-                .event(|event| matches!(event, RuntimeEvent::Removed { .. } | RuntimeEvent::RemoveFailed { .. }))
-                .await;
-            assert!(matches!(gone, RuntimeEvent::Removed { .. }), "{gone:?}");
-        }
-        assert_eq!(self.list().await, []);
-        self.handle.shutdown().await;
-    }
-}
-
-fn id(uid: &str) -> ContainerRef {
-    ContainerRef { uid: uid.into(), container: "main".into(), attempt: 0 }
-}
-
-fn shell(uid: &str, script: &str) -> ContainerSpec {
-    ContainerSpec {
-        id: id(uid),
-        namespace: "shop".to_owned(),
-        pod: format!("pod-{uid}"),
-        slot: "Namespace:shop@1/Pod:p@1".to_owned(),
-        write: "abcd".to_owned(),
-        image: "busybox:1".to_owned(),
-        command: vec!["sh".to_owned(), "-c".to_owned()],
-        args: vec![script.to_owned()],
-        env: vec![("GREETING".to_owned(), "hello world".to_owned())],
-        working_dir: String::new(),
-        ports: Vec::new(),
-        cpu_limit_millis: None,
-        cpu_request_millis: None,
-        memory_limit_bytes: None,
-        network_of: None,
-        host_network: false,
-        tty: false,
-        stdin: false,
-    }
+async fn open_as(data_dir: &Path, node: &str, log_max_bytes: u64) -> Runtime {
+    let program = env!("CARGO_BIN_EXE_skein-test-shim").into();
+    let config = RuntimeConfig {
+        shim: ShimCommand { program, args: vec!["__shim".to_owned()] },
+        log_max_bytes,
+        ..RuntimeConfig::new(RuntimeKind::Process, "c1".to_owned(), node.to_owned(), data_dir.to_owned())
+    };
+    Runtime::start(config).await
 }
 
 fn pid_of(info: &ContainerInfo) -> i32 {
@@ -167,22 +41,10 @@ fn runs(pid: i32) -> bool {
     !matches!(stat.rsplit(") ").next().and_then(|rest| rest.chars().next()), None | Some('Z' | 'X'))
 }
 
-async fn read(runtime: &Runtime, id: &ContainerRef, options: LogOptions) -> String {
-    let mut stream = runtime.handle.logs(id.clone(), options).await.unwrap();
-    let read = async {
-        let mut all = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            all.extend_from_slice(&chunk.unwrap());
-        }
-        String::from_utf8(all).unwrap()
-    };
-    tokio::time::timeout(Duration::from_secs(20), read).await.expect("the log has an end")
-}
-
 #[tokio::test]
 async fn a_process_runs_with_its_environment_and_its_end_is_told_once() {
     let dir = tempfile::tempdir().unwrap();
-    let mut runtime = Runtime::open(dir.path()).await;
+    let mut runtime = open(dir.path()).await;
     runtime.handle.act(RuntimeAction::EnsureImage { image: "no/such:image".to_owned(), policy: PullPolicy::Always });
     runtime.event(|event| matches!(event, RuntimeEvent::ImageReady { .. })).await;
 
@@ -218,7 +80,7 @@ async fn a_process_runs_with_its_environment_and_its_end_is_told_once() {
 #[tokio::test]
 async fn what_cannot_run_says_why_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut runtime = Runtime::open(dir.path()).await;
+    let mut runtime = open(dir.path()).await;
     let no_command = ContainerSpec { command: Vec::new(), args: Vec::new(), ..shell("b1", "") };
     let (reason, message) = runtime.run_in_vain(no_command).await;
     assert!(reason == "CreateContainerError" && message.contains("needs a command"), "{reason} {message}");
@@ -239,7 +101,7 @@ async fn what_cannot_run_says_why_and_leaves_nothing() {
 #[tokio::test]
 async fn a_stop_asks_first_and_then_kills_all_of_it() {
     let dir = tempfile::tempdir().unwrap();
-    let mut runtime = Runtime::open(dir.path()).await;
+    let mut runtime = open(dir.path()).await;
     runtime.run(shell("c1", "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done")).await;
     // The trap must be set before the signal comes.
     let up = ProbeAction::Exec(vec!["true".to_owned()]);
@@ -272,19 +134,19 @@ async fn a_stop_asks_first_and_then_kills_all_of_it() {
 #[tokio::test]
 async fn a_restarted_daemon_finds_what_runs_and_what_ended_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
-    let mut first = Runtime::open(dir.path()).await;
+    let mut first = open(dir.path()).await;
     let running = first.run(shell("d1", "while :; do sleep 0.1; done")).await;
     let ending = first.run(shell("d2", "sleep 0.6; echo late; exit 5")).await;
     first.handle.shutdown().await;
     drop(first);
     tokio::time::sleep(Duration::from_secs(1)).await;
 
-    let mut other = Runtime::open_as(dir.path(), "another-node", 1000).await;
+    let mut other = open_as(dir.path(), "another-node", 1000).await;
     assert_eq!(other.list().await, [], "another node's containers are not its own");
     other.handle.act(RuntimeAction::Stop { id: id("d1"), grace: Duration::ZERO });
     assert!(matches!(other.event(|_| true).await, RuntimeEvent::StopFailed { message, .. } if message.contains("n1")));
 
-    let mut second = Runtime::open(dir.path()).await;
+    let mut second = open(dir.path()).await;
     let mut found = second.list().await;
     found.sort_by(|one, other| one.id.cmp(&other.id));
     assert_eq!(found[0], running, "untouched");
@@ -310,7 +172,7 @@ async fn a_restarted_daemon_finds_what_runs_and_what_ended_meanwhile() {
 #[tokio::test]
 async fn logs_are_followed_through_rotations_to_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let mut runtime = Runtime::open_as(dir.path(), "n1", 2000).await;
+    let mut runtime = open_as(dir.path(), "n1", 2000).await;
     let script =
         "for i in 1 2 3 4 5 6 7 8 9; do for j in 0 1 2 3 4 5 6 7 8 9; do echo line $i$j; done; sleep 0.15; done";
     runtime.run(shell("e1", script)).await;
@@ -334,7 +196,7 @@ async fn logs_are_followed_through_rotations_to_the_end() {
 #[tokio::test]
 async fn a_published_port_leads_to_the_address_of_the_pod() {
     let dir = tempfile::tempdir().unwrap();
-    let mut runtime = Runtime::open(dir.path()).await;
+    let mut runtime = open(dir.path()).await;
     let host_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port = Port { container_port: 8080, host_port: Some(host_port), host_ip: None, protocol: "TCP".to_owned() };
     let serve = r#"mkdir -p $DIR; echo found > $DIR/page; exec busybox httpd -f -p $POD_IP:8080 -h $DIR"#;

@@ -15,7 +15,7 @@ use super::engine::{Engine, ImageError, StartError};
 use super::ledger::Ledger;
 
 /// How many actions may wait or be carried out at once. One more is refused by its own failure event.
-pub(super) const ACTION_QUEUE_LIMIT: usize = 4096;
+pub const ACTION_QUEUE_LIMIT: usize = 4096;
 /// How many containers are created and started at once: engines serialise that work anyway.
 const STARTS_LIMIT: usize = 4;
 /// How many images are pulled at once.
@@ -319,5 +319,121 @@ fn failure(action: &RuntimeAction, message: String) -> RuntimeEvent {
         RuntimeAction::Probe { id, token, .. } => {
             RuntimeEvent::Probed { id: id.clone(), token: *token, result: Err(message) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::runtime::logs::{LogError, LogOptions, LogStream};
+    use skein_core::runtime::{Exit, ProbeAction, PullPolicy};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// An engine whose stops take as long as their grace.
+    #[derive(Default)]
+    struct Slow {
+        done: Mutex<Vec<String>>,
+        pulling: AtomicUsize,
+        most_pulling: AtomicUsize,
+    }
+
+    impl Engine for Slow {
+        async fn list(&self) -> Result<Vec<ContainerInfo>, String> {
+            Ok(Vec::new())
+        }
+
+        async fn ensure_image(&self, _image: &str, _policy: PullPolicy) -> Result<(), ImageError> {
+            let pulling = self.pulling.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_pulling.fetch_max(pulling, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.pulling.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }
+
+        async fn start(&self, _spec: &ContainerSpec) -> Result<ContainerInfo, StartError> {
+            Err(StartError::run("no"))
+        }
+
+        async fn stop(&self, id: &ContainerRef, grace: Duration) -> Result<Exit, String> {
+            tokio::time::sleep(grace).await;
+            self.done.lock().unwrap().push(format!("stop {}", id.uid));
+            Ok(Exit::default())
+        }
+
+        async fn remove(&self, id: &ContainerRef) -> Result<(), String> {
+            self.done.lock().unwrap().push(format!("remove {}", id.uid));
+            Ok(())
+        }
+
+        async fn probe(&self, _id: &ContainerRef, _action: &ProbeAction, _limit: Duration) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn logs(&self, id: &ContainerRef, _options: LogOptions) -> Result<LogStream, LogError> {
+            Err(LogError::not_found(id))
+        }
+
+        async fn watch(&self, _ledger: &Ledger, _events: &mpsc::Sender<RuntimeEvent>) {}
+    }
+
+    fn id(uid: &str) -> ContainerRef {
+        ContainerRef { uid: uid.into(), container: "c".into(), attempt: 0 }
+    }
+
+    fn set_up() -> (Arc<Slow>, ActionQueue, Dispatcher<Slow>, mpsc::Receiver<RuntimeEvent>) {
+        let engine = Arc::new(Slow::default());
+        let (sender, events) = mpsc::channel(2 * ACTION_QUEUE_LIMIT);
+        let (queue, dispatcher) = dispatcher(Arc::clone(&engine), Arc::default(), sender, CancellationToken::new());
+        (engine, queue, dispatcher, events)
+    }
+
+    #[tokio::test]
+    async fn one_container_s_actions_are_in_order_and_another_s_do_not_wait() {
+        let (engine, queue, dispatcher, mut events) = set_up();
+        tokio::spawn(dispatcher.run());
+        queue.push(RuntimeAction::Stop { id: id("a"), grace: Duration::from_millis(100) });
+        queue.push(RuntimeAction::Remove { id: id("a") });
+        queue.push(RuntimeAction::Remove { id: id("b") });
+        for _ in 0..3 {
+            events.recv().await.unwrap();
+        }
+        assert_eq!(*engine.done.lock().unwrap(), ["remove b", "stop a", "remove a"]);
+    }
+
+    #[tokio::test]
+    async fn images_are_pulled_a_few_at_a_time() {
+        let (engine, queue, dispatcher, mut events) = set_up();
+        tokio::spawn(dispatcher.run());
+        for number in 0..10 {
+            let action = RuntimeAction::EnsureImage { image: format!("i{number}"), policy: PullPolicy::Always };
+            queue.push(action);
+        }
+        for _ in 0..10 {
+            assert!(matches!(events.recv().await.unwrap(), RuntimeEvent::ImageReady { .. }));
+        }
+        assert_eq!(engine.most_pulling.load(Ordering::SeqCst), PULLS_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn an_action_beyond_the_limit_is_refused_by_its_own_event() {
+        let (_engine, queue, dispatcher, mut events) = set_up();
+        for _ in 0..ACTION_QUEUE_LIMIT {
+            queue.push(RuntimeAction::List);
+        }
+        queue.push(RuntimeAction::Remove { id: id("late") });
+        tokio::spawn(dispatcher.run());
+        let (mut listed, mut refused) = (0, 0);
+        for _ in 0..=ACTION_QUEUE_LIMIT {
+            match events.recv().await.unwrap() {
+                RuntimeEvent::Listed(_) => listed += 1,
+                RuntimeEvent::RemoveFailed { id, message } if *id.uid == *"late" && message.contains("later") => {
+                    refused += 1
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((listed, refused), (ACTION_QUEUE_LIMIT, 1));
     }
 }

@@ -1,0 +1,269 @@
+//! The `docker` runtime with real engines: each test starts a `dockerd` of its own in a network namespace of its own, and
+//! takes both down again. Needs root, and Debian's packages docker.io, iproute2 and busybox-static.
+#![allow(clippy::unwrap_used)]
+
+#[path = "runtime_driver/dockerd.rs"]
+mod dockerd;
+#[path = "runtime_driver/driver.rs"]
+mod driver;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use skein_core::runtime::{
+    ContainerRef, ContainerSpec, ContainerState, Port, ProbeAction, PullPolicy, RuntimeAction, RuntimeEvent,
+};
+use skein_node::runtime::{DockerClient, LogOptions, RuntimeConfig, RuntimeKind, image_from_executable};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use dockerd::Dockerd;
+use driver::{Runtime, id, read, shell};
+
+const IMAGE: &str = "skein-test/busybox:1";
+
+fn config(engine: &Dockerd, node: &str) -> RuntimeConfig {
+    RuntimeConfig {
+        docker_host: Some(engine.host()),
+        ..RuntimeConfig::new(RuntimeKind::Docker, "c1".to_owned(), node.to_owned(), engine.dir().join(node))
+    }
+}
+
+/// An image with busybox, which serves files from /www.
+async fn import_busybox(client: &DockerClient) {
+    let mut archive = tar::Builder::new(Vec::new());
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(busybox.len() as u64);
+    archive.append_data(&mut header, "bin/busybox", busybox.as_slice()).unwrap();
+    for name in ["sh", "sleep", "echo", "hostname", "head", "tail"] {
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_size(0);
+        archive.append_link(&mut link, format!("bin/{name}"), "busybox").unwrap();
+    }
+    let page = b"found\n";
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(page.len() as u64);
+    archive.append_data(&mut header, "www/page", page.as_slice()).unwrap();
+    let serve = r#"CMD ["busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]"#.to_owned();
+    client.import_image(IMAGE, archive.into_inner().unwrap(), vec![serve]).await.unwrap();
+}
+
+fn script(uid: &str, script: &str) -> ContainerSpec {
+    ContainerSpec { image: IMAGE.to_owned(), ..shell(uid, script) }
+}
+
+/// The image's own command.
+fn server(uid: &str) -> ContainerSpec {
+    ContainerSpec { command: Vec::new(), args: Vec::new(), ..script(uid, "") }
+}
+
+async fn set_up(engine: &Dockerd) -> Runtime {
+    import_busybox(&DockerClient::new(Some(&engine.host())).unwrap()).await;
+    Runtime::start(config(engine, "n1")).await
+}
+
+#[tokio::test]
+async fn a_container_lives_as_its_pod_says() {
+    let engine = Dockerd::start();
+    let mut runtime = set_up(&engine).await;
+    assert_eq!(runtime.handle.kind(), "docker");
+
+    let said = script("a1", "echo $GREETING from `hostname`; echo bad >&2; sleep 0.4; printf end; exit 7");
+    let info =
+        runtime.run(ContainerSpec { memory_limit_bytes: Some(64 << 20), cpu_limit_millis: Some(500), ..said }).await;
+    assert!(info.runtime_id.starts_with("docker://") && info.image == IMAGE && info.image_id.contains("sha256"));
+    assert!(info.ip.is_some_and(|ip| ip.starts_with("172.")) && info.started_at_ms > 1_600_000_000_000);
+    assert_eq!(
+        (info.namespace.as_str(), info.pod.as_str(), info.slot.as_str()),
+        ("shop", "pod-a1", "Namespace:shop@1/Pod:p@1")
+    );
+    let name = engine.docker(&[
+        "inspect",
+        "-f",
+        "{{.Name}} {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.LogConfig.Config}}",
+        "skein_main_pod-a1_a1_0",
+    ]);
+    assert_eq!(name, "/skein_main_pod-a1_a1_0 no map[max-file:3 max-size:10m]");
+
+    let log = read(&runtime, &id("a1"), LogOptions { follow: true, ..LogOptions::default() }).await;
+    let mut words: Vec<_> = log.split_inclusive('\n').collect();
+    words.sort_unstable();
+    assert_eq!(words, ["bad\n", "end", "hello world from pod-a1\n"]);
+    let (ended, exit) = runtime.exit().await;
+    assert_eq!((ended, exit.code, exit.oom_killed), (id("a1"), Some(7), false));
+    assert!(exit.finished_at_ms >= info.started_at_ms);
+    let tail = LogOptions { tail_lines: Some(1), timestamps: true, ..LogOptions::default() };
+    let tail = read(&runtime, &id("a1"), tail).await;
+    assert!(tail.starts_with("20") && tail.ends_with("Z end"), "{tail}");
+
+    // What eats more memory than it may is killed, and the kernel is named.
+    let hungry = ContainerSpec { memory_limit_bytes: Some(16 << 20), ..script("a2", "tail /dev/zero") };
+    runtime.run(hungry).await;
+    let (_, exit) = runtime.exit().await;
+    assert!(exit.oom_killed && exit.code == Some(137), "{exit:?}");
+
+    // A container that hears nothing is killed after the grace, one that was never there has ended.
+    runtime.run(script("a3", "trap '' TERM; while :; do sleep 1; done")).await;
+    let begun = Instant::now();
+    runtime.handle.act(RuntimeAction::Stop { id: id("a3"), grace: Duration::from_secs(1) });
+    assert_eq!(runtime.exit().await.1.code, Some(137));
+    assert!(begun.elapsed() > Duration::from_millis(900) && begun.elapsed() < Duration::from_secs(6));
+    runtime.handle.act(RuntimeAction::Stop { id: id("never"), grace: Duration::from_secs(1) });
+    assert_eq!(runtime.exit().await.1.code, None);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!matches!(runtime.events.try_recv(), Ok(RuntimeEvent::Exited { .. })), "all ends were told already");
+    runtime.clean_up().await;
+    assert_eq!(engine.docker(&["ps", "-aq"]), "");
+}
+
+#[tokio::test]
+async fn ports_and_probes_reach_the_pod_and_failures_are_told_in_words() {
+    let engine = Dockerd::start();
+    engine.enter_network();
+    let mut runtime = set_up(&engine).await;
+    let port = Port { container_port: 8080, host_port: Some(8088), host_ip: None, protocol: "TCP".to_owned() };
+    let web = runtime.run(ContainerSpec { ports: vec![port.clone()], ..server("b1") }).await;
+    let beside = ContainerRef { container: "beside".into(), ..id("b1") };
+    let spec = ContainerSpec { id: beside.clone(), network_of: Some(id("b1")), ..script("b1", "sleep 100") };
+    assert_eq!(runtime.run(spec).await.ip, web.ip, "the containers of a pod share its address");
+
+    let get = |path: &str| ProbeAction::HttpGet {
+        host: None,
+        port: 8080,
+        path: path.to_owned(),
+        https: false,
+        headers: Vec::new(),
+    };
+    let tcp = |port| ProbeAction::TcpSocket { host: None, port };
+    let exec = |line: &str| ProbeAction::Exec(vec!["sh".to_owned(), "-c".to_owned(), line.to_owned()]);
+    let mut answer = Err(String::new());
+    for _ in 0..50 {
+        answer = runtime.probe(&id("b1"), get("/page"), 1000).await;
+        if answer.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(answer, Ok(()));
+    assert!(runtime.probe(&id("b1"), get("/nothing"), 1000).await.unwrap_err().contains("404"));
+    assert_eq!(runtime.probe(&beside, tcp(8080), 1000).await, Ok(()));
+    assert!(runtime.probe(&id("b1"), tcp(1), 1000).await.is_err());
+    assert_eq!(runtime.probe(&id("b1"), exec("echo fine"), 5000).await, Ok(()));
+    assert!(runtime.probe(&id("b1"), exec("echo no; exit 4"), 5000).await.unwrap_err().contains("no"));
+    assert!(runtime.probe(&id("b1"), exec("sleep 3"), 300).await.unwrap_err().contains("300 ms"));
+
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", 8088)).await.unwrap();
+    stream.write_all(b"GET /page HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    assert!(page.ends_with("found\n"), "{page}");
+
+    let (_, message) = runtime.run_in_vain(ContainerSpec { ports: vec![port], ..server("b2") }).await;
+    assert_eq!(message, "port 8088 of this host is taken already");
+    let (reason, message) =
+        runtime.run_in_vain(ContainerSpec { command: vec!["foo".to_owned()], ..server("b3") }).await;
+    assert_eq!((reason.as_str(), message.as_str()), ("RunContainerError", "the image has no program \"foo\""));
+    let (reason, message) = runtime.run_in_vain(ContainerSpec { image: "none:1".to_owned(), ..server("b4") }).await;
+    assert!(reason == "CreateContainerError" && message.contains("\"none:1\" is not on this node"), "{message}");
+    assert_eq!(runtime.list().await.len(), 2, "nothing is left of what failed");
+
+    let failure = image(&mut runtime, "none:1", PullPolicy::Never).await.unwrap_err();
+    assert_eq!(failure, ("Container image \"none:1\" is not present with pull policy of Never".to_owned(), true));
+    let (message, permanent) = image(&mut runtime, "No Image", PullPolicy::IfNotPresent).await.unwrap_err();
+    assert!(permanent && message.contains("not a valid image reference"), "{message}");
+    // The namespace has no way out, so no registry can be reached.
+    let (message, permanent) = image(&mut runtime, "127.0.0.9:5000/none", PullPolicy::IfNotPresent).await.unwrap_err();
+    assert!(!permanent && message.contains("cannot be reached from this node"), "{message}");
+    assert_eq!(image(&mut runtime, IMAGE, PullPolicy::IfNotPresent).await, Ok(()));
+    runtime.clean_up().await;
+}
+
+async fn image(runtime: &mut Runtime, image: &str, policy: PullPolicy) -> Result<(), (String, bool)> {
+    runtime.handle.act(RuntimeAction::EnsureImage { image: image.to_owned(), policy });
+    let answer = runtime
+        .event(|event| matches!(event, RuntimeEvent::ImageReady { .. } | RuntimeEvent::ImageFailed { .. }))
+        .await;
+    match answer {
+        RuntimeEvent::ImageFailed { message, permanent, .. } => Err((message, permanent)),
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn what_runs_outlives_the_daemon_and_what_is_not_ours_is_left_alone() {
+    let mut engine = Dockerd::start();
+    let mut first = set_up(&engine).await;
+    let running = first.run(script("c1", "while :; do sleep 1; done")).await;
+    first.run(script("c2", "sleep 0.5; exit 5")).await;
+    engine.docker(&["create", "--name", "skein_main_pod-c3_c3_0", IMAGE]);
+    let (_, message) = first.run_in_vain(script("c3", "true")).await;
+    assert!(message.contains("not this node's"), "{message}");
+    first.handle.shutdown().await;
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let mut other = Runtime::start(config(&engine, "n2")).await;
+    assert_eq!(other.list().await, []);
+    other.handle.act(RuntimeAction::Stop { id: id("c1"), grace: Duration::ZERO });
+    assert_eq!(other.exit().await.1.code, None, "for another node it does not exist");
+    other.handle.act(RuntimeAction::Remove { id: id("c1") });
+    other.event(|event| matches!(event, RuntimeEvent::Removed { .. })).await;
+    other.handle.shutdown().await;
+
+    let mut second = Runtime::start(config(&engine, "n1")).await;
+    let found = second.list().await;
+    assert_eq!(found[0], running, "untouched");
+    assert!(matches!(&found[1].state, ContainerState::Exited(exit) if exit.code == Some(5)));
+    assert_eq!(second.run(script("c1", "something else")).await, running, "a start adopts what is there");
+
+    // Somebody else's hands.
+    engine.docker(&["kill", "skein_main_pod-c1_c1_0"]);
+    let (ended, exit) = second.exit().await;
+    assert_eq!((ended, exit.code), (id("c1"), Some(137)));
+    second.run(script("c4", "while :; do sleep 1; done")).await;
+    engine.docker(&["rm", "-f", "skein_main_pod-c4_c4_0"]);
+    assert_eq!(second.exit().await.0, id("c4"));
+
+    // The engine goes away, and comes back without the container.
+    second.run(script("c5", "while :; do sleep 1; done")).await;
+    engine.stop();
+    let away = second.capacity().await;
+    assert!(!away.ready && away.message.contains("docker.sock") && away.cpu_millis > 0, "{away:?}");
+    second.handle.act(RuntimeAction::List);
+    let answer = second.event(|event| matches!(event, RuntimeEvent::ListFailed { .. } | RuntimeEvent::Listed(_))).await;
+    assert!(matches!(answer, RuntimeEvent::ListFailed { .. }), "{answer:?}");
+    engine.go();
+    let (ended, exit) = second.exit().await;
+    assert!(ended == id("c5") && exit.code.is_some(), "{exit:?}");
+    assert!(second.capacity().await.ready);
+    second.clean_up().await;
+    assert_eq!(engine.docker(&["ps", "-a", "--format", "{{.Names}}"]), "skein_main_pod-c3_c3_0");
+}
+
+#[tokio::test]
+async fn an_image_can_be_made_of_an_executable_of_this_machine() {
+    let engine = Dockerd::start();
+    let client = DockerClient::new(Some(&engine.host())).unwrap();
+    let exe = env!("CARGO_BIN_EXE_skein-test-shim");
+    let name = Path::new(exe).file_name().unwrap().to_str().unwrap();
+    let changes = vec![format!("CMD [\"/{name}\", \"__shim\", \"/no/such/directory\"]")];
+    client.import_image("skein-demo:1", image_from_executable(Path::new(exe)).unwrap(), changes).await.unwrap();
+
+    let mut runtime = Runtime::start(config(&engine, "n1")).await;
+    runtime.run(ContainerSpec { image: "skein-demo:1".to_owned(), ..server("d1") }).await;
+    let mut log = runtime.handle.logs(id("d1"), LogOptions { follow: true, ..LogOptions::default() }).await.unwrap();
+    let said = String::from_utf8(log.next().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(said.starts_with("failed") && said.contains("/no/such/directory"), "it runs with its libraries: {said}");
+    assert_eq!(runtime.exit().await.1.code, Some(1));
+    assert_eq!(client.remove_containers_of("another").await, Ok(0));
+    assert_eq!(client.remove_containers_of("c1").await, Ok(1));
+    assert_eq!(client.remove_image("skein-demo:1").await, Ok(()));
+    assert_eq!(client.remove_image("skein-demo:1").await, Ok(()), "it is gone already");
+    runtime.clean_up().await;
+    assert!(Command::new("docker").args(["-H", &engine.host(), "images", "-q"]).output().unwrap().stdout.is_empty());
+}
