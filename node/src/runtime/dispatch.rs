@@ -429,7 +429,7 @@ mod tests {
             match events.recv().await.unwrap() {
                 RuntimeEvent::Listed(_) => listed += 1,
                 RuntimeEvent::RemoveFailed { id, message } if *id.uid == *"late" && message.contains("later") => {
-                    refused += 1
+                    refused += 1;
                 }
                 other => panic!("{other:?}"),
             }

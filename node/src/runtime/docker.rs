@@ -1,5 +1,8 @@
 //! Containers of a Docker engine, or of one that speaks its API from version 1.41 on, such as Podman's. Several nodes
 //! may share one engine: only containers that carry the labels of this cluster and this node are listed or touched.
+//!
+//! A container that shares another one's network (`network_of`) can publish no ports: the one that holds the network
+//! publishes those of the whole pod.
 
 mod connection;
 mod container;
