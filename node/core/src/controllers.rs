@@ -14,12 +14,14 @@ mod deployment;
 mod draft;
 mod explain;
 mod garbage;
+mod handover;
 mod refill;
 mod replica_set;
 
 pub use announced::Announced;
 use draft::Draft;
 pub use explain::explain;
+pub use handover::{HANDOVER_PATIENCE, may_stop};
 
 /// The most objects that one plan writes; the rest comes with the next, at once.
 pub const MAX_WRITES: usize = 500;

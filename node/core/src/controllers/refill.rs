@@ -46,7 +46,9 @@ pub(super) fn condition(view: &View, slot: &SlotView, needs: &PodNeeds) -> Condi
     }
     let Some(node) = view.nodes.get(&pod.node) else { return Condition::Held };
     if node.lost {
-        return lost(view, node, needs);
+        // A node that others reach and this one does not has shown by its claim that the pod serves. Taking the slot from
+        // it again would go on for ever.
+        return if node.alive && pod.claimed { Condition::Held } else { lost(view, node, needs) };
     }
     if pod.has_ended() {
         return match slot.not_before {

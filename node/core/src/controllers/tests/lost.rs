@@ -142,6 +142,28 @@ fn after_the_heal_a_claim_keeps_the_pod_that_was_never_interrupted() {
 }
 
 #[test]
+fn a_node_that_only_others_reach_keeps_what_it_claims() {
+    let mut world = running(3, 3, "full");
+    let deaf = world.id(2);
+    let (slot, old) = world.pods().into_iter().find(|(_, pod)| pod.node == deaf).unwrap();
+    let before = world.now.mono;
+    world.pass(GRACE);
+    world.contact.insert(deaf, before);
+    world.settle();
+    let against = slot::values(world.store.object(&slot).unwrap())[0].write;
+    assert_ne!(against, old.write, "this node has not heard of it, so the slot is filled elsewhere");
+    world.claim(2, Claim { slot: slot.clone(), against, kept: old.write });
+    for _ in 0..5 {
+        world.pass(GRACE);
+        world.contact.insert(deaf, before);
+        assert!(world.round().writes_nothing());
+    }
+    // Once nobody reaches it any more it is lost like any other.
+    world.lose(&[2]);
+    assert!(!world.round().writes_nothing());
+}
+
+#[test]
 fn two_leaders_that_fill_a_slot_apart_do_not_fight_after_the_merge() {
     let mut a = running(4, 4, "full");
     let mut b = a.fork(3);

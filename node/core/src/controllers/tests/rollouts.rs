@@ -6,7 +6,8 @@ use serde_json::json;
 use skein_crdt_state::{Edit, Kind, Scalar};
 
 use super::world::{World, deployment};
-use crate::controllers::Step;
+use crate::controllers::{Step, may_stop};
+use crate::slot::Claims;
 use crate::status::Phase;
 
 fn web(world: &mut World, replicas: u32) -> skein_crdt_state::ObjectKey {
@@ -304,4 +305,52 @@ fn equal_views_make_equal_plans() {
         writes.cloned().collect::<Vec<_>>()
     };
     assert_eq!(writes(&world.plan()), writes(&other.plan()));
+}
+
+#[test]
+fn when_a_merge_leaves_no_slot_the_pods_that_serve_run_on_until_others_do() {
+    let limits = json!({"spec": {"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}});
+    let mut a = World::new(2);
+    let key = a.create_in("Deployment.apps", "web", &deployment(1, "web:1", limits.clone()));
+    a.settle_running();
+    a.apply(&key, &deployment(1, "web:2", limits.clone()));
+    a.round();
+    a.run_all();
+    // Both pods serve. Here the rollout ends, there it is taken back.
+    let both = a.pods();
+    let mut b = a.fork(1);
+    b.apply(&key, &deployment(1, "web:1", limits));
+    a.settle();
+    b.settle();
+    a.learn(&b);
+    assert_eq!((both.len(), a.counts().0), (2, 0), "each side has deleted what the other one kept");
+    let may_stop = |world: &mut World| {
+        let view = world.view();
+        let ready: Vec<String> = view
+            .slots()
+            .filter_map(|(_, slot)| slot.pod.as_ref())
+            .filter(|pod| view.is_ready(pod))
+            .map(|pod| pod.uid.to_string())
+            .collect();
+        let serves = |_: &skein_gossip::NodeId, uid: &str| ready.iter().any(|known| known == uid);
+        both.iter().all(|(slot, _)| may_stop(&world.store, &Claims::default(), slot, serves))
+    };
+    assert!(!may_stop(&mut a));
+    a.round();
+    assert!(!may_stop(&mut a), "the new pod has not started yet");
+    a.run_all();
+    assert!(may_stop(&mut a));
+    a.delete(&key);
+    assert!(may_stop(&mut a));
+}
+
+#[test]
+fn where_no_pod_need_serve_none_runs_on() {
+    for more in [json!({"spec": {"strategy": {"type": "Recreate"}}}), json!({"spec": {"replicas": 0}})] {
+        let mut world = World::new(1);
+        let key = world.create_in("Deployment.apps", "web", &deployment(1, "web:1", more));
+        let slot = world.view().deployments[0].current.child(&Kind::new("Slot.skein.dev"), "0", 1);
+        assert!(slot.is_within(&key));
+        assert!(may_stop(&world.store, &Claims::default(), &slot, |_, _| false));
+    }
 }
