@@ -20,6 +20,9 @@ mod pod;
 mod pod_status;
 mod workload;
 
+#[cfg(test)]
+mod tests;
+
 use facts::Facts;
 
 /// Names an object as a client does: the API knows no incarnations.
