@@ -11,7 +11,7 @@ use skein_gossip::NodeId;
 
 use super::node::{self, NODE_KIND};
 use super::pod::Template;
-use super::workload::{DEPLOYMENT_KIND, REPLICA_SET_KIND, Summary};
+use super::workload::{DEPLOYMENT_KIND, REPLICA_SET_KIND, Tally};
 use super::{ApiRef, Made, Sources, Unit, api_ref, event, metadata};
 use crate::slot::{Claims, SLOT_KIND, pod_uid};
 use crate::status::{Claim, Events, NodeStatus, PodStatus};
@@ -36,8 +36,8 @@ pub(super) struct Facts {
     pub(super) templates: BTreeMap<ObjectKey, Arc<Template>>,
     /// The live ReplicaSets of each Deployment.
     pub(super) sets_of: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
-    /// How the pods of a ReplicaSet do, by slot.
-    pub(super) summaries: BTreeMap<ObjectKey, BTreeMap<ObjectKey, Summary>>,
+    /// How the pods of each ReplicaSet do.
+    pub(super) tallies: BTreeMap<ObjectKey, Tally>,
     runs_on: BTreeMap<NodeId, BTreeSet<ObjectKey>>,
     nodes_of: BTreeMap<ObjectKey, BTreeSet<NodeId>>,
 }

@@ -225,15 +225,12 @@ impl Facts {
 
     fn set_summary(&mut self, slot: &ObjectKey, summary: Option<Summary>, open: &mut BTreeSet<Unit>) {
         let Some(set) = slot.owner().filter(|owner| owner.kind().as_str() == REPLICA_SET_KIND) else { return };
-        let summaries = self.summaries.entry(set.clone()).or_default();
-        let old = match summary {
-            Some(summary) => summaries.insert(slot.clone(), summary),
-            None => summaries.remove(slot),
-        };
-        if summaries.is_empty() {
-            self.summaries.remove(&set);
+        let tally = self.tallies.entry(set.clone()).or_default();
+        let news = tally.set(slot, summary);
+        if tally.is_empty() {
+            self.tallies.remove(&set);
         }
-        if old != summary {
+        if news {
             open.extend(set.owner().filter(|owner| owner.namespace().is_some()).map(Unit::Object));
             open.insert(Unit::Object(set));
         }

@@ -372,13 +372,15 @@ fn a_report_of_one_pod_among_many_costs_little() {
     let set = rig.deployment("i", 2000);
     let writes: Vec<WriteId> = (0..2000).map(|n| rig.place(0, &slot(&set, n), Some(0))).collect();
     rig.refresh(0);
-    let start = std::time::Instant::now();
+    let mut took = std::time::Duration::ZERO;
     for (n, write) in writes.iter().enumerate().take(50) {
         rig.report_pod(0, &slot(&set, u32::try_from(n).unwrap()), write, true);
+        let start = std::time::Instant::now();
         assert_eq!(rig.refresh(0).len(), 3);
+        took += start.elapsed();
     }
-    // Measured at well under a millisecond each; a full rendering takes a hundred times as long.
-    assert!(start.elapsed().as_millis() < 50 * 20, "{:?}", start.elapsed());
+    // Measured at well under a millisecond each; to render everything takes a thousand times as long.
+    assert!(took.as_millis() < 50 * 10, "{took:?}");
 }
 
 #[derive(Debug, Clone)]
@@ -414,7 +416,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..30)
 }
 
-fn play(rig: &mut Rig, web: &ObjectKey, set: &ObjectKey, step: Step) {
+fn play(rig: &mut Rig, web: &ObjectKey, set: &ObjectKey, step: &Step) {
     let current = |rig: &Rig, by: usize, n: u32| {
         let name = set.name_of_child(&Kind::new(crate::slot::SLOT_KIND), &n.to_string());
         rig.stores[by].next_life(&name)
@@ -422,7 +424,7 @@ fn play(rig: &mut Rig, web: &ObjectKey, set: &ObjectKey, step: Step) {
     let write_at = |rig: &Rig, by: usize, key: &ObjectKey| {
         rig.stores[by].object(key).and_then(|o| o.leaf("placement")).map(|leaf| leaf.write)
     };
-    match step {
+    match *step {
         Step::Place { by, slot, node } => {
             let key = current(rig, by, slot);
             rig.place(by, &key, node);
@@ -495,15 +497,15 @@ proptest! {
         let set = rig.deployment("i", 2);
         let web = set.owner().unwrap();
         for step in steps {
-            play(&mut rig, &web, &set, step);
+            play(&mut rig, &web, &set, &step);
             (0..3).for_each(|n| drop(rig.refresh(n)));
         }
         rig.meet(turn);
         rig.wall_ms += 1;
         (0..3).for_each(|n| drop(rig.refresh(n)));
-        let shown = |projection: &Projection| -> Vec<(ApiRef, Value, Option<ObjectKey>, Vec<WriteId>, u64)> {
+        let shown = |projection: &Projection| {
             let each = projection.shown.iter().map(|(object, offers)| (object, &offers[0].rendered));
-            each.map(|(o, r)| (o.clone(), (*r.value).clone(), r.key.clone(), r.heads.clone(), r.stamp >> 6)).collect()
+            each.map(|(o, r)| (o.clone(), (*r.value).clone(), r.key.clone(), r.heads.clone(), r.stamp >> 6)).collect::<Vec<_>>()
         };
         let anew = shown(&rig.rebuilt(0));
         for n in 0..3 {

@@ -39,25 +39,60 @@ struct Count {
     due_ms: Option<u64>,
 }
 
-impl Count {
-    fn of(summaries: Option<&BTreeMap<ObjectKey, Summary>>, min_ready_s: u32, wall_ms: u64) -> Self {
-        let mut count = Count::default();
-        for summary in summaries.into_iter().flat_map(BTreeMap::values) {
-            count.replicas += 1;
-            count.progress_ms = count.progress_ms.max(summary.progress_ms);
-            let Some(since_ms) = summary.ready_since_ms else { continue };
-            count.ready += 1;
-            let from_ms = since_ms.saturating_add(u64::from(min_ready_s) * 1000);
-            // A node's clock that is ahead of this one does not make its pods wait, unless they must.
-            if min_ready_s == 0 || from_ms <= wall_ms {
-                count.available += 1;
-            } else {
+/// How the pods of one ReplicaSet do, counted as they change: thousands are not looked at for one.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    by_slot: BTreeMap<ObjectKey, Summary>,
+    ready: u64,
+    /// How many got further last at each moment.
+    progress: BTreeMap<u64, u64>,
+}
+
+impl Tally {
+    /// Takes in how the pod of a slot does, or that the slot is gone. Whether that is news.
+    pub(super) fn set(&mut self, slot: &ObjectKey, summary: Option<Summary>) -> bool {
+        let old = match summary {
+            Some(summary) => self.by_slot.insert(slot.clone(), summary),
+            None => self.by_slot.remove(slot),
+        };
+        if let Some(old) = old {
+            self.ready -= u64::from(old.ready_since_ms.is_some());
+            if let Some(count) = self.progress.get_mut(&old.progress_ms) {
+                *count -= 1;
+                if *count == 0 {
+                    self.progress.remove(&old.progress_ms);
+                }
+            }
+        }
+        if let Some(new) = summary {
+            self.ready += u64::from(new.ready_since_ms.is_some());
+            *self.progress.entry(new.progress_ms).or_default() += 1;
+        }
+        old != summary
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_slot.is_empty()
+    }
+
+    fn count(&self, min_ready_s: u32, wall_ms: u64) -> Count {
+        let progress_ms = self.progress.last_key_value().map_or(0, |(ms, _)| *ms);
+        let replicas = self.by_slot.len() as u64;
+        let mut count = Count { replicas, ready: self.ready, available: self.ready, progress_ms, due_ms: None };
+        if min_ready_s > 0 {
+            // A node's clock that is ahead of this one makes its pods wait for longer, at most by that.
+            let from = |since_ms: u64| since_ms.saturating_add(u64::from(min_ready_s) * 1000);
+            let waits = self.by_slot.values().filter_map(|s| s.ready_since_ms).map(from).filter(|ms| *ms > wall_ms);
+            for from_ms in waits {
+                count.available -= 1;
                 count.due_ms = earlier(count.due_ms, Some(from_ms));
             }
         }
         count
     }
+}
 
+impl Count {
     fn add(&mut self, other: Count) {
         self.replicas += other.replicas;
         self.ready += other.ready;
@@ -81,9 +116,13 @@ impl Facts {
         }
     }
 
+    fn count(&self, set: &ObjectKey, min_ready_s: u32, wall_ms: u64) -> Count {
+        self.tallies.get(set).map_or_else(Count::default, |tally| tally.count(min_ready_s, wall_ms))
+    }
+
     fn replica_set_object(&self, sources: &Sources<'_>, object: &ObjectState) -> (Option<Made>, Option<u64>) {
         let (key, spec) = (object.key(), ReplicaSetSpec::of(object));
-        let count = Count::of(self.summaries.get(key), spec.min_ready_seconds, sources.wall_ms);
+        let count = self.count(key, spec.min_ready_seconds, sources.wall_ms);
         let mut made = self.render_plain(sources, object);
         if key.owner().is_some_and(|owner| owner.kind().as_str() == DEPLOYMENT_KIND) {
             set(&mut made.value, "spec", "replicas", count.replicas.into());
@@ -106,7 +145,7 @@ impl Facts {
         let current_name = format!("{}-{hash}", key.name());
         let (mut all, mut updated, mut current) = (Count::default(), Count::default(), None);
         for set in self.sets_of.get(key).into_iter().flatten() {
-            let count = Count::of(self.summaries.get(set), spec.min_ready_seconds, sources.wall_ms);
+            let count = self.count(set, spec.min_ready_seconds, sources.wall_ms);
             all.add(count);
             if set.name() == current_name {
                 (updated, current) = (count, sources.store.object(set));
