@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use skein_core::runtime::ContainerInfo;
 use skein_core::slot::SLOT_KIND;
-use skein_crdt_state::{Kind, Scalar};
+use skein_core::status::{Claim, NodeStatus};
+use skein_crdt_state::{Kind, ObjectKey, Scalar, Store};
+use skein_gossip::NodeId;
 
 use crate::world::World;
 
@@ -23,13 +25,27 @@ pub(super) fn check(world: &World) -> Option<String> {
             Some([_]) => {}
             None | Some([]) => return Some(format!("nothing runs for {}", slot.key())),
             Some(many) => {
-                let places: Vec<&String> = many.iter().map(|(host, _)| host).collect();
-                return Some(format!("{} containers run for {}: {places:?}", many.len(), slot.key()));
+                let places: Vec<(&String, &str)> = many.iter().map(|(host, info)| (host, &info.write[..8])).collect();
+                let values = skein_core::node::values_of(slot);
+                let claims = claims_on(store, slot.key());
+                let text = format!("{} containers run for {}: {places:?}", many.len(), slot.key());
+                return Some(format!("{text}; values {values:?}, claims {claims:?}"));
             }
         }
     }
     let (slot, places) = by_slot.first_key_value()?;
     Some(format!("an orphan of {slot} runs on {:?}", places.iter().map(|(host, _)| host).collect::<Vec<_>>()))
+}
+
+/// What nodes claim of a slot, for the report.
+fn claims_on(store: &Store, slot: &ObjectKey) -> Vec<(NodeId, Claim)> {
+    let said = store.reports().filter(|(_, section, _)| *section == "node");
+    let claims = said
+        .filter_map(|(node, _, report)| Some((*node, postcard::from_bytes::<NodeStatus>(&report.body).ok()?.claims)));
+    claims
+        .flat_map(|(node, claims)| claims.into_iter().map(move |claim| (node, claim)))
+        .filter(|(_, c)| c.slot == *slot)
+        .collect()
 }
 
 /// Deployments whose slots are not what they ask for.

@@ -95,13 +95,25 @@ impl Node {
         let kinds = [SLOT_KIND, "Pod"].map(Kind::new);
         let slots = kinds.iter().flat_map(|kind| self.store.live(kind)).map(|slot| slot.key().clone()).collect();
         self.refresh_slots(now, &slots);
-        let own = self.store.reports().filter(|(node, _, _)| **node == self.me);
-        let pods = own.filter_map(|(_, section, report)| {
-            let uid = section.strip_prefix("pod/")?;
-            Some((uid.to_owned(), postcard::from_bytes::<PodStatus>(&report.body).ok()?))
-        });
-        let synced = agent::Input::Synced { claims: self.status.claims.clone(), pods: pods.collect() };
+        let pods = self.said_of_pods();
+        // What was said in an earlier boot ends when this one's first word of the node itself arrives, so it is said again.
+        // The agent corrects what is not so any more.
+        for (uid, body, _) in &pods {
+            self.say(now, &format!("pod/{uid}"), body);
+        }
+        let pods = pods.into_iter().map(|(uid, _, status)| (uid, status)).collect();
+        let synced = agent::Input::Synced { claims: self.status.claims.clone(), pods };
         self.agent.handle(now, synced);
+    }
+
+    /// What this node said of its pods before it was restarted.
+    fn said_of_pods(&self) -> Vec<(String, Arc<[u8]>, PodStatus)> {
+        let own = self.store.reports().filter(|(node, _, _)| **node == self.me);
+        own.filter_map(|(_, section, report)| {
+            let status = postcard::from_bytes::<PodStatus>(&report.body).ok()?;
+            Some((section.strip_prefix("pod/")?.to_owned(), report.body.clone(), status))
+        })
+        .collect()
     }
 
     /// This node leaves: whatever it runs ends here, and is started elsewhere.
