@@ -1,5 +1,7 @@
 //! What the scheduler promises, on views made by hand.
 
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use skein_crdt_state::{Kind, NameKey, ObjectKey, ObjectState, Scalar, Store};
 use skein_gossip::{NodeId, Now};
 
-use super::cache::Parsed;
+use super::cache::{ObjectMemory, Parsed};
 use super::{
     Component, DeploymentView, LOST_AFTER, NodeView, PodView, ReplicaSetView, SlotView, SoloView, View, ViewCache,
     owners,
@@ -195,17 +195,16 @@ impl Builder<'_> {
 
     fn slot(&mut self, set: &ObjectKey, object: &ObjectState) -> Option<SlotView> {
         let key = object.key();
-        let of_set = key.kind().as_str() == SLOT_KIND && key.owner().as_ref() == Some(set);
+        let of_set = key.kind().as_str() == SLOT_KIND && key.is_within(set);
         let number = key.name().parse().ok().filter(|_| of_set)?;
-        let parsed = self.cache.parsed(object, |state| Parsed::Slot(slot::values(state).into()));
-        let Parsed::Slot(values) = parsed else { return None };
-        let pod = self.pod(key, &values);
-        let failed = pod.as_ref().map(|pod| (pod.write, pod.status.clone()));
-        let not_before =
-            failed.and_then(|(write, status)| self.cache.back_off(key, write, status.as_deref(), self.now.mono));
+        let memory = self.cache.object(object, |state| Parsed::Slot(slot::values(state).into()));
+        let Parsed::Slot(values) = memory.parsed.clone() else { return None };
+        let pod = pod(self.store, &self.claims, self.now, memory, key, &values);
         let waiting = values.iter().map(|value| (value.stamp, value.write)).min().map(|(_, write)| write);
         let value = pod.as_ref().map(|pod| pod.write).or(waiting);
         let sole = values.first().filter(|_| values.len() == 1).map(|value| value.placement);
+        let not_before =
+            pod.as_ref().and_then(|pod| self.cache.back_off(key, pod.write, pod.status.as_deref(), self.now.mono));
         Some(SlotView { key: key.clone(), number, pod, value, sole, not_before })
     }
 
@@ -219,26 +218,34 @@ impl Builder<'_> {
             let needs = state.to_json().get("spec").map(PodNeeds::of).unwrap_or_default();
             Parsed::Pod(needs.into(), slot::values(state).into())
         };
-        let Parsed::Pod(needs, values) = self.cache.parsed(object, parse) else { return None };
-        Some(SoloView { key: object.key().clone(), needs, pod: self.pod(object.key(), &values) })
+        let memory = self.cache.object(object, parse);
+        let Parsed::Pod(needs, values) = memory.parsed.clone() else { return None };
+        let pod = pod(self.store, &self.claims, self.now, memory, object.key(), &values);
+        Some(SoloView { key: object.key().clone(), needs, pod })
     }
+}
 
-    fn pod(&mut self, slot: &ObjectKey, values: &[Value]) -> Option<PodView> {
-        let won = slot::winner(values, self.claims.on(slot))?;
-        let (now, cluster) = (self.now.mono, self.store.cluster());
-        let memory = self.cache.pod(slot, won.write, now, || slot::pod_uid(&cluster, slot, &won.write).into());
-        let uid = memory.uid.clone();
-        let status = memory.status(self.store.report(&won.node, &format!("pod/{uid}")));
-        Some(PodView {
-            node: won.node,
-            write: won.write,
-            uid,
-            claimed: won.claimed,
-            status,
-            first_seen: memory.first_seen,
-            ready_since: memory.ready_since(now),
-        })
-    }
+/// The pod that is wanted of those that a slot's values name.
+fn pod(
+    store: &Store,
+    claims: &Claims,
+    now: Now,
+    memory: &mut ObjectMemory,
+    slot: &ObjectKey,
+    values: &[Value],
+) -> Option<PodView> {
+    let won = slot::winner(values, claims.on(slot))?;
+    let memory = memory.pod(won.write, now.mono, || slot::pod_uid(&store.cluster(), slot, &won.write));
+    let status = memory.status(store.report(&won.node, &memory.section));
+    Some(PodView {
+        node: won.node,
+        write: won.write,
+        uid: memory.uid.clone(),
+        claimed: won.claimed,
+        status,
+        first_seen: memory.first_seen,
+        ready_since: memory.ready_since(now.mono),
+    })
 }
 
 /// The slots of pods that still run though their slot is gone, for Deployments that wait for that.

@@ -30,10 +30,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 #[derive(Debug, Default)]
 pub struct ViewCache {
     last: Instant,
-    objects: BTreeMap<ObjectKey, (u64, Parsed)>,
+    round: u64,
+    objects: BTreeMap<ObjectKey, ObjectMemory>,
     owners: BTreeMap<ObjectKey, (u64, Arc<[OwnerReference]>)>,
     nodes: BTreeMap<NodeId, NodeMemory>,
-    pods: BTreeMap<(ObjectKey, WriteId), PodMemory>,
     failures: BTreeMap<ObjectKey, Failures>,
     orphans: BTreeMap<ObjectKey, Instant>,
     uids: BTreeMap<ObjectKey, Arc<str>>,
@@ -58,14 +58,25 @@ pub(super) struct NodeMemory {
     taints: BTreeMap<Taint, Instant>,
 }
 
+/// What is kept of an object.
+#[derive(Debug)]
+pub(super) struct ObjectMemory {
+    version: u64,
+    round: u64,
+    pub(super) parsed: Parsed,
+    /// Of a slot or an ownerless pod: its pod.
+    pod: Option<PodMemory>,
+}
+
 /// What is kept of a pod.
 #[derive(Debug)]
 pub(super) struct PodMemory {
+    write: WriteId,
     pub(super) first_seen: Instant,
     pub(super) uid: Arc<str>,
-    pub(super) status: Option<(Sequence, Arc<PodStatus>)>,
+    pub(super) section: Arc<str>,
+    status: Option<(Sequence, Arc<PodStatus>)>,
     ready: Option<(u64, Instant)>,
-    used: bool,
 }
 
 /// How a slot's pods failed, one after the other.
@@ -81,23 +92,29 @@ impl ViewCache {
     pub(super) fn begin(&mut self, now: Instant) {
         if now.since(self.last) > LONGEST_PAUSE {
             self.nodes.clear();
-            self.pods.clear();
+            self.objects.values_mut().for_each(|memory| memory.pod = None);
             self.failures.clear();
             self.orphans.clear();
         }
         self.last = now;
+        self.round += 1;
+    }
+
+    /// What is kept of an object, parsed as it is now.
+    pub(super) fn object(&mut self, object: &ObjectState, parse: impl Fn(&ObjectState) -> Parsed) -> &mut ObjectMemory {
+        let version = object.version();
+        let memory = self.objects.entry(object.key().clone());
+        let memory = memory.or_insert_with(|| ObjectMemory { version, round: 0, parsed: parse(object), pod: None });
+        if memory.version != version {
+            (memory.version, memory.parsed) = (version, parse(object));
+        }
+        memory.round = self.round;
+        memory
     }
 
     /// What an object parses to.
-    pub(super) fn parsed(&mut self, object: &ObjectState, parse: impl FnOnce(&ObjectState) -> Parsed) -> Parsed {
-        match self.objects.get(object.key()) {
-            Some((version, parsed)) if *version == object.version() => parsed.clone(),
-            _ => {
-                let parsed = parse(object);
-                self.objects.insert(object.key().clone(), (object.version(), parsed.clone()));
-                parsed
-            }
-        }
+    pub(super) fn parsed(&mut self, object: &ObjectState, parse: impl Fn(&ObjectState) -> Parsed) -> Parsed {
+        self.object(object, parse).parsed.clone()
     }
 
     /// The owner references of an object.
@@ -149,25 +166,6 @@ impl ViewCache {
         taints.iter().map(|taint| (taint.clone(), *memory.taints.entry(taint.clone()).or_insert(now))).collect()
     }
 
-    /// What is kept of a pod; `uid` is asked for once.
-    pub(super) fn pod(
-        &mut self,
-        slot: &ObjectKey,
-        write: WriteId,
-        now: Instant,
-        uid: impl FnOnce() -> Arc<str>,
-    ) -> &mut PodMemory {
-        let memory = self.pods.entry((slot.clone(), write)).or_insert_with(|| PodMemory {
-            first_seen: now,
-            uid: uid(),
-            status: None,
-            ready: None,
-            used: true,
-        });
-        memory.used = true;
-        memory
-    }
-
     /// Counts how often a slot's pods failed in a row, and says until when the last of them is not replaced.
     pub(super) fn back_off(
         &mut self,
@@ -177,6 +175,9 @@ impl ViewCache {
         now: Instant,
     ) -> Option<Instant> {
         let failed = status.is_some_and(|status| status.phase == Phase::Failed);
+        if !failed && self.failures.is_empty() {
+            return None;
+        }
         if status.is_some_and(|status| status.ready) {
             self.failures.remove(slot);
         }
@@ -209,12 +210,24 @@ impl ViewCache {
 
     /// Lets go of what the last snapshot did not use. `live` says whether an object is there still.
     pub(super) fn sweep(&mut self, live: impl Fn(&ObjectKey) -> bool) {
-        self.pods.retain(|_, memory| std::mem::take(&mut memory.used));
-        self.objects.retain(|key, _| live(key));
+        let round = self.round;
+        self.objects.retain(|_, memory| memory.round == round);
         self.owners.retain(|key, _| live(key));
         self.uids.retain(|key, _| live(key));
         self.orphans.retain(|key, _| live(key));
         self.failures.retain(|key, _| live(key));
+    }
+}
+
+impl ObjectMemory {
+    /// What is kept of the pod that this value placed; `uid` is asked for once.
+    pub(super) fn pod(&mut self, write: WriteId, now: Instant, uid: impl FnOnce() -> String) -> &mut PodMemory {
+        let same = self.pod.take().filter(|pod| pod.write == write);
+        self.pod.insert(same.unwrap_or_else(|| {
+            let uid = uid();
+            let section = format!("pod/{uid}").into();
+            PodMemory { write, first_seen: now, uid: uid.into(), section, status: None, ready: None }
+        }))
     }
 }
 

@@ -28,14 +28,15 @@ pub(super) struct OwnerReference {
 }
 
 impl OwnerReference {
+    /// Whether an object has any: most have none, and making JSON of them would cost more than all the rest.
+    fn any(object: &ObjectState) -> bool {
+        const PATH: &str = "metadata.ownerReferences";
+        let first = object.leaves().range::<str, _>((Bound::Included(PATH), Bound::Unbounded)).next();
+        first.is_some_and(|(path, _)| path.starts_with(PATH))
+    }
+
     /// Reads an object's.
     pub(super) fn list(object: &ObjectState) -> Vec<Self> {
-        const PATH: &str = "metadata.ownerReferences";
-        // Most objects have none, and making JSON of them would cost more than all the rest.
-        let first = object.leaves().range::<str, _>((Bound::Included(PATH), Bound::Unbounded)).next();
-        if !first.is_some_and(|(path, _)| path.starts_with(PATH)) {
-            return Vec::new();
-        }
         let json = object.to_json();
         let entries = json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
         entries.into_iter().flatten().map(OwnerReference::read).collect()
@@ -70,11 +71,8 @@ pub(super) fn orphans(
 ) -> (Vec<ObjectKey>, Option<Instant>) {
     let mut dependents = Vec::new();
     for namespace in store.live(&Kind::new(NAMESPACE_KIND)) {
-        for object in store.children(namespace.key()) {
-            let owners = cache.owners(object);
-            if !owners.is_empty() {
-                dependents.push((namespace.key(), object.key(), owners));
-            }
+        for object in store.children(namespace.key()).filter(|object| OwnerReference::any(object)) {
+            dependents.push((namespace.key(), object.key(), cache.owners(object)));
         }
     }
     if dependents.is_empty() {

@@ -35,7 +35,12 @@ pub(crate) struct World {
 }
 
 pub(crate) fn keys(nodes: usize) -> Vec<Keypair> {
-    (0..nodes).map(|n| Keypair::from_secret([u8::try_from(n + 1).unwrap_or(0); 32])).collect()
+    let secret = |n: usize| {
+        let mut secret = [1; 32];
+        secret[..8].copy_from_slice(&(n as u64).to_le_bytes());
+        secret
+    };
+    (0..nodes).map(|n| Keypair::from_secret(secret(n))).collect()
 }
 
 fn layout() -> Layout {
