@@ -8,12 +8,34 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use skein_crdt_state::{ClusterId, ObjectKey, WriteId};
-use skein_gossip::{Instant, NodeId, Now, Rng};
+use skein_gossip::{Instant, NodeId, Now, Rng, Timers};
 
+use self::images::{Images, Wait};
+use self::pod::{Identity, Pod};
 use crate::model::pod::{PodSpecError, PodTemplateSpec};
-use crate::runtime::{Capacity, RuntimeAction, RuntimeEvent};
-use crate::slot::Value;
+use crate::runtime::{Capacity, PullPolicy, RuntimeAction, RuntimeEvent};
+use crate::slot::{SLOT_KIND, Value, pod_name, pod_uid};
 use crate::status::{Claim, Event, PodStatus};
+
+mod admission;
+mod backoff;
+mod container;
+mod engine;
+mod environment;
+mod images;
+mod instance;
+mod judge;
+mod pod;
+mod probe;
+mod settle;
+mod spec;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod stories;
 
 /// What the agent is told once.
 #[derive(Debug, Clone)]
@@ -50,6 +72,8 @@ pub struct SlotFacts {
 }
 
 /// What happens to the agent.
+// Handled at once and never kept, so the largest one's size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Input {
     /// What the state says of some slots became different.
@@ -104,12 +128,36 @@ pub struct Allocated {
     pub pods: u32,
 }
 
+/// What waits for a deadline.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Deadline {
+    /// To ask for the list of containers again.
+    List,
+    /// Something of this pod.
+    Pod(Arc<str>),
+}
+
 /// The agent of one node.
 pub struct Agent {
     config: AgentConfig,
     rng: Rng,
+    /// Counts inputs.
+    seq: u64,
+    tokens: u64,
     facts: BTreeMap<ObjectKey, SlotFacts>,
+    pods: BTreeMap<Arc<str>, Pod>,
+    /// The pods of each slot that the state knows.
+    pods_of: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
+    claims: BTreeMap<ObjectKey, BTreeSet<Claim>>,
+    said_claims: BTreeSet<Claim>,
+    images: Images,
     capacity: Option<Capacity>,
+    engine: engine::Listing,
+    /// The last reports of an earlier life, until it is known what became of their pods.
+    before: BTreeMap<String, PodStatus>,
+    timers: Timers<Deadline>,
+    judge_next: BTreeSet<ObjectKey>,
+    step_next: BTreeSet<Arc<str>>,
     outputs: VecDeque<Output>,
 }
 
@@ -117,25 +165,37 @@ impl Agent {
     /// An agent that knows nothing yet.
     #[must_use]
     pub fn new(config: AgentConfig, rng: Rng) -> Self {
-        Agent { config, rng, facts: BTreeMap::new(), capacity: None, outputs: VecDeque::new() }
+        Agent {
+            config,
+            rng,
+            seq: 0,
+            tokens: 0,
+            facts: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            pods_of: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            said_claims: BTreeSet::new(),
+            images: Images::default(),
+            capacity: None,
+            engine: engine::Listing::default(),
+            before: BTreeMap::new(),
+            timers: Timers::default(),
+            judge_next: BTreeSet::new(),
+            step_next: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
     }
 
-    /// Handles one input.
-    pub fn handle(&mut self, _now: Now, input: Input) {
+    /// Handles one input. Total: it neither blocks nor panics.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.seq += 1;
         match input {
-            Input::Slots { changed, removed } => {
-                removed.iter().for_each(|slot| drop(self.facts.remove(slot)));
-                self.facts.extend(changed.into_iter().map(|facts| (facts.slot.clone(), facts)));
-            }
-            Input::Synced { .. } => self.outputs.push_back(Output::Act(RuntimeAction::List)),
-            Input::Runtime(RuntimeEvent::Capacity(capacity)) => {
-                if self.capacity.as_ref() != Some(&capacity) {
-                    self.outputs.push_back(Output::Capacity(capacity.clone()));
-                    self.capacity = Some(capacity);
-                }
-            }
-            Input::Runtime(_) | Input::Timeout => {}
+            Input::Slots { changed, removed } => self.learn(changed, &removed),
+            Input::Synced { claims, pods } => self.synced(claims, pods),
+            Input::Runtime(event) => self.runtime_said(now, event),
+            Input::Timeout => self.timeout(now),
         }
+        self.settle(now);
     }
 
     /// The next thing that it asks for.
@@ -146,16 +206,16 @@ impl Agent {
     /// When to give it [`Input::Timeout`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.timers.next()
     }
 
     /// Whether it has facts about a slot or runs a pod of it: then it must hear whatever becomes of it.
     #[must_use]
     pub fn knows(&self, slot: &ObjectKey) -> bool {
-        self.facts.contains_key(slot)
+        self.facts.contains_key(slot) || self.pods_of.contains_key(slot)
     }
 
-    /// All slots that it knows, in the order of their keys: those to remove when this node leaves the cluster.
+    /// All slots that it has facts about, in the order of their keys: those to remove when this node leaves the cluster.
     pub fn slots(&self) -> impl Iterator<Item = &ObjectKey> {
         self.facts.keys()
     }
@@ -163,6 +223,138 @@ impl Agent {
     /// What its pods ask for, together.
     #[must_use]
     pub fn allocated(&self) -> Allocated {
-        Allocated::default()
+        admission::sum(self.tenants().iter())
+    }
+
+    /// Whether it runs nothing and nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    fn learn(&mut self, changed: Vec<SlotFacts>, removed: &[ObjectKey]) {
+        for slot in removed {
+            self.facts.remove(slot);
+            self.judge_next.insert(slot.clone());
+        }
+        for facts in changed {
+            self.judge_next.insert(facts.slot.clone());
+            self.facts.insert(facts.slot.clone(), facts);
+        }
+    }
+
+    fn timeout(&mut self, now: Now) {
+        while let Some(due) = self.timers.pop_due(now.mono) {
+            match due {
+                Deadline::List => self.list(),
+                Deadline::Pod(uid) => drop(self.step_next.insert(uid)),
+            }
+        }
+    }
+
+    /// Which pod a value of a slot is.
+    fn identity(&self, slot: &ObjectKey, write: &WriteId) -> Identity {
+        let owned = slot.kind().as_str() == SLOT_KIND;
+        Identity {
+            uid: pod_uid(&self.config.cluster, slot, write).into(),
+            slot: Some(slot.clone()),
+            slot_text: slot.to_string(),
+            write: Some(*write),
+            write_label: if owned { write.to_string() } else { String::new() },
+            namespace: slot.namespace().unwrap_or_default().to_owned(),
+            name: pod_name(&self.config.cluster, slot, write),
+        }
+    }
+
+    fn add(&mut self, pod: Pod) {
+        let uid = pod.identity.uid.clone();
+        if let Some(slot) = &pod.identity.slot {
+            self.pods_of.entry(slot.clone()).or_default().insert(uid.clone());
+            self.judge_next.insert(slot.clone());
+        }
+        self.step_next.insert(uid.clone());
+        self.pods.insert(uid, pod);
+    }
+
+    /// Lends a pod, and everything that it needs meanwhile, to `f`; then the pod's next step is due.
+    fn with_pod<T>(&mut self, now: Now, uid: &str, f: impl FnOnce(&mut Pod, &mut Context<'_>) -> T) -> Option<T> {
+        let mut pod = self.pods.remove(uid)?;
+        let mut ctx = self.context(now);
+        let result = f(&mut pod, &mut ctx);
+        let uid = pod.identity.uid.clone();
+        self.step_next.insert(uid.clone());
+        self.pods.insert(uid, pod);
+        Some(result)
+    }
+
+    fn context(&mut self, now: Now) -> Context<'_> {
+        const NOTHING: &Capacity = &Capacity {
+            ready: false,
+            message: String::new(),
+            runtime_version: String::new(),
+            cpu_millis: 0,
+            memory_bytes: 0,
+            max_pods: 0,
+            images: BTreeMap::new(),
+            os_image: String::new(),
+            kernel_version: String::new(),
+            architecture: String::new(),
+        };
+        Context {
+            now,
+            config: &self.config,
+            seq: self.seq,
+            capacity: self.capacity.as_ref().unwrap_or(NOTHING),
+            rng: &mut self.rng,
+            images: &mut self.images,
+            tokens: &mut self.tokens,
+            outputs: &mut self.outputs,
+            wake: None,
+        }
+    }
+}
+
+/// What a pod needs while it does its next step.
+struct Context<'a> {
+    now: Now,
+    config: &'a AgentConfig,
+    /// Which input this is.
+    seq: u64,
+    capacity: &'a Capacity,
+    rng: &'a mut Rng,
+    images: &'a mut Images,
+    tokens: &'a mut u64,
+    outputs: &'a mut VecDeque<Output>,
+    /// When the pod is to do its next step although nothing happens.
+    wake: Option<Instant>,
+}
+
+impl Context<'_> {
+    fn act(&mut self, action: RuntimeAction) {
+        self.outputs.push_back(Output::Act(action));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// Names a probe.
+    fn token(&mut self) -> u64 {
+        *self.tokens += 1;
+        *self.tokens
+    }
+
+    fn engine_is_ready(&self) -> bool {
+        self.capacity.ready
+    }
+
+    fn want_image(&mut self, image: &str, policy: PullPolicy) -> Wait {
+        let (wait, action) = self.images.want(self.now.mono, image, policy);
+        action.into_iter().for_each(|action| self.act(action));
+        wait
     }
 }
