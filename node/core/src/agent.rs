@@ -67,7 +67,7 @@ pub struct SlotFacts {
     /// says of this node's own pods is passed over.
     pub ready: BTreeSet<WriteId>,
     /// What its pods are made from: its ReplicaSet's template with the slot's own labels and annotations over it, or the
-    /// pod itself.
+    /// pod itself. A pod waits while this is an error: its ReplicaSet may be on its way, or be mended.
     pub template: Result<Arc<PodTemplateSpec>, PodSpecError>,
 }
 

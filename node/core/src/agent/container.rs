@@ -126,6 +126,13 @@ impl Container {
         self.ever_started = true;
     }
 
+    /// It was found running before it was known how to look at it.
+    pub(super) fn learn(&mut self, template: &ContainerTemplate) {
+        if let Some(instance) = self.current.as_ref().filter(|instance| instance.is_running()) {
+            self.probes = Probes::start(template, instance.since, self.is_ready(), 0.0);
+        }
+    }
+
     /// Nothing came of its start.
     pub(super) fn start_failed(&mut self, reason: String, message: String, ctx: &Context<'_>) -> bool {
         if self.current.as_ref().is_none_or(|instance| instance.state != State::Starting) {

@@ -68,6 +68,8 @@ pub(super) struct Pod {
     ready: bool,
     ready_changed_ms: u64,
     ip: String,
+    /// Why it cannot be started yet, for people.
+    complaint: String,
 }
 
 impl Pod {
@@ -88,7 +90,33 @@ impl Pod {
             ready: false,
             ready_changed_ms: ctx.now.wall_ms,
             ip: String::new(),
+            complaint: String::new(),
         }
+    }
+
+    pub(super) fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Says for people why it waits.
+    pub(super) fn complain(&mut self, message: String) {
+        self.complaint = message;
+    }
+
+    /// What it is made from came late. Containers that were found before go on if it names them.
+    pub(super) fn learn_template(&mut self, template: Arc<PodTemplateSpec>) {
+        self.needs = Needs::of(&template.spec);
+        self.complaint.clear();
+        let mut found = std::mem::take(&mut self.containers);
+        for spec in &template.spec.containers {
+            let known = found.iter().position(|container| *container.name == *spec.name);
+            let mut container = known.map_or_else(|| Container::new(&spec.name), |n| found.swap_remove(n));
+            container.learn(spec);
+            self.containers.push(container);
+        }
+        let unnamed = found.into_iter().flat_map(|container| container.current.into_iter().chain(container.previous));
+        self.leftovers.extend(unnamed);
+        self.template = Some(template);
     }
 
     /// Whether the engine may have containers of it.
@@ -359,7 +387,8 @@ impl Pod {
             // Whatever ends while the pod is being stopped stays so.
             _ if self.is_stopping() => RestartPolicy::Never,
             Some(template) => template.spec.restart_policy,
-            None => RestartPolicy::Never,
+            // It is not known: nothing is started, and nothing is given up.
+            None => RestartPolicy::Always,
         }
     }
 

@@ -40,6 +40,14 @@ impl Agent {
 
     fn judge_slot(&mut self, now: Now, slot: &ObjectKey) {
         let uids: Vec<Arc<str>> = self.pods_of.get(slot).into_iter().flatten().cloned().collect();
+        if let Some(template) = self.facts.get(slot).and_then(|facts| facts.template.as_ref().ok().cloned()) {
+            for uid in &uids {
+                if let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.has_template()) {
+                    pod.learn_template(template.clone());
+                    self.step_next.insert(uid.clone());
+                }
+            }
+        }
         let ours: Vec<Ours> = uids.iter().filter_map(|uid| self.pods.get(uid)).map(ours).collect();
         let before = self.claims.remove(slot).unwrap_or_default();
         let judgement = judge(&self.config.me, &self.config.cluster, self.facts.get(slot), &ours, &before);
@@ -65,7 +73,7 @@ impl Agent {
             pod.resume(&[], before.as_ref(), &mut ctx);
         }
         if let Err(error) = template {
-            pod.admission = Admission::Refused("InvalidSpec".into(), error.to_string());
+            pod.complain(error.to_string());
         }
         self.add(pod);
     }
@@ -122,7 +130,9 @@ impl Agent {
 
     fn admit(&mut self, now: Now, uid: &str) {
         let Some(capacity) = self.capacity.as_ref().filter(|capacity| capacity.ready) else { return };
-        let Some(pod) = self.pods.get(uid).filter(|pod| pod.admission == Admission::Open) else { return };
+        let Some(pod) = self.pods.get(uid).filter(|pod| pod.admission == Admission::Open && pod.has_template()) else {
+            return;
+        };
         let answer = admission::admit(capacity, &self.tenants(), &pod.needs);
         self.with_pod(now, uid, |pod, ctx| match answer {
             Answer::Admitted => pod.admission = Admission::Admitted,

@@ -6,6 +6,7 @@ use skein_crdt_state::{Kind, ObjectKey};
 
 use super::fake::{World, facts, facts_of, node, slot, value, write};
 use super::{Input, SlotFacts};
+use crate::model::pod::PodSpecError;
 use crate::runtime::{Capacity, ContainerRef, RuntimeAction, RuntimeEvent};
 use crate::slot::pod_uid;
 use crate::status::{Claim, ContainerPhase, Phase};
@@ -397,4 +398,23 @@ fn events_of_containers_that_nobody_knows_change_nothing() {
     }
     world.work();
     assert_eq!((world.report(), world.running().len()), (&before, 1));
+}
+
+#[test]
+fn a_pod_waits_for_its_template_and_a_running_one_does_not_care() {
+    let unknown = || SlotFacts { template: Err(PodSpecError("its ReplicaSet is not here yet".into())), ..mine(0) };
+    let mut world = World::ready();
+    world.learn(unknown());
+    world.work();
+    assert_eq!((world.report().phase, world.report().reason.as_str()), (Phase::Pending, "InvalidSpec"));
+    world.learn(mine(0));
+    world.work();
+    let before = world.runtime.containers.clone();
+    assert_eq!(world.running().len(), 1);
+    world.restart(vec![unknown()]);
+    world.work();
+    assert!(world.report().ready);
+    world.learn(mine(0));
+    world.work();
+    assert_eq!((&world.runtime.containers, world.report().ready), (&before, true));
 }

@@ -18,6 +18,7 @@ impl Pod {
         }
         let (reason, message) = match &self.admission {
             Admission::Refused(reason, message) => (reason.clone(), message.clone()),
+            Admission::Open if !self.complaint.is_empty() => ("InvalidSpec".to_owned(), self.complaint.clone()),
             Admission::Open | Admission::Admitted | Admission::Over(_) => Default::default(),
         };
         let spec = self.template.as_ref().map(|template| &template.spec);
