@@ -45,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A value is the same wherever it appears: on this node, on another, or on none; every second one displaces the one before.
 fn the_value(n: u8) -> Value {
     let on = |n: u8| Some(n % 3).filter(|on| *on > 0);
-    let displaces = (n % 2 == 0).then(|| Some((on(n - 1)?, n - 1))).flatten();
+    let displaces = n.is_multiple_of(2).then(|| Some((on(n - 1)?, n - 1))).flatten();
     value(n, on(n), displaces)
 }
 
