@@ -110,6 +110,9 @@ pub enum Input {
     Timeout,
     /// The daemon is shutting down: hand over if leading, and campaign no more.
     StepDown,
+    /// The node is about to leave the cluster: hand over if leading, campaign no more, and ask the leader to go on without
+    /// this node's vote. It must be heard until [`Election::is_retired`], or most of a small cluster's votes leave with it.
+    Retire,
 }
 
 /// What the machine asks for.
@@ -189,6 +192,7 @@ pub struct Election {
     peers: BTreeMap<NodeId, Peer>,
     renewed: Option<Instant>,
     stopping: bool,
+    retiring: bool,
     timers: Timers<Timer>,
     outputs: VecDeque<Output>,
     told: Leadership,
@@ -256,6 +260,7 @@ impl Election {
             peers: BTreeMap::new(),
             renewed: None,
             stopping: false,
+            retiring: false,
             timers: Timers::default(),
             outputs: VecDeque::new(),
             told: Leadership::default(),
@@ -286,6 +291,10 @@ impl Election {
             }
             Input::Timeout => {}
             Input::StepDown => self.stop(now),
+            Input::Retire => {
+                self.retiring = true;
+                self.hand_over(now);
+            }
         }
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
@@ -332,6 +341,15 @@ impl Election {
             Role::Leader(reign) => self.majority_since(reign, now.mono),
             _ => None,
         }
+    }
+
+    /// Whether nothing would be lost with this node's vote: it leads nobody and the voters are known to have gone on without
+    /// it, or nobody else is alive to take its place.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        let alone = self.electorate().len() == 1;
+        let votes = self.record.voters.weights.contains_key(&self.me);
+        alone || (!votes && !matches!(self.role, Role::Leader(_)))
     }
 
     /// What this node last asked to have on disk.
@@ -452,12 +470,19 @@ impl Election {
     }
 
     fn may_campaign(&self) -> bool {
-        !self.stopping && (self.members.is_empty() || self.members.contains(&self.me))
+        !self.stopping && !self.retiring && (self.members.is_empty() || self.members.contains(&self.me))
     }
 
     fn state(&self) -> State {
         let VoteRecord { term, unseated, voters, .. } = &self.record;
-        State { boot: self.boot, restored: self.restored_term, term: *term, seated: !unseated, set: voters.at }
+        State {
+            boot: self.boot,
+            restored: self.restored_term,
+            term: *term,
+            seated: !unseated,
+            retiring: self.retiring,
+            set: voters.at,
+        }
     }
 
     fn persist(&mut self) {

@@ -44,7 +44,8 @@ struct Answers {
     /// When the newest was sent that it answered with its vote of this term, on disk.
     backed: Option<Instant>,
     holds: SetVersion,
-    unseated: bool,
+    /// Whether it must leave the voters: its disk went back in time, or it asked to.
+    unwanted: bool,
     /// When it was last sent the voters.
     set_sent: Option<Instant>,
 }
@@ -134,7 +135,7 @@ impl Election {
         let answers = reign.answers.entry(from).or_default();
         answers.answered = answers.answered.max(Some(sent));
         answers.holds = answers.holds.max(state.set);
-        answers.unseated = !state.seated;
+        answers.unwanted = !state.seated || state.retiring;
         if stand == Stand::Backs && state.seated {
             answers.backed = answers.backed.max(Some(sent));
         }
@@ -221,24 +222,24 @@ impl Election {
                 |(_, a): &(&NodeId, &Answers)| a.answered.is_some_and(|at| latest.since(at) < self.config.silence);
             let answering = reign.answers.iter().filter(fresh).map(|(node, _)| *node);
             let reachable = answering.filter(|node| self.alive.contains(node)).chain([self.me]).collect();
-            let unseated = reign.answers.iter().filter(|(_, a)| a.unseated).map(|(node, _)| *node).collect();
+            let unwanted = reign.answers.iter().filter(|(_, a)| a.unwanted).map(|(node, _)| *node).collect();
             let members = if self.members.is_empty() { &self.alive } else { &self.members };
-            voters.step(&Wish { members, reachable: &reachable, unseated: &unseated, leader: self.me })
+            voters.step(&Wish { members, reachable: &reachable, unwanted: &unwanted, leader: self.me })
         } else {
             Some(voters.rewritten(reign.term))
         };
         if let Some(next) = next {
-            self.record.voters = next;
+            let old = std::mem::replace(&mut self.record.voters, next);
             self.persist();
-            self.spread_voters();
+            self.spread_voters(old.weights.keys().copied().collect());
         }
     }
 
-    /// Sends the voters the set that has just been written; the others learn of it by heartbeat.
-    fn spread_voters(&mut self) {
+    /// Sends the voters, and those who were, the set that has just been written; the others learn of it by heartbeat.
+    fn spread_voters(&mut self, mut peers: BTreeSet<NodeId>) {
         let voters = self.record.voters.clone();
-        let peers: Vec<NodeId> =
-            voters.weights.keys().copied().filter(|n| *n != self.me && self.alive.contains(n)).collect();
+        peers.extend(voters.weights.keys());
+        peers.retain(|peer| *peer != self.me && self.alive.contains(peer));
         for peer in peers {
             self.send(peer, &Frame::Set(voters.clone()));
         }

@@ -248,6 +248,23 @@ fn a_voter_that_slept_through_changes_of_the_set_leads_nobody_into_a_second_majo
 }
 
 #[test]
+fn a_node_that_retires_takes_no_votes_with_it() {
+    for seed in 0..20 {
+        let n = if seed % 2 == 0 { 2 } else { 4 };
+        let mut world = settled(seed, n, Knobs::default());
+        // The leader of two weighs two: without it the other could never be quorate.
+        let leaves = if seed % 4 < 2 { world.quorate_leader().unwrap() } else { 0 };
+        world.give(leaves, Input::Retire);
+        let retired = |w: &World| w.hosts[leaves].machine.as_ref().unwrap().is_retired();
+        assert!(world.until(2_000, retired).is_some(), "seed {seed}");
+        world.leave_cluster(leaves);
+        world.run_ms(5_000);
+        let rest = others(&world, leaves);
+        assert!(world.agree(&rest) && world.quorate_leader().is_some(), "seed {seed}");
+    }
+}
+
+#[test]
 fn five_hundred_members_elect_and_their_heartbeats_stay_small() {
     let beat = Frame::Heartbeat {
         term: 1 << 40,

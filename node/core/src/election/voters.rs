@@ -74,12 +74,12 @@ impl VoterSet {
     /// one half of a cluster cut in two is quorate, and an odd number gets none.
     pub(super) fn step(&self, wish: &Wish<'_>) -> Option<Self> {
         let mut weights = self.weights.clone();
-        let gone = self.weights.iter().find(|(n, _)| !wish.members.contains(n) || wish.unseated.contains(n));
+        let gone = self.weights.iter().find(|(n, _)| !wish.members.contains(n) || wish.unwanted.contains(n));
         let heavy = self.weights.iter().find(|(_, weight)| **weight > 1).map(|(n, _)| *n);
         let comes = wish
             .reachable
             .iter()
-            .find(|n| wish.members.contains(n) && !wish.unseated.contains(n) && !self.weights.contains_key(n));
+            .find(|n| wish.members.contains(n) && !wish.unwanted.contains(n) && !self.weights.contains_key(n));
         if let Some((node, weight)) = gone.filter(|(n, w)| **n != wish.leader && (**w > 1 || self.weights.len() > 1)) {
             if *weight > 1 {
                 weights.insert(*node, weight - 1)
@@ -107,8 +107,9 @@ pub(super) struct Wish<'a> {
     pub(super) members: &'a BTreeSet<NodeId>,
     /// Who answers the leader now, itself included.
     pub(super) reachable: &'a BTreeSet<NodeId>,
-    /// Voters whose disk went back in time: they must leave before they may come again.
-    pub(super) unseated: &'a BTreeSet<NodeId>,
+    /// Those that must not stay: their disk went back in time, so they must leave before they may come again, or they are
+    /// about to leave the cluster.
+    pub(super) unwanted: &'a BTreeSet<NodeId>,
     /// The leader.
     pub(super) leader: NodeId,
 }
@@ -125,9 +126,9 @@ mod tests {
     }
 
     fn all_the_way(mut voters: VoterSet, members: &BTreeSet<NodeId>, reachable: &BTreeSet<NodeId>) -> Vec<VoterSet> {
-        let (leader, unseated) = (NodeId([1; 32]), BTreeSet::new());
+        let (leader, unwanted) = (NodeId([1; 32]), BTreeSet::new());
         let mut path = vec![voters.clone()];
-        while let Some(next) = voters.step(&Wish { members, reachable, unseated: &unseated, leader }) {
+        while let Some(next) = voters.step(&Wish { members, reachable, unwanted: &unwanted, leader }) {
             assert!(path.len() < 300, "no end: {voters:?}");
             path.push(next.clone());
             voters = next;

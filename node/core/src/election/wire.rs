@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) term: u64,
     /// Whether its vote counts among the voters; not after its disk went back in time.
     pub(super) seated: bool,
+    /// Whether it is about to leave, and asks the leader to go on without its vote.
+    pub(super) retiring: bool,
     /// The set it holds.
     pub(super) set: SetVersion,
 }
