@@ -1,6 +1,12 @@
 //! Kubernetes' API as rules: which resources there are, what their objects must look like, how patches, tables and
 //! discovery read. All of it is pure: values in, values out. Requests, connections and state do not live here.
 
+pub mod discovery;
+pub mod negotiate;
+pub mod openapi;
 pub mod resource;
+pub mod review;
 pub mod schema;
 pub mod status;
+pub mod table;
+pub mod time;

@@ -1,0 +1,90 @@
+//! Tests of the tables: what `kubectl get` would print.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::resource;
+
+const NOW_MS: u64 = 1_763_942_400_000;
+
+fn cells(plural: &str, group: &str, object: &Value) -> Vec<String> {
+    let resource = resource::find(group, "v1", plural).unwrap();
+    let table = render(resource, &[object], IncludeObject::Metadata, true, TableVersion::V1, NOW_MS);
+    assert_eq!(
+        table["columnDefinitions"].as_array().unwrap().len(),
+        table["rows"][0]["cells"].as_array().unwrap().len()
+    );
+    let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    table["rows"][0]["cells"].as_array().unwrap().iter().map(cell).collect()
+}
+
+fn pod(status: &Value) -> Value {
+    json!({
+        "metadata": {"name": "web-1", "creationTimestamp": "2025-11-23T23:55:00Z"},
+        "spec": {"containers": [{"name": "a"}, {"name": "b"}], "nodeName": "h1"},
+        "status": status,
+    })
+}
+
+#[test]
+fn a_pod_that_runs_shows_its_containers_and_restarts() {
+    let status = json!({"phase": "Running", "podIP": "10.0.0.7", "containerStatuses": [
+        {"ready": true, "restartCount": 2, "state": {"running": {}},
+         "lastState": {"terminated": {"finishedAt": "2025-11-23T23:58:00Z"}}},
+        {"ready": false, "restartCount": 0, "state": {"running": {}}},
+    ]});
+    let shown = cells("pods", "", &pod(&status));
+    assert_eq!(shown[..7], ["web-1", "1/2", "Running", "2 (2m ago)", "5m", "10.0.0.7", "h1"].map(str::to_owned));
+}
+
+#[test]
+fn a_pods_status_is_what_its_first_troubled_container_says() {
+    let waiting = |reason: &str| {
+        json!({"phase": "Pending", "containerStatuses": [
+            {"state": {"waiting": {"reason": reason}}}, {"state": {"running": {}}},
+        ]})
+    };
+    assert_eq!(pod::status(&pod(&waiting("ImagePullBackOff"))), "ImagePullBackOff");
+    let ended = json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 3}}}]});
+    assert_eq!(pod::status(&pod(&ended)), "ExitCode:3");
+    assert_eq!(pod::status(&pod(&json!({"phase": "Failed", "reason": "OutOfcpu"}))), "OutOfcpu");
+    let mut going = pod(&json!({"phase": "Running"}));
+    going["metadata"]["deletionTimestamp"] = "2025-11-23T23:58:00Z".into();
+    assert_eq!(pod::status(&going), "Terminating");
+}
+
+#[test]
+fn workloads_nodes_and_the_rest_have_kubernetes_columns() {
+    let deployment = json!({
+        "metadata": {"name": "web", "creationTimestamp": "2025-11-23T21:00:00Z"},
+        "spec": {"replicas": 6, "selector": {"matchLabels": {"app": "web"}},
+                 "template": {"spec": {"containers": [{"name": "main", "image": "bb:1"}]}}},
+        "status": {"readyReplicas": 5, "updatedReplicas": 6, "availableReplicas": 5},
+    });
+    assert_eq!(cells("deployments", "apps", &deployment), ["web", "5/6", "6", "5", "3h", "main", "bb:1", "app=web"]);
+    let node = json!({
+        "metadata": {"name": "h1"},
+        "spec": {"unschedulable": true},
+        "status": {"conditions": [{"type": "Ready", "status": "Unknown"}], "nodeInfo": {"kubeletVersion": "v1"},
+                   "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]},
+    });
+    assert_eq!(
+        cells("nodes", "", &node)[1..6],
+        ["NotReady,SchedulingDisabled", "<none>", "<unknown>", "v1", "10.0.0.1"]
+    );
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]}});
+    assert_eq!(cells("services", "", &service)[4], "80/TCP,53:30053/UDP");
+    assert_eq!(cells("configmaps", "", &json!({"data": {"a": "", "b": ""}}))[1], "2");
+    let event = json!({"type": "Warning", "reason": "FailedScheduling", "message": "no room ", "involvedObject": {"kind": "Pod", "name": "web-1"}});
+    assert_eq!(cells("events", "", &event)[1..4], ["Warning", "FailedScheduling", "pod/web-1"]);
+}
+
+#[test]
+fn a_row_holds_as_much_of_its_object_as_was_asked_for() {
+    let resource = resource::find("", "v1", "pods").unwrap();
+    let object = pod(&json!({}));
+    let row = |include| render(resource, &[&object], include, false, TableVersion::V1Beta1, NOW_MS)["rows"][0].clone();
+    assert!(row(IncludeObject::None).get("object").is_none());
+    assert_eq!(row(IncludeObject::Metadata)["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(row(IncludeObject::Object)["object"], object);
+    assert_eq!(IncludeObject::parse("All"), None);
+}
