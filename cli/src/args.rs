@@ -1,0 +1,215 @@
+//! The command line: which verbs there are, their flags, and their help. What settings of a daemon come to is decided in
+//! `settings`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use skein_node::runtime::RuntimeKind;
+
+use crate::units;
+
+/// The hidden verb that holds one container of the `process` runtime. Known to the daemon; never typed.
+pub(crate) const SHIM_VERB: &str = "__shim";
+const RUNTIMES: &str = "docker|process|auto";
+
+/// skein: containers on many machines, and none of them is the master.
+#[derive(Debug, Parser)]
+#[command(name = "skein", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Try it on this machine alone: skein demo\nAll else is kubectl's: skein kubeconfig > ~/.kube/config"
+)]
+pub(crate) struct Args {
+    /// Where the node keeps everything [default: /var/lib/skein as root, else ~/.local/share/skein]
+    #[arg(long, global = true, env = "SKEIN_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run this machine's node: found a cluster, or go on with the one in the data directory
+    Up(DaemonFlags),
+    /// Join a cluster with a token from `skein token create`, and go on as its node
+    Join(JoinFlags),
+    /// Leave the cluster: this node's pods start elsewhere, and its daemon ends
+    Leave,
+    /// Make join tokens
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Print a kubeconfig for kubectl and its like
+    Kubeconfig,
+    /// List the cluster's nodes and whether they are alive
+    Peers,
+    /// Say who leads now
+    Leader,
+    /// Show objects as a table, and with --watch keep it up to date
+    Get(GetFlags),
+    /// Explain why a pod is where it is, or is nowhere
+    Why(WhyFlags),
+    /// Serve the demo's page.
+    #[command(name = "__serve", hide = true)]
+    Serve(ServeFlags),
+}
+
+/// How a daemon runs. All of them can also be set in the environment and in a file, in this order.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct DaemonFlags {
+    /// Where peers connect to [default: 0.0.0.0:7311]
+    #[arg(long, env = "SKEIN_LISTEN", hide_env_values = true, value_name = "IP:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where clients such as kubectl connect to [default: 0.0.0.0:7443]
+    #[arg(long, env = "SKEIN_API", hide_env_values = true, value_name = "IP:PORT")]
+    pub(crate) api: Option<SocketAddr>,
+    /// What peers are told to connect to, if that is not what is listened on; may be repeated
+    #[arg(long, env = "SKEIN_ADVERTISE", hide_env_values = true, value_name = "IP:PORT", value_delimiter = ',')]
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// What runs containers [default: auto]
+    #[arg(long, env = "SKEIN_RUNTIME", hide_env_values = true, value_enum, value_name = RUNTIMES, hide_possible_values = true)]
+    pub(crate) runtime: Option<Runtime>,
+    /// Where Docker's engine is, such as unix:///var/run/docker.sock [default: $DOCKER_HOST, or where it usually is]
+    #[arg(long, env = "SKEIN_DOCKER_HOST", hide_env_values = true, value_name = "URL")]
+    pub(crate) docker_host: Option<String>,
+    /// The node's name [default: the machine's]
+    #[arg(long, env = "SKEIN_NAME", hide_env_values = true, value_parser = units::node_name)]
+    pub(crate) name: Option<String>,
+    /// How much to log to stderr: error, warn, info, debug, trace [default: info]
+    #[arg(long, env = "SKEIN_LOG", hide_env_values = true, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+    /// A TOML file with settings [default: DATA_DIR/skein.toml, if it is there]
+    #[arg(long, env = "SKEIN_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// How to join.
+#[derive(Debug, clap::Args)]
+pub(crate) struct JoinFlags {
+    /// The token, or - to read it from stdin (others on this machine can read arguments)
+    #[arg(env = "SKEIN_TOKEN", hide_env_values = true)]
+    pub(crate) token: String,
+    /// Give up the cluster that the data directory belongs to, if it is another one
+    #[arg(long)]
+    pub(crate) discard: bool,
+    /// As for `up`.
+    #[command(flatten)]
+    pub(crate) daemon: DaemonFlags,
+}
+
+/// What can be done with tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Print a new join token, and nothing else
+    Create {
+        /// How many nodes may join with it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+        /// How long it is valid, such as 30m, 1h or 7d
+        #[arg(long, default_value = "1h", value_parser = units::duration)]
+        ttl: Duration,
+    },
+}
+
+/// What to show.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GetFlags {
+    /// The kind: pods, deployments, nodes, or another one that the cluster has
+    pub(crate) kind: String,
+    /// In which namespace
+    #[arg(short, long, default_value = "default", conflicts_with = "all_namespaces")]
+    pub(crate) namespace: String,
+    /// In all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Go on showing changes until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// Which pod to explain.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WhyFlags {
+    /// The pod's name
+    pub(crate) pod: String,
+    /// Its namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+/// How to serve the demo's page.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServeFlags {
+    /// The port
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+}
+
+/// What runs containers, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Runtime {
+    /// Docker, or what speaks its API
+    Docker,
+    /// Processes of the host, without isolation
+    Process,
+    /// Docker if an engine answers, else processes
+    Auto,
+}
+
+impl From<Runtime> for RuntimeKind {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Docker => RuntimeKind::Docker,
+            Runtime::Process => RuntimeKind::Process,
+            Runtime::Auto => RuntimeKind::Auto,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_data_directory_may_come_before_or_after_the_verb() {
+        for words in [["skein", "--data-dir", "/d", "leader"], ["skein", "leader", "--data-dir", "/d"]] {
+            assert_eq!(Args::try_parse_from(words).unwrap().data_dir, Some("/d".into()));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_wrong_usage() {
+        let wrong: [&[&str]; 8] = [
+            &["tokn", "create"],
+            &["token", "create", "--uses", "many"],
+            &["token", "create", "--uses", "0"],
+            &["token", "create", "--ttl", "soon"],
+            &["token"],
+            &[],
+            &["up", "--listen", "here"],
+            &["up", "--name", "No Name"],
+        ];
+        for words in wrong {
+            let error = Args::try_parse_from([&["skein"], words].concat()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn joining_takes_the_same_flags_as_up() {
+        let words = ["skein", "join", "-", "--listen=10.0.0.1:1", "--runtime=process", "--discard"];
+        let Verb::Join(join) = Args::try_parse_from(words).unwrap().verb else { panic!("not a join") };
+        assert!(join.discard && join.token == "-");
+        assert_eq!(join.daemon.listen, Some("10.0.0.1:1".parse().unwrap()));
+        assert_eq!(join.daemon.runtime, Some(Runtime::Process));
+    }
+}

@@ -1,0 +1,3 @@
+//! What `skein demo` shows.
+
+pub(crate) mod page;

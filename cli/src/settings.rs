@@ -1,0 +1,233 @@
+//! What a daemon runs with: each setting from its flag, else from the environment, else from the settings' file, else a
+//! default. Flags and the environment are read by clap; the file is read here.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum as _;
+use skein_node::daemon::DaemonConfig;
+use toml::{Table, Value};
+
+use crate::args::{DaemonFlags, Runtime};
+use crate::failure::Failure;
+use crate::units;
+
+/// The ports when nothing is said.
+const PEER_PORT: u16 = 7311;
+const API_PORT: u16 = 7443;
+/// The file in the data directory that is read if it is there.
+const FILE_NAME: &str = "skein.toml";
+/// What the file may hold.
+const KEYS: &str = "listen, api, advertise, runtime, docker-host, name, log";
+
+/// All settings of a daemon.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// What the daemon itself is told.
+    pub(crate) daemon: DaemonConfig,
+    /// How much it logs.
+    pub(crate) log: String,
+}
+
+/// The data directory: as asked for, or where this user's data belongs.
+///
+/// # Errors
+/// When nothing was asked for and the user has no home.
+pub(crate) fn data_dir(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let dir = match asked {
+        Some(dir) => dir,
+        None => {
+            let env = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            let root = nix::unistd::geteuid().is_root();
+            usual_data_dir(root, env("XDG_DATA_HOME"), env("HOME")).ok_or_else(|| {
+                Failure::usage("there is no home directory to keep the node in").next("say where with --data-dir DIR")
+            })?
+        }
+    };
+    // The daemon's children have other working directories.
+    std::path::absolute(&dir).map_err(|error| Failure::usage(format!("data directory {}: {error}", dir.display())))
+}
+
+/// Puts the settings together.
+///
+/// # Errors
+/// When the file cannot be read or holds what no setting is.
+pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings, Failure> {
+    let file = read_file(&flags, &data_dir)?;
+    let on_all = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let advertise = if flags.advertise.is_empty() { file.advertise } else { flags.advertise };
+    let daemon = DaemonConfig {
+        data_dir,
+        listen: flags.listen.or(file.listen).unwrap_or_else(|| on_all(PEER_PORT)),
+        api: flags.api.or(file.api).unwrap_or_else(|| on_all(API_PORT)),
+        advertise,
+        runtime: flags.runtime.or(file.runtime).unwrap_or(Runtime::Auto).into(),
+        docker_host: flags.docker_host.or(file.docker_host),
+        name: flags.name.or(file.name),
+        join: None,
+        discard: false,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    Ok(Settings { daemon, log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()) })
+}
+
+fn usual_data_dir(root: bool, xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+    if root {
+        return Some(PathBuf::from("/var/lib/skein"));
+    }
+    // The convention says that a relative path there counts as none.
+    let base = xdg.filter(|path| path.is_absolute()).or_else(|| Some(home?.join(".local/share")));
+    base.map(|base| base.join("skein"))
+}
+
+fn read_file(flags: &DaemonFlags, data_dir: &Path) -> Result<FileSettings, Failure> {
+    let path = flags.config.clone().unwrap_or_else(|| data_dir.join(FILE_NAME));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => FileSettings::read(&path, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => {
+            Ok(FileSettings::default())
+        }
+        Err(error) => Err(Failure::usage(format!("the settings' file {}: {error}", path.display()))
+            .next("say which one to read with --config FILE")),
+    }
+}
+
+/// What a settings' file says.
+#[derive(Debug, Default, PartialEq)]
+struct FileSettings {
+    listen: Option<SocketAddr>,
+    api: Option<SocketAddr>,
+    advertise: Vec<SocketAddr>,
+    runtime: Option<Runtime>,
+    docker_host: Option<String>,
+    name: Option<String>,
+    log: Option<String>,
+}
+
+impl FileSettings {
+    fn read(path: &Path, text: &str) -> Result<Self, Failure> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            Failure::usage(format!("{}, line {line}: {}", path.display(), error.message()))
+                .next("it is a TOML file: one setting on each line, such as name = \"node-1\"")
+        })?;
+        let mut settings = FileSettings::default();
+        for (key, value) in &table {
+            settings.set(key, value).map_err(|wrong| {
+                Failure::usage(format!("{}: {key}: {wrong}", path.display())).next(format!("settings are: {KEYS}"))
+            })?;
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        match key {
+            "listen" => self.listen = Some(address(value)?),
+            "api" => self.api = Some(address(value)?),
+            "advertise" => {
+                let list = value.as_array().ok_or_else(|| expected("a list of \"IP:PORT\"", value))?;
+                self.advertise = list.iter().map(address).collect::<Result<_, _>>()?;
+            }
+            "runtime" => {
+                let known = Runtime::from_str(text(value, "\"docker\", \"process\" or \"auto\"")?, false);
+                self.runtime = Some(known.map_err(|_| expected("\"docker\", \"process\" or \"auto\"", value))?);
+            }
+            "docker-host" => {
+                let wanted = "a URL such as \"unix:///run/docker.sock\"";
+                self.docker_host = Some(text(value, wanted)?.to_owned());
+            }
+            "name" => self.name = Some(units::node_name(text(value, "a name such as \"node-1\"")?)?),
+            "log" => self.log = Some(text(value, "a level such as \"info\"")?.to_owned()),
+            _ => return Err("there is no such setting".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn address(value: &Value) -> Result<SocketAddr, String> {
+    let wanted = "an address such as \"192.0.2.7:7311\"";
+    text(value, wanted)?.parse().map_err(|_| expected(wanted, value))
+}
+
+fn text<'a>(value: &'a Value, wanted: &str) -> Result<&'a str, String> {
+    value.as_str().ok_or_else(|| expected(wanted, value))
+}
+
+fn expected(wanted: &str, found: &Value) -> String {
+    format!("expected {wanted}, found {} {found}", found.type_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(text: &str) -> Result<FileSettings, Failure> {
+        FileSettings::read(Path::new("/d/skein.toml"), text)
+    }
+
+    #[test]
+    fn a_flag_counts_more_than_the_file_and_the_file_more_than_the_default() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), "listen = \"10.0.0.1:1\"\nname = \"filed\"\nlog = \"debug\"\n")
+            .unwrap();
+        let flags = DaemonFlags { name: Some("flagged".into()), ..DaemonFlags::default() };
+        let settings = resolve(flags, dir.path().to_owned()).unwrap();
+        assert_eq!(settings.daemon.name.as_deref(), Some("flagged"));
+        assert_eq!(settings.daemon.listen, "10.0.0.1:1".parse().unwrap());
+        assert_eq!(settings.daemon.api, "0.0.0.0:7443".parse().unwrap());
+        assert_eq!(settings.log, "debug");
+    }
+
+    #[test]
+    fn no_file_is_no_failure_unless_it_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(resolve(DaemonFlags::default(), dir.path().to_owned()).is_ok());
+        let flags = DaemonFlags { config: Some(dir.path().join("other.toml")), ..DaemonFlags::default() };
+        assert!(resolve(flags, dir.path().to_owned()).unwrap_err().to_string().contains("other.toml"));
+    }
+
+    #[test]
+    fn every_setting_can_be_in_the_file() {
+        let text = "listen = \"[::]:1\"\napi = \"0.0.0.0:2\"\nadvertise = [\"192.0.2.1:3\"]\nruntime = \"docker\"\n\
+                    docker-host = \"unix:///d.sock\"\nname = \"n\"\nlog = \"warn\"\n";
+        let settings = read(text).unwrap();
+        assert_eq!(settings.advertise, ["192.0.2.1:3".parse().unwrap()]);
+        assert_eq!(settings.runtime, Some(Runtime::Docker));
+        for key in KEYS.split(", ") {
+            assert!(text.contains(&format!("{key} = ")), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_named_with_file_key_and_what_was_expected() {
+        let cases = [
+            ("lisen = \"10.0.0.1:1\"", "/d/skein.toml: lisen: there is no such setting"),
+            (
+                "listen = 7311",
+                "/d/skein.toml: listen: expected an address such as \"192.0.2.7:7311\", found integer 7311",
+            ),
+            ("api = \"here\"", "/d/skein.toml: api: expected an address"),
+            ("advertise = \"10.0.0.1:1\"", "/d/skein.toml: advertise: expected a list"),
+            (
+                "runtime = \"podman\"",
+                "/d/skein.toml: runtime: expected \"docker\", \"process\" or \"auto\", found string",
+            ),
+            ("name = \"No\"", "/d/skein.toml: name: a node's name"),
+            ("name = \"a\"\nlog = ", "/d/skein.toml, line 2: "),
+        ];
+        for (text, wanted) in cases {
+            let said = read(text).unwrap_err().to_string();
+            assert!(said.starts_with(wanted), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_user_s_data_is_where_users_data_belong() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(usual_data_dir(true, path("/x"), path("/root")), path("/var/lib/skein"));
+        assert_eq!(usual_data_dir(false, path("/x"), path("/home/a")), path("/x/skein"));
+        assert_eq!(usual_data_dir(false, path("x"), path("/home/a")), path("/home/a/.local/share/skein"));
+        assert_eq!(usual_data_dir(false, None, None), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! The verbs that ask the daemon one thing about its cluster and print the answer.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use skein_node::api::backend::{LeaderInfo, PeerInfo};
+
+use crate::args::{TokenVerb, WhyFlags};
+use crate::client::{Client, ClientError, encode};
+use crate::failure::Failure;
+use crate::screen::{Screen, print};
+use crate::table::Table;
+use crate::units;
+
+/// Prints who leads, the name first.
+///
+/// # Errors
+/// While no leader is known, or when nobody answers.
+pub(crate) async fn leader(client: Client) -> Result<(), Failure> {
+    let leader: LeaderInfo = read(client.get("/skein/v1/leader").await?)?;
+    // What comes from a peer may be anything.
+    let ends = Duration::try_from_secs_f64(leader.tenure_ends_in_seconds).unwrap_or_default();
+    let backed = if leader.quorate { "backed by most voters" } else { "not backed by most voters" };
+    print(&format!("{}  (term {}, {backed}, for another {})\n", leader.name, leader.term, units::short(ends)))
+}
+
+/// Prints the members.
+///
+/// # Errors
+/// When nobody answers.
+pub(crate) async fn peers(client: Client) -> Result<(), Failure> {
+    let mut answer = client.get("/skein/v1/peers").await?;
+    let peers: Vec<PeerInfo> = read(answer["peers"].take())?;
+    Screen::stdout().say(peers_table(peers).lines())
+}
+
+/// Prints a new token.
+///
+/// # Errors
+/// When nobody answers, or the token is refused.
+pub(crate) async fn token(client: Client, verb: TokenVerb) -> Result<(), Failure> {
+    let TokenVerb::Create { uses, ttl } = verb;
+    let answer = client.post("/skein/v1/tokens", &json!({"uses": uses, "ttl_seconds": ttl.as_secs()})).await?;
+    let token: String = read(answer["token"].clone())?;
+    print(&format!("{token}\n"))
+}
+
+/// Prints a kubeconfig.
+///
+/// # Errors
+/// When nobody answers.
+pub(crate) async fn kubeconfig(client: Client) -> Result<(), Failure> {
+    print(&client.text("/skein/v1/kubeconfig").await?)
+}
+
+/// Leaves the cluster.
+///
+/// # Errors
+/// When nobody answers, or leaving is refused.
+pub(crate) async fn leave(client: Client) -> Result<(), Failure> {
+    client.post("/skein/v1/leave", &json!({})).await?;
+    print("this node has left its cluster, and its daemon ends\n")
+}
+
+/// Prints why a pod is where it is.
+///
+/// # Errors
+/// When nobody answers, or there is no such pod.
+pub(crate) async fn why(client: Client, flags: WhyFlags) -> Result<(), Failure> {
+    let (pod, namespace) = (encode(&flags.pod), encode(&flags.namespace));
+    let mut answer = client.get(&format!("/skein/v1/why?pod={pod}&namespace={namespace}")).await?;
+    let lines: Vec<String> = read(answer["lines"].take())?;
+    Screen::stdout().say(lines)
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    let read = serde_json::from_value(answer);
+    Ok(read.map_err(|error| ClientError::Broken(format!("it is of another version: {error}")))?)
+}
+
+fn peers_table(peers: Vec<PeerInfo>) -> Table {
+    let mut table = Table::new(&["NAME", "STATE", "LEADER", "ADDRESS", "VERSION", "ID"]);
+    let known = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    table.rows = peers
+        .into_iter()
+        .map(|peer| {
+            let leader = if peer.leader { "leader" } else { "-" }.to_owned();
+            vec![peer.name, peer.state, leader, known(peer.address), known(peer.version), peer.id]
+        })
+        .collect();
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_of_a_peer_is_shown_as_such() {
+        let peer = PeerInfo {
+            name: "n1".into(),
+            id: "x".into(),
+            address: String::new(),
+            state: "down".into(),
+            leader: false,
+            version: String::new(),
+        };
+        let lines = peers_table(vec![peer]).lines();
+        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["n1", "down", "-", "-", "-", "x"]);
+    }
+}
