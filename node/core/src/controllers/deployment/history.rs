@@ -43,7 +43,7 @@ pub(super) fn next_revision(deployment: &DeploymentView) -> u64 {
 }
 
 /// The path of an annotation.
-pub(super) fn annotation(name: &str) -> String {
+fn annotation(name: &str) -> String {
     let mut path = "metadata.annotations".to_owned();
     path::push_field(&mut path, name);
     path

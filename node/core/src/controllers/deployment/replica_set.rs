@@ -3,9 +3,9 @@
 use skein_crdt_state::{Edit, Scalar, path};
 
 use super::super::Step;
-use super::super::draft::{Draft, set_text};
+use super::super::draft::Draft;
 use super::SOURCE;
-use super::history::{annotation, next_revision};
+use super::history::next_revision;
 use crate::model::template::TEMPLATE_HASH_LABEL;
 use crate::model::workload::{CHANGE_CAUSE_ANNOTATION, REVISION_ANNOTATION};
 use crate::view::DeploymentView;
@@ -24,33 +24,24 @@ pub(super) fn create(draft: &mut Draft<'_>, deployment: &DeploymentView) {
         );
         draft.event(&deployment.key, true, "TemplateMerged", message, SOURCE);
     }
-    let hash = spec.template_hash.as_str();
-    let label = |labels: &str, name: &str, value: &str| {
-        let mut path = labels.to_owned();
+    let mut leaves = spec.copied.clone();
+    // An empty map is one leaf, which must not stay beside the label that comes into it.
+    leaves.remove("spec.selector.matchLabels");
+    let mut set = |map: &str, name: &str, value: &str| {
+        let mut path = map.to_owned();
         path::push_field(&mut path, name);
-        set_text(&path, value)
+        leaves.insert(path.into(), Scalar::str(value));
     };
-    let mut edits: Vec<Edit> =
-        spec.copied.iter().map(|(path, value)| Edit { path: path.clone(), value: Some(value.clone()) }).collect();
-    // A map that is empty is one leaf; with an element in it that leaf must not stay beside the element's.
-    edits.retain(|edit| !(edit.path.ends_with("abels") && edit.value == Some(Scalar::Json("{}".into()))));
-    edits.retain(|edit| {
-        !edit.path.ends_with(&format!("[\"{TEMPLATE_HASH_LABEL}\"]"))
-            && !edit.path.ends_with(&format!(".{TEMPLATE_HASH_LABEL}"))
-    });
-    edits.extend(
-        spec.template
-            .labels
-            .iter()
-            .filter(|(name, _)| *name != TEMPLATE_HASH_LABEL)
-            .map(|(name, value)| label("metadata.labels", name, value)),
-    );
+    for (name, value) in &spec.template.labels {
+        set("metadata.labels", name, value);
+    }
     for labels in ["metadata.labels", "spec.template.metadata.labels", "spec.selector.matchLabels"] {
-        edits.push(label(labels, TEMPLATE_HASH_LABEL, hash));
+        set(labels, TEMPLATE_HASH_LABEL, &spec.template_hash);
     }
-    edits.push(set_text(&annotation(REVISION_ANNOTATION), &next_revision(deployment).to_string()));
+    set("metadata.annotations", REVISION_ANNOTATION, &next_revision(deployment).to_string());
     if !spec.change_cause.is_empty() {
-        edits.push(set_text(&annotation(CHANGE_CAUSE_ANNOTATION), &spec.change_cause));
+        set("metadata.annotations", CHANGE_CAUSE_ANNOTATION, &spec.change_cause);
     }
+    let edits = leaves.into_iter().map(|(path, value)| Edit { path, value: Some(value) }).collect();
     draft.objects.push(Step::Create { name: deployment.current.name_key(), edits });
 }
