@@ -16,7 +16,6 @@ use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Swarm, Transport, connection_limits, identify, identity, mdns, noise, tcp, yamux};
 use skein_gossip::NodeId;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use self::peers::{Connection, Peer};
@@ -33,6 +32,8 @@ use crate::{
 
 /// How often links are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a shutdown looks whether all is written.
+const FLUSH_CHECK: Duration = Duration::from_millis(5);
 /// The same member's violations are logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// How many members' last logged violations are remembered; beyond it all are forgotten.
@@ -537,22 +538,23 @@ impl Driver {
     /// Lets the writers finish what is queued, then closes all.
     async fn shut_down(&mut self) {
         self.shared.clear_routes();
-        let mut writers = JoinSet::new();
-        for entry in self.peers.values_mut() {
-            for connection in &mut entry.connections {
-                connection.finish(&mut writers);
-            }
+        for connection in self.peers.values_mut().flat_map(|entry| &mut entry.connections) {
+            connection.finish();
         }
-        let flushed = async { while writers.join_next().await.is_some() {} };
-        let drive = async {
-            loop {
-                self.swarm.select_next_some().await;
+        let flush = async {
+            while !self.peers.values().flat_map(|entry| &entry.connections).all(Connection::is_flushed) {
+                tokio::select! {
+                    event = self.swarm.select_next_some() => {
+                        // A lane that opens now may have a goodbye in its queue.
+                        if let SwarmEvent::Behaviour(BehaviourEvent::Links(event)) = event {
+                            self.stream_event(event).await;
+                        }
+                    }
+                    () = tokio::time::sleep(FLUSH_CHECK) => {}
+                }
             }
         };
-        tokio::select! {
-            _ = tokio::time::timeout(FLUSH_LIMIT, flushed) => {}
-            () = drive => {}
-        }
+        let _ = tokio::time::timeout(FLUSH_LIMIT, flush).await;
         let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);
@@ -574,7 +576,7 @@ fn fail(peer: NodeId, purposes: impl IntoIterator<Item = Purpose>, reason: &str)
     }
 }
 
-fn new_swarm(
+pub(crate) fn new_swarm(
     config: &NetConfig,
     keypair: &identity::Keypair,
     shared: Arc<Shared>,

@@ -68,7 +68,7 @@ impl Peer {
 
     pub(super) fn route(&self) -> Option<Route> {
         let link = self.link()?;
-        Some(Route { control: link.control.sender.clone(), bulk: link.bulk.sender.clone() })
+        Some(Route { control: link.control.sender.clone()?, bulk: link.bulk.sender.clone()? })
     }
 
     /// Whether there is any reason to know of the peer.
@@ -194,8 +194,8 @@ impl Connection {
         let out = self.lane(lane);
         let Some(queue) = out.queue.take() else { return };
         out.state = LaneState::Open;
-        let task = writer(queue);
-        self.tasks.spawn(task);
+        let task = self.tasks.spawn(writer(queue));
+        self.lane(lane).writer = Some(task);
     }
 
     /// Starts the reader of a lane that the peer opened. One that it opened before is dropped.
@@ -207,15 +207,18 @@ impl Connection {
         }
     }
 
-    /// Closes the queues, and hands over the tasks so that they can be waited for. Readers end at once.
-    pub(super) fn finish(&mut self, tasks: &mut JoinSet<()>) {
-        self.control = OutLane::new(1);
-        self.bulk = OutLane::new(1);
+    /// Lets nothing more into the queues. Readers end at once, writers when they have written what is queued.
+    pub(super) fn finish(&mut self) {
+        self.control.sender = None;
+        self.bulk.sender = None;
         for reader in self.readers.iter_mut().filter_map(Option::take) {
             reader.abort();
         }
-        let mut own = std::mem::take(&mut self.tasks);
-        tasks.spawn(async move { while own.join_next().await.is_some() {} });
+    }
+
+    /// Whether nothing is left to be written.
+    pub(super) fn is_flushed(&self) -> bool {
+        [&self.control, &self.bulk].into_iter().all(OutLane::is_flushed)
     }
 }
 
@@ -229,14 +232,23 @@ enum LaneState {
 /// A lane from us to the peer. Frames queue from the start, and are written once the stream is open.
 #[derive(Debug)]
 struct OutLane {
-    sender: mpsc::Sender<Bytes>,
+    /// None once nothing more is to be sent.
+    sender: Option<mpsc::Sender<Bytes>>,
     queue: Option<mpsc::Receiver<Bytes>>,
+    writer: Option<AbortHandle>,
     state: LaneState,
 }
 
 impl OutLane {
     fn new(capacity: usize) -> Self {
         let (sender, queue) = mpsc::channel(capacity);
-        Self { sender, queue: Some(queue), state: LaneState::Closed }
+        Self { sender: Some(sender), queue: Some(queue), writer: None, state: LaneState::Closed }
+    }
+
+    fn is_flushed(&self) -> bool {
+        match (&self.queue, &self.writer) {
+            (Some(queue), _) => queue.is_empty(),
+            (None, writer) => writer.as_ref().is_none_or(AbortHandle::is_finished),
+        }
     }
 }
