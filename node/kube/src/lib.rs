@@ -2,11 +2,14 @@
 //! discovery read. All of it is pure: values in, values out. Requests, connections and state do not live here.
 
 pub mod discovery;
+pub mod field_selector;
 pub mod negotiate;
 pub mod openapi;
+pub mod quantity;
 pub mod resource;
 pub mod review;
 pub mod schema;
+pub mod selector;
 pub mod status;
 pub mod table;
 pub mod time;
