@@ -1,0 +1,123 @@
+//! Pods: what their containers, probes and tolerations must fulfil together.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::quantity::Quantity;
+use crate::status::Problem;
+
+/// Checks a pod's spec, or a template's.
+pub(super) fn spec(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let host_network = spec["hostNetwork"] == true;
+    let mut host_ports = BTreeSet::new();
+    for (i, container) in list(&spec["containers"]).enumerate() {
+        let here = format!("{path}.containers[{i}]");
+        ports(container, &here, host_network, &mut host_ports, problems);
+        environment(container, &here, problems);
+        resources(&container["resources"], &format!("{here}.resources"), problems);
+        if let probe @ Value::Object(_) = &container["readinessProbe"] {
+            probe_handler(probe, &format!("{here}.readinessProbe"), problems);
+        }
+        if container["stdinOnce"] == true && container["stdin"] != true {
+            problems.push(Problem::forbidden(format!("{here}.stdinOnce"), "only with stdin"));
+        }
+        if let Some(image) = container["image"].as_str().filter(|image| image.trim() != *image) {
+            let why = "must not have leading or trailing whitespace";
+            problems.push(Problem::invalid(format!("{here}.image"), &image.into(), why));
+        }
+    }
+    for (i, toleration) in list(&spec["tolerations"]).enumerate() {
+        check_toleration(toleration, &format!("{path}.tolerations[{i}]"), problems);
+    }
+}
+
+fn ports(
+    container: &Value,
+    path: &str,
+    host_network: bool,
+    host_ports: &mut BTreeSet<String>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut names = BTreeSet::new();
+    for (i, port) in list(&container["ports"]).enumerate() {
+        let here = format!("{path}.ports[{i}]");
+        if let Some(name) = text(&port["name"]) {
+            if !names.insert(name) {
+                problems.push(Problem::duplicate(format!("{here}.name"), &port["name"]));
+            }
+        }
+        let Some(host_port) = port["hostPort"].as_i64().filter(|number| *number != 0) else { continue };
+        if host_network && Some(host_port) != port["containerPort"].as_i64() {
+            let why = "must match `hostPort` when `hostNetwork` is true";
+            problems.push(Problem::invalid(format!("{here}.containerPort"), &port["containerPort"], why));
+        }
+        let taken = format!("{}/{}/{host_port}", port["protocol"], port["hostIP"].as_str().unwrap_or_default());
+        if !host_ports.insert(taken) {
+            problems.push(Problem::duplicate(format!("{here}.hostPort"), &port["hostPort"]));
+        }
+    }
+}
+
+fn environment(container: &Value, path: &str, problems: &mut Vec<Problem>) {
+    for (i, variable) in list(&container["env"]).enumerate() {
+        let Some(from) = variable["valueFrom"].as_object() else { continue };
+        let here = format!("{path}.env[{i}].valueFrom");
+        if text(&variable["value"]).is_some() {
+            problems.push(Problem::invalid(here, &"".into(), "may not be specified when `value` is not empty"));
+        } else if from.is_empty() {
+            problems.push(Problem::invalid(here, &"".into(), "must specify one of: `fieldRef`"));
+        } else if from.len() > 1 {
+            problems.push(Problem::invalid(here, &"".into(), "may not have more than one field specified at a time"));
+        }
+    }
+}
+
+fn resources(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let amount = |value: &Value| value.as_str().and_then(|text| text.parse::<Quantity>().ok());
+    for (name, request) in resources["requests"].as_object().into_iter().flatten() {
+        let (Some(asked), Some(limit)) = (amount(request), amount(&resources["limits"][name])) else { continue };
+        if asked > limit {
+            let why = format!("must be less than or equal to {name} limit of {limit}");
+            problems.push(Problem::invalid(format!("{path}.requests"), request, &why));
+        }
+    }
+}
+
+fn probe_handler(probe: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let handlers = ["exec", "httpGet", "tcpSocket", "grpc"].into_iter().filter(|name| probe.get(*name).is_some());
+    match handlers.collect::<Vec<_>>().as_slice() {
+        [_] => {}
+        [] => problems.push(Problem::required(path, "must specify a handler type: exec, httpGet or tcpSocket")),
+        [_, others @ ..] => {
+            for other in others {
+                let why = "may not specify more than 1 handler type";
+                problems.push(Problem::forbidden(format!("{path}.{other}"), why));
+            }
+        }
+    }
+}
+
+fn check_toleration(toleration: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let operator = text(&toleration["operator"]).unwrap_or("Equal");
+    if text(&toleration["key"]).is_none() && operator != "Exists" {
+        let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+        problems.push(Problem::invalid(format!("{path}.operator"), &operator.into(), why));
+    }
+    if operator == "Exists" && text(&toleration["value"]).is_some() {
+        let why = "value must be empty when `operator` is 'Exists'";
+        problems.push(Problem::invalid(format!("{path}.operator"), &toleration["value"], why));
+    }
+    if toleration.get("tolerationSeconds").is_some() && text(&toleration["effect"]) != Some("NoExecute") {
+        let why = "effect must be 'NoExecute' when `tolerationSeconds` is set";
+        problems.push(Problem::invalid(format!("{path}.effect"), &toleration["effect"], why));
+    }
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.is_empty())
+}

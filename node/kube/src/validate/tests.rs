@@ -1,0 +1,300 @@
+//! Tests of validation: each rule with an object that breaks it.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+
+use super::*;
+use crate::structure::{FieldValidation, normalise};
+use crate::{defaults, resource};
+
+fn ready(resource: &Resource, mut object: Value) -> Map<String, Value> {
+    let fields = object.as_object_mut().unwrap();
+    let findings = normalise(resource.schema, fields, FieldValidation::Strict);
+    assert_eq!(findings.problems, []);
+    defaults::fill(resource, fields);
+    fields.clone()
+}
+
+/// Fields and messages of what is wrong.
+fn wrong(resource: &Resource, object: Value) -> Vec<String> {
+    create(resource, &ready(resource, object)).iter().map(|p| format!("{}: {}", p.field, p.message)).collect()
+}
+
+fn deployment() -> Value {
+    json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}},
+        },
+    })
+}
+
+#[test]
+fn a_plain_deployment_is_valid() {
+    assert_eq!(wrong(&resource::DEPLOYMENTS, deployment()), Vec::<String>::new());
+}
+
+#[test]
+fn each_rule_of_a_deployment_is_checked() {
+    let cases = [
+        ("/metadata/name", json!("Web!"), "metadata.name: Invalid value"),
+        ("/metadata/labels", json!({"a b": "c"}), "metadata.labels[a b]: Invalid value"),
+        ("/metadata/labels", json!({"a": "-"}), "metadata.labels[a]: Invalid value"),
+        (
+            "/metadata/annotations",
+            json!({"skein.dev/partition": "quorum"}),
+            "metadata.annotations[skein.dev/partition]: Forbidden: skein does not support",
+        ),
+        (
+            "/metadata/annotations",
+            json!({"skein.dev/partition": "ful"}),
+            "metadata.annotations[skein.dev/partition]: Unsupported value: \"ful\": supported values: \"alive\", \"full\"",
+        ),
+        ("/spec/replicas", json!(-1), "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+        ("/spec/selector", json!({}), "spec.selector: Invalid value: {}: empty selector"),
+        (
+            "/spec/selector/matchLabels",
+            json!({"app": "db"}),
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match",
+        ),
+        (
+            "/spec/selector/matchExpressions",
+            json!([{"key": "app", "operator": "In"}]),
+            "spec.selector.matchExpressions[0].values: Required value",
+        ),
+        (
+            "/spec/strategy",
+            json!({"type": "Rolling"}),
+            "spec.strategy.type: Unsupported value: \"Rolling\": supported values: \"Recreate\", \"RollingUpdate\"",
+        ),
+        ("/spec/strategy", json!({"type": "Recreate", "rollingUpdate": {}}), "spec.strategy.rollingUpdate: Forbidden"),
+        (
+            "/spec/strategy",
+            json!({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}),
+            "may not be 0 when `maxSurge` is 0",
+        ),
+        (
+            "/spec/strategy",
+            json!({"rollingUpdate": {"maxSurge": "1"}}),
+            "spec.strategy.rollingUpdate.maxSurge: Invalid value",
+        ),
+        (
+            "/spec/progressDeadlineSeconds",
+            json!(0),
+            "spec.progressDeadlineSeconds: Invalid value: 0: must be greater than minReadySeconds",
+        ),
+        (
+            "/spec/template/spec/restartPolicy",
+            json!("Never"),
+            "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+        ),
+        ("/spec/template/spec/containers", json!([]), "spec.template.spec.containers: Required value"),
+        ("/spec/template/spec/containers/0/image", json!(""), "spec.template.spec.containers[0].image: Required value"),
+        ("/spec/template/spec/containers/0/name", json!("Web"), "spec.template.spec.containers[0].name: Invalid value"),
+        (
+            "/spec/template/spec/containers/1",
+            json!({"name": "web", "image": "b"}),
+            "spec.template.spec.containers[1].name: Duplicate value: \"web\"",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a"}]),
+            "spec.template.spec.volumes: Forbidden: skein does not support spec.template.spec.volumes yet",
+        ),
+        ("/spec/template/spec/hostIPC", json!(true), "spec.template.spec.hostIPC: Forbidden"),
+        ("/spec/template/spec/tolerations", json!([{"value": "a"}]), "operator must be Exists when `key` is empty"),
+        (
+            "/spec/template/spec/tolerations",
+            json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 1}]),
+            "effect must be 'NoExecute'",
+        ),
+        ("/spec/template/spec/nodeSelector", json!({"a": "b c"}), "spec.template.spec.nodeSelector[a]: Invalid value"),
+        (
+            "/spec/template/spec/terminationGracePeriodSeconds",
+            json!(-1),
+            "spec.template.spec.terminationGracePeriodSeconds",
+        ),
+    ];
+    for (pointer, value, wanted) in cases {
+        let mut object = deployment();
+        set(&mut object, pointer, value);
+        let found = wrong(&resource::DEPLOYMENTS, object);
+        assert!(found.iter().any(|line| line.contains(wanted)), "{pointer}: {wanted} not in {found:?}");
+    }
+}
+
+#[test]
+fn each_rule_of_a_container_is_checked() {
+    let cases = [
+        ("ports", json!([{"containerPort": 0}]), "ports[0].containerPort: Required value"),
+        (
+            "ports",
+            json!([{"containerPort": 70000}]),
+            "ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        (
+            "ports",
+            json!([{"containerPort": 80}, {"containerPort": 80}]),
+            "ports[1]: Duplicate value: {\"containerPort\":80,\"protocol\":\"TCP\"}",
+        ),
+        (
+            "ports",
+            json!([{"containerPort": 80, "name": "a"}, {"containerPort": 81, "name": "a"}]),
+            "ports[1].name: Duplicate value",
+        ),
+        (
+            "ports",
+            json!([{"containerPort": 80, "hostPort": 1}, {"containerPort": 81, "hostPort": 1}]),
+            "ports[1].hostPort: Duplicate value",
+        ),
+        ("ports", json!([{"containerPort": 80, "protocol": "tcp"}]), "ports[0].protocol: Unsupported value"),
+        ("ports", json!([{"containerPort": 80, "hostIP": "here"}]), "ports[0].hostIP: Invalid value"),
+        ("env", json!([{"name": "A"}, {"name": "A"}]), "env[1].name: Duplicate value: \"A\""),
+        ("env", json!([{"value": "A"}]), "env[0].name: Required value"),
+        (
+            "env",
+            json!([{"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+            "may not be specified when `value` is not empty",
+        ),
+        ("env", json!([{"name": "A", "valueFrom": {}}]), "must specify one of"),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]),
+            "env[0].valueFrom.fieldRef.fieldPath: Invalid value",
+        ),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]),
+            "env[0].valueFrom.secretKeyRef: Forbidden: skein does not support",
+        ),
+        ("envFrom", json!([{}]), "envFrom: Forbidden"),
+        (
+            "resources",
+            json!({"limits": {"nvidia.com/gpu": 1}}),
+            "resources.limits[nvidia.com/gpu]: Forbidden: skein does not support the resource nvidia.com/gpu yet",
+        ),
+        (
+            "resources",
+            json!({"limits": {"cpu": 1}, "requests": {"cpu": "1001m"}}),
+            "resources.requests: Invalid value: \"1001m\": must be less than or equal to cpu limit of 1",
+        ),
+        ("resources", json!({"requests": {"memory": "-1"}}), "must be greater than or equal to 0"),
+        ("readinessProbe", json!({}), "readinessProbe: Required value: must specify a handler type"),
+        (
+            "readinessProbe",
+            json!({"exec": {"command": ["a"]}, "tcpSocket": {"port": 1}}),
+            "readinessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type",
+        ),
+        ("readinessProbe", json!({"exec": {}}), "readinessProbe.exec.command: Required value"),
+        ("readinessProbe", json!({"httpGet": {"port": 0}}), "readinessProbe.httpGet.port: Required value"),
+        ("readinessProbe", json!({"tcpSocket": {"port": "HTTP"}}), "readinessProbe.tcpSocket.port: Invalid value"),
+        (
+            "readinessProbe",
+            json!({"tcpSocket": {"port": 1}, "periodSeconds": -1}),
+            "readinessProbe.periodSeconds: Invalid value: -1: must be greater than 0",
+        ),
+        ("imagePullPolicy", json!("Sometimes"), "imagePullPolicy: Unsupported value"),
+        (
+            "livenessProbe",
+            json!({"exec": {"command": ["a"]}}),
+            "livenessProbe: Forbidden: skein does not support spec.containers[0].livenessProbe yet",
+        ),
+        ("securityContext", json!({"privileged": true}), "securityContext: Forbidden"),
+        ("image", json!(" a"), "whitespace"),
+    ];
+    for (field, value, wanted) in cases {
+        let mut container = json!({"name": "a", "image": "a"});
+        container[field] = value;
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}});
+        let found = wrong(&resource::PODS, pod);
+        assert!(found.iter().any(|line| line.contains(wanted)), "{field}: {wanted} not in {found:?}");
+    }
+}
+
+#[test]
+fn what_says_nothing_is_no_reason_to_refuse() {
+    let pod = json!({
+        "metadata": {"name": "p"},
+        "spec": {"volumes": [], "securityContext": {}, "hostPID": false, "hostname": "", "serviceAccountName": "default",
+            "containers": [{"name": "a", "image": "a", "volumeMounts": [], "securityContext": {}, "lifecycle": {}}]},
+    });
+    assert_eq!(wrong(&resource::PODS, pod), Vec::<String>::new());
+}
+
+#[test]
+fn all_that_is_wrong_is_found_at_once() {
+    let recorded = json!({"metadata": {"name": "BAD_NAME"}, "spec": {"containers": [{"name": "a"}]}});
+    let found = wrong(&resource::PODS, recorded);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0], "spec.containers[0].image: Required value");
+    assert!(
+        found[1].starts_with("metadata.name: Invalid value: \"BAD_NAME\": a lowercase RFC 1123 subdomain must consist")
+    );
+}
+
+#[test]
+fn services_and_config_maps_have_rules_of_their_own() {
+    let service = |spec: Value| wrong(&resource::SERVICES, json!({"metadata": {"name": "s"}, "spec": spec})).join(", ");
+    assert_eq!(service(json!({"ports": [{"port": 80}], "selector": {"app": "web"}})), "");
+    assert!(service(json!({})).contains("spec.ports: Required value"));
+    assert_eq!(service(json!({"clusterIP": "None"})), "");
+    assert!(service(json!({"type": "ExternalName"})).contains("spec.externalName: Required value"));
+    assert!(service(json!({"ports": [{"port": 80}, {"port": 81}]})).contains("spec.ports[0].name: Required value"));
+    assert!(service(json!({"ports": [{"port": 80, "nodePort": 30000}]})).contains("spec.ports[0].nodePort: Forbidden"));
+    assert!(!wrong(&resource::SERVICES, json!({"metadata": {"name": "1"}, "spec": {"clusterIP": "None"}})).is_empty());
+    let map = |fields: Value| {
+        let mut object = json!({"metadata": {"name": "m"}});
+        object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        wrong(&resource::CONFIG_MAPS, object).join(", ")
+    };
+    assert_eq!(map(json!({"data": {"a.b_C-1": ""}})), "");
+    assert!(map(json!({"data": {"a/b": ""}})).contains("data[a/b]: Invalid value"));
+    assert!(map(json!({"data": {"a": ""}, "binaryData": {"a": ""}})).contains("binaryData[a]: Invalid value"));
+    assert!(map(json!({"data": {"a": "x".repeat(1_100_000)}})).contains("data: Forbidden: Too long"));
+}
+
+#[test]
+fn what_may_not_change_may_not_change() {
+    let changed = |resource: &Resource, old: Value, new: Value| {
+        let found = update(resource, &ready(resource, old), &ready(resource, new));
+        found.iter().map(|p| format!("{}: {}", p.field, p.message)).collect::<Vec<_>>().join(", ")
+    };
+    let mut other = deployment();
+    other["spec"]["replicas"] = json!(5);
+    assert_eq!(changed(&resource::DEPLOYMENTS, deployment(), other.clone()), "");
+    other["spec"]["selector"]["matchLabels"] = json!({"tier": "a"});
+    other["spec"]["template"]["metadata"]["labels"] = json!({"tier": "a"});
+    let found = changed(&resource::DEPLOYMENTS, deployment(), other);
+    assert!(found.starts_with("spec.selector: Invalid value: ") && found.ends_with(": field is immutable"), "{found}");
+    let pod = |image: &str| json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": image}]}});
+    assert_eq!(changed(&resource::PODS, pod("a"), pod("a")), "");
+    assert!(
+        changed(&resource::PODS, pod("a:1"), pod("a:2")).starts_with("spec: Forbidden: a pod's spec cannot be changed")
+    );
+    let map =
+        |value: &str, immutable: bool| json!({"metadata": {"name": "m"}, "immutable": immutable, "data": {"a": value}});
+    assert_eq!(changed(&resource::CONFIG_MAPS, map("1", false), map("2", true)), "");
+    assert!(
+        changed(&resource::CONFIG_MAPS, map("1", true), map("2", true)).contains("data: Forbidden: field is immutable")
+    );
+    assert!(changed(&resource::CONFIG_MAPS, map("1", true), map("1", false)).contains("immutable: Forbidden"));
+}
+
+/// Sets a value, making the way to it.
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut at = object;
+    for step in pointer.split('/').skip(1) {
+        at = match step.parse::<usize>() {
+            Ok(index) => {
+                let list = at.as_array_mut().unwrap();
+                if index == list.len() {
+                    list.push(Value::Null);
+                }
+                &mut list[index]
+            }
+            Err(_) => &mut at[step],
+        };
+    }
+    *at = value;
+}
