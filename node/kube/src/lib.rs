@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod field_selector;
 pub mod negotiate;
 pub mod openapi;
+pub mod patch;
 pub mod protobuf;
 pub mod quantity;
 pub mod resource;
