@@ -1,6 +1,7 @@
 //! Kubernetes' API as rules: which resources there are, what their objects must look like, how patches, tables and
 //! discovery read. All of it is pure: values in, values out. Requests, connections and state do not live here.
 
+pub mod admission;
 pub mod body;
 pub mod check;
 pub mod defaults;

@@ -46,6 +46,14 @@ pub fn update(resource: &Resource, old: &Map<String, Value>, new: &Map<String, V
     problems
 }
 
+/// What is wrong with the single fields of a type that is no resource's, such as a Scale.
+#[must_use]
+pub(crate) fn of_type(of: &'static TypeSchema, object: &Map<String, Value>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    fields(of, object, "", &mut problems);
+    problems
+}
+
 fn fields(of: &'static TypeSchema, object: &Map<String, Value>, path: &str, problems: &mut Vec<Problem>) {
     for field in of.fields {
         let here = joined(path, field.name);
