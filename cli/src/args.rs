@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use skein_node::runtime::RuntimeKind;
 
+use crate::demo::page;
 use crate::units;
 
 /// The hidden verb that holds one container of the `process` runtime. Known to the daemon; never typed.
@@ -51,6 +52,8 @@ pub(crate) enum Verb {
     Get(GetFlags),
     /// Explain why a pod is where it is, or is nowhere
     Why(WhyFlags),
+    /// Watch three nodes on this machine lose their leader and carry on (under 40 s; removes all it made)
+    Demo(DemoFlags),
     /// Serve the demo's page.
     #[command(name = "__serve", hide = true)]
     Serve(ServeFlags),
@@ -139,11 +142,19 @@ pub(crate) struct WhyFlags {
     pub(crate) namespace: String,
 }
 
+/// How to run the demo.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoFlags {
+    /// What runs containers; auto takes Docker if an engine answers
+    #[arg(long, value_enum, default_value = "auto", value_name = RUNTIMES, hide_possible_values = true)]
+    pub(crate) runtime: Runtime,
+}
+
 /// How to serve the demo's page.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeFlags {
     /// The port
-    #[arg(long, default_value_t = 8080)]
+    #[arg(long, default_value_t = page::PORT)]
     pub(crate) port: u16,
 }
 

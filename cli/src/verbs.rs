@@ -40,6 +40,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Verb::Leader => alone(cluster::leader(client()?)),
         Verb::Why(flags) => alone(cluster::why(client()?, flags)),
         Verb::Get(flags) => alone(get::get(client()?, flags)),
+        Verb::Demo(flags) => alone(demo::run(flags)),
         Verb::Serve(flags) => alone(demo::page::serve(flags)),
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::dispatch::ACTION_QUEUE_LIMIT;
-pub use self::docker::{DockerClient, DockerHostError};
+pub use self::docker::{DockerClient, DockerHostError, ListedContainer};
 pub use self::executable_image::image_from_executable;
 pub use self::logs::{LogError, LogOptions, LogStream};
 pub use self::process::shim::shim_main;

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,8 +18,13 @@ use tokio::sync::Semaphore;
 use crate::args::ServeFlags;
 use crate::failure::Failure;
 
+/// Where the demo's pods serve it.
+pub(crate) const PORT: u16 = 8080;
 /// How many visitors may be served at once; further ones wait.
 const VISITORS_LIMIT: usize = 64;
+/// How long a visit may take, and how much is read of the page, in bytes.
+const VISIT_LIMIT: Duration = Duration::from_secs(1);
+const PAGE_BYTES: usize = 4096;
 /// How long a visitor may take to ask.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 
@@ -45,6 +50,20 @@ pub(crate) async fn serve(flags: ServeFlags) -> Result<(), Failure> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Reads the page of a pod in one line; nothing if it cannot be reached.
+pub(crate) async fn visit(ip: &str) -> Option<String> {
+    let read = async {
+        let stream = TcpStream::connect((ip.parse::<IpAddr>().ok()?, PORT)).await.ok()?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(async move { drop(connection.await) });
+        let request = Request::get("/").header(header::HOST, ip).body(Empty::<Bytes>::new()).ok()?;
+        let answer = sender.send_request(request).await.ok()?;
+        let body = Limited::new(answer.into_body(), PAGE_BYTES).collect().await.ok()?.to_bytes();
+        Some(String::from_utf8_lossy(&body).lines().next()?.to_owned())
+    };
+    tokio::time::timeout(VISIT_LIMIT, read).await.ok()?
 }
 
 async fn welcome(listener: TcpListener, page: Arc<str>) {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
     StartContainerOptions, StopContainerOptions,
@@ -37,10 +37,12 @@ use self::container::Owner;
 use super::engine::{Engine, ImageError, StartError};
 use super::ledger::Ledger;
 use super::logs::{LogError, LogOptions, LogStream};
-use super::{LABEL_CLUSTER, RuntimeConfig, probe, timestamp};
+use super::{LABEL_CLUSTER, LABEL_NODE, RuntimeConfig, probe, timestamp};
 
 /// How many containers are inspected at once for a list.
 const INSPECTIONS_LIMIT: usize = 8;
+/// How many containers are removed at once.
+const REMOVALS_LIMIT: usize = 8;
 /// What the engine may take beyond the grace to stop a container.
 const KILL_LIMIT: Duration = Duration::from_secs(15);
 /// The most that is kept of what a probe's command says, in bytes.
@@ -75,22 +77,58 @@ impl DockerClient {
         image::remove(&self.0.docker().await?, image).await
     }
 
+    /// All containers of a cluster, of all its nodes, running or not.
+    pub async fn containers_of(&self, cluster: &str) -> Result<Vec<ListedContainer>, String> {
+        let found = self.listed(&self.0.docker().await?, cluster).await?;
+        Ok(found.into_iter().map(|(_, container)| container).collect())
+    }
+
     /// Kills and removes all containers of a cluster, of all its nodes. The result is their number.
     pub async fn remove_containers_of(&self, cluster: &str) -> Result<usize, String> {
+        self.remove_where(cluster, |_| true).await
+    }
+
+    /// Kills and removes all containers of one node of a cluster, as the loss of its machine would. The result is their
+    /// number.
+    pub async fn remove_containers_of_node(&self, cluster: &str, node: &str) -> Result<usize, String> {
+        self.remove_where(cluster, |container| container.node == node).await
+    }
+
+    async fn remove_where(&self, cluster: &str, wanted: impl Fn(&ListedContainer) -> bool) -> Result<usize, String> {
         let docker = self.0.docker().await?;
+        let found = self.listed(&docker, cluster).await?;
+        let docker = &docker;
+        let removals = found.into_iter().filter(|(_, container)| wanted(container));
+        let removals = removals.map(|(id, _)| async move { remove(docker, &id).await });
+        let removed: Vec<Result<(), String>> =
+            stream::iter(removals).buffer_unordered(REMOVALS_LIMIT).collect().await;
+        let count = removed.len();
+        removed.into_iter().collect::<Result<(), String>>().map(|()| count)
+    }
+
+    /// The containers with their ids. What the filter lets through is looked at again: removing is final.
+    async fn listed(&self, docker: &Docker, cluster: &str) -> Result<Vec<(String, ListedContainer)>, String> {
         let filters = [("label".to_owned(), vec![format!("{LABEL_CLUSTER}={cluster}")])].into();
         let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
         let found = docker.list_containers(Some(options)).await.map_err(|error| words::of(&error))?;
-        let mut removed = 0;
-        for summary in found {
-            let is_theirs = summary.labels.as_ref().and_then(|labels| labels.get(LABEL_CLUSTER));
-            if let (Some(id), true) = (summary.id, is_theirs.is_some_and(|value| value == cluster)) {
-                remove(&docker, &id).await?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        let listed = found.into_iter().filter_map(|summary| {
+            let labels = summary.labels.unwrap_or_default();
+            let node = labels.get(LABEL_NODE).cloned().unwrap_or_default();
+            let is_running = summary.state == Some(ContainerSummaryStateEnum::RUNNING);
+            let is_theirs = labels.get(LABEL_CLUSTER).is_some_and(|value| value == cluster);
+            is_theirs.then_some((summary.id?, ListedContainer { node, is_running }))
+        });
+        Ok(listed.collect())
     }
+}
+
+/// A container of a cluster, as its engine lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedContainer {
+    /// The id of the node that it belongs to.
+    pub node: String,
+    /// Whether it runs.
+    pub is_running: bool,
 }
 
 /// The `docker` runtime.
