@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skein_crdt_state::{ObjectKey, WriteId};
 use skein_gossip::Now;
@@ -13,6 +14,11 @@ use crate::runtime::{Capacity, ContainerInfo, ContainerRef, RuntimeAction, Runti
 use crate::slot::SLOT_KIND;
 use crate::status::{Claim, PodStatus};
 
+/// When the agent looks again after its first list. What an earlier life of the daemon had asked for may still be under
+/// way when this one asks for its first list: a start comes true later, and nobody would know of that container. Starts
+/// have a time limit of a minute.
+const LOOK_AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(70)];
+
 /// Where the agent stands with the list of its containers.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
@@ -22,6 +28,8 @@ pub(super) struct Listing {
     pub(super) listed: bool,
     /// The input at which a list was asked for that has not come.
     asked: Option<u64>,
+    /// How many lists came.
+    lists: usize,
     retry: Backoff,
 }
 
@@ -115,6 +123,10 @@ impl Agent {
         if !self.engine.synced {
             return;
         }
+        if let Some(wait) = LOOK_AGAIN_AFTER.get(self.engine.lists) {
+            self.timers.set(Deadline::List, now.mono + *wait);
+        }
+        self.engine.lists = self.engine.lists.saturating_add(1);
         let mut of_pod: BTreeMap<Arc<str>, Vec<ContainerInfo>> = BTreeMap::new();
         found.into_iter().for_each(|info| of_pod.entry(info.id.uid.clone()).or_default().push(info));
         if std::mem::replace(&mut self.engine.listed, true) {

@@ -94,6 +94,8 @@ pub(super) struct FakeRuntime {
     pub(super) missing: BTreeSet<String>,
     /// Whether probes succeed.
     pub(super) healthy: bool,
+    /// Starts that an earlier life of the daemon asked for and that are under way still.
+    pub(super) late: VecDeque<Box<ContainerSpec>>,
 }
 
 impl FakeRuntime {
@@ -130,6 +132,15 @@ impl FakeRuntime {
                 RuntimeEvent::Probed { id, token, result }
             }
         })
+    }
+
+    /// Carries out a start of an earlier life, which nobody hears of.
+    pub(super) fn carry_out_late(&mut self, wall_ms: u64) {
+        let Some(spec) = self.late.pop_front() else { return };
+        let another = |id: &ContainerRef| id.uid == spec.id.uid && id.container == spec.id.container;
+        if !self.running().iter().any(another) && !self.containers.contains_key(&spec.id) {
+            self.start(&spec, wall_ms);
+        }
     }
 
     /// A container ends by itself. `None`: it did not run.
@@ -272,7 +283,11 @@ impl World {
 
     /// Another life of the daemon: it knows what it last reported, and asks the same runtime.
     pub(super) fn restart(&mut self, known: Vec<SlotFacts>) {
-        self.runtime.asked.clear();
+        let asked = std::mem::take(&mut self.runtime.asked);
+        self.runtime.late.extend(asked.into_iter().filter_map(|action| match action {
+            RuntimeAction::Start(spec) => Some(spec),
+            _ => None,
+        }));
         self.agent = Agent::new(config(), random::from_seed(2));
         self.give(Input::Runtime(RuntimeEvent::Capacity(capacity())));
         self.give(Input::Slots { changed: known, removed: Vec::new() });

@@ -25,6 +25,8 @@ enum Step {
     End { which: usize, code: i32 },
     /// Time passes.
     Pass(u64),
+    /// A start that an earlier life of the daemon asked for comes true.
+    Late,
     /// The daemon is restarted; what was asked of the runtime is lost, or done unseen.
     Restart { done: usize },
 }
@@ -38,6 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0_usize..4, proptest::bool::weighted(0.85)).prop_map(|(which, works)| Step::Answer { which, works }),
         2 => (0_usize..4, 0..2).prop_map(|(which, code)| Step::End { which, code }),
         2 => (1_u64..20_000).prop_map(Step::Pass),
+        1 => Just(Step::Late),
         1 => (0_usize..3).prop_map(|done| Step::Restart { done }),
     ]
 }
@@ -72,6 +75,10 @@ impl Run {
             Step::Gone(n) => {
                 self.facts.remove(&slot(n));
                 self.world.give(Input::Slots { changed: Vec::new(), removed: vec![slot(n)] });
+            }
+            Step::Late => {
+                let wall_ms = self.world.now.wall_ms;
+                self.world.runtime.carry_out_late(wall_ms);
             }
             Step::Answer { which, works } => {
                 let many = self.world.runtime.asked.len();
@@ -126,6 +133,9 @@ proptest! {
     ) {
         let mut run = Run { world: World::ready(), facts: BTreeMap::new() };
         steps.into_iter().for_each(|step| run.step(step));
+        while !run.world.runtime.late.is_empty() {
+            run.step(Step::Late);
+        }
         // The others' pods all become ready, so that nothing has to run on for them.
         for mut facts in run.facts.clone().into_values() {
             facts.ready = (0..9).map(write).collect();

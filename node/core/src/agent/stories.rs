@@ -36,6 +36,7 @@ fn a_pod_is_started_reported_ready_and_left_alone() {
     let report = world.report();
     assert_eq!((report.phase, report.ready, report.ip.as_str()), (Phase::Running, true, "10.1.0.1"));
     assert_eq!(report.write, write(1).to_string());
+    world.pass(120_000);
     assert_eq!(world.agent.poll_timeout(), None);
     world.learn(mine(0));
     assert!(world.runtime.asked.is_empty());
@@ -417,4 +418,17 @@ fn a_pod_waits_for_its_template_and_a_running_one_does_not_care() {
     world.learn(mine(0));
     world.work();
     assert_eq!((&world.runtime.containers, world.report().ready), (&before, true));
+}
+
+#[test]
+fn a_start_of_an_earlier_life_that_comes_true_late_is_found_and_undone() {
+    let mut world = World::ready();
+    world.learn(mine(0));
+    world.carry_out(0, true);
+    world.restart(Vec::new());
+    world.work();
+    world.runtime.carry_out_late(world.now.wall_ms);
+    assert_eq!(world.running().len(), 1);
+    world.pass(120_000);
+    assert!(world.runtime.containers.is_empty() && world.reports.is_empty());
 }
