@@ -1,7 +1,7 @@
 //! Admission of writes: from a request's body to the object that may be stored, or to the Status that says why not.
 //!
-//! The order is always the same: read the body, check that it is about what the URL names, bring it into its normal form,
-//! fill in defaults, validate, and keep what clients may set. Nothing is written here.
+//! The order is always the same: read the body, check that it is about what the URL names, bring it into its normal
+//! form, fill in defaults, validate, and keep what clients may set. Nothing is written here.
 //!
 //! ```
 //! use skein_kube::admission::{WriteOptions, prepare_create, prepare_patch};
@@ -12,7 +12,7 @@
 //! let made = prepare_create(&resource::CONFIG_MAPS, "shop", body, None, &options, "")?;
 //! assert_eq!((made.name.as_str(), &made.object["data"]["colour"]), ("settings", &"green".into()));
 //!
-//! let stored = serde_json::json!({"metadata": {"name": "settings", "namespace": "shop"}, "data": {"colour": "green"}});
+//! let stored = serde_json::json!({"metadata": {"name": "settings", "namespace": "shop"}, "data": {"colour": "red"}});
 //! let patch = br#"{"data": {"colour": "blue"}}"#;
 //! let merge = Some("application/merge-patch+json");
 //! let changed = prepare_patch(&resource::CONFIG_MAPS, &stored, patch, merge, &options)?;

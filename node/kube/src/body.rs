@@ -1,4 +1,4 @@
-//! Bodies of requests as JSON objects, from JSON, YAML or protobuf. Whether an object is a valid one does not live here.
+//! Bodies of requests as JSON objects, from JSON, YAML or protobuf. Whether an object is valid does not live here.
 
 use std::fmt;
 

@@ -8,29 +8,44 @@ use crate::quantity::{CountOrPercent, Quantity};
 use crate::schema::Check;
 use crate::status::Problem;
 
-const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const SERVICE_NAME_RULE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-const KEY_RULE: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const VALUE_RULE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const POD_FIELDS: [&str; 7] = [
+const LABEL_RULE: &str = "\
+     a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end \
+     with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SUBDOMAIN_RULE: &str = "\
+     a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
+     and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const SERVICE_NAME_RULE: &str = "\
+     a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, \
+     and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is \
+     '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const KEY_RULE: &str = "\
+     name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric \
+     character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+     '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const VALUE_RULE: &str = "\
+     a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start \
+     and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation \
+     is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const POD_FIELDS: [&str; 9] = [
     "metadata.name",
     "metadata.namespace",
     "metadata.uid",
     "spec.nodeName",
     "spec.serviceAccountName",
     "status.hostIP",
+    "status.hostIPs",
     "status.podIP",
+    "status.podIPs",
 ];
 
-/// Checks one value; what is wrong with it is added to `problems`. A value of another type than the check is for passes:
-/// types are checked before.
+/// Checks one value; what is wrong with it is added to `problems`. A value of another type than the check is for
+/// passes: types are checked before.
 pub fn value(check: Check, value: &Value, path: &str, problems: &mut Vec<Problem>) {
     match (check, value) {
-        (Check::OneOf(allowed), Value::String(text)) => {
-            if !allowed.contains(&text.as_str()) {
-                problems.push(Problem::not_supported(path, value, allowed));
-            }
+        (Check::OneOf(allowed), Value::String(text)) if !allowed.contains(&text.as_str()) => {
+            problems.push(Problem::not_supported(path, value, allowed));
         }
         (Check::ComputeResource, Value::String(text)) if text != "cpu" && text != "memory" => {
             let why = format!("skein does not support the resource {text} yet, only cpu and memory");
@@ -110,11 +125,13 @@ fn text_fault(check: Check, text: &str) -> Option<String> {
         Check::NonEmpty => unless(!text.is_empty(), "must not be empty"),
         Check::PortName | Check::PortOrName => unless(
             is_port_name(text),
-            "must be a port's name: at most 15 lower case letters, digits and dashes, with at least one letter, no dash at an end and no two in a row",
+            "must be a port's name: at most 15 lower case letters, digits and dashes, with at least one letter, no \
+                 dash at an end and no two in a row",
         ),
         Check::CountOrPercent => unless(
             CountOrPercent::of(&text.into()).is_some(),
-            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex \
+                 used for validation is '[0-9]+%')",
         ),
         Check::EnvName => unless(
             !text.is_empty() && text.chars().all(|c| (' '..='~').contains(&c) && c != '='),
@@ -127,7 +144,8 @@ fn text_fault(check: Check, text: &str) -> Option<String> {
         Check::AbsolutePath => unless(text.starts_with('/'), "must be an absolute path"),
         Check::HeaderName => unless(
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
-            "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')",
+            "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
+                 validation is '[-A-Za-z0-9]+')",
         ),
         Check::AmountFromZero => unless(
             text.parse::<Quantity>().is_ok_and(|amount| amount.nanos() >= 0),
@@ -164,7 +182,12 @@ fn config_key_fault(text: &str) -> Option<String> {
         "." | ".." => Some(format!("must not be '{text}'")),
         text if text.len() > 253 => Some("must be no more than 253 characters".to_owned()),
         text if text.starts_with("..") => Some("must not start with '..'".to_owned()),
-        text if text.is_empty() || !text.bytes().all(sane) => Some("a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')".to_owned()),
+        text if text.is_empty() || !text.bytes().all(sane) => Some(
+            "a valid config key must consist of alphanumeric \
+             characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation \
+             is '[-._a-zA-Z0-9]+')"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

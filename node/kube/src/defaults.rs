@@ -91,10 +91,10 @@ fn pod_spec(object: &mut Map<String, Value>) {
 
 fn service_port(object: &mut Map<String, Value>) {
     let target = object.get("targetPort");
-    if target.is_none_or(|target| target.is_null() || *target == json!(0) || *target == json!("")) {
-        if let Some(port) = object.get("port").cloned() {
-            object.insert("targetPort".to_owned(), port);
-        }
+    if target.is_none_or(|target| target.is_null() || *target == json!(0) || *target == json!(""))
+        && let Some(port) = object.get("port").cloned()
+    {
+        object.insert("targetPort".to_owned(), port);
     }
 }
 

@@ -90,7 +90,11 @@ impl SelectableField {
         match self.pointers.iter().find_map(|pointer| object.pointer(pointer)) {
             None | Some(Value::Null) => wanted == self.absent,
             Some(Value::String(text)) => text == wanted,
-            Some(other) => other.to_string() == wanted,
+            // Numbers and truth values are selected by their text.
+            Some(other) => {
+                let text = other.to_string();
+                text == wanted
+            }
         }
     }
 }

@@ -104,11 +104,11 @@ fn message(
     let mut fields = Map::new();
     for piece in Wire::new(bytes) {
         let (tag, piece) = piece?;
-        if let (None, Piece::Bytes(inner)) = (envelope, &piece) {
-            if of.fields.iter().any(|field| field.envelope == Some(tag)) {
-                fields.append(&mut message(of, inner, Some(tag), depth + 1)?);
-                continue;
-            }
+        if let (None, Piece::Bytes(inner)) = (envelope, &piece)
+            && of.fields.iter().any(|field| field.envelope == Some(tag))
+        {
+            fields.append(&mut message(of, inner, Some(tag), depth + 1)?);
+            continue;
         }
         // Fields that this version does not know are skipped, as every protobuf reader does.
         let Some(field) = of.fields.iter().find(|field| field.envelope == envelope && field.tag == tag) else {

@@ -1,5 +1,5 @@
-//! Amounts as Kubernetes writes them (`500m`, `1.5`, `64Mi`, `1e3`), exactly, in one canonical form; and counts that may
-//! be percentages. What they are amounts of does not live here.
+//! Amounts as Kubernetes writes them (`500m`, `1.5`, `64Mi`, `1e3`), exactly, in one canonical form; and counts that
+//! may be percentages. What they are amounts of does not live here.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! Strategic merge patch: what `kubectl apply`, `set`, `edit` and `rollout` send. Maps merge; lists merge by the key that
-//! the schema names, and are replaced where it names none. Directives (`$patch`, `$setElementOrder/x`,
+//! Strategic merge patch: what `kubectl apply`, `set`, `edit` and `rollout` send. Maps merge; lists merge by the key
+//! that the schema names, and are replaced where it names none. Directives (`$patch`, `$setElementOrder/x`,
 //! `$deleteFromPrimitiveList/x`, `$retainKeys`) say what plain values cannot.
 
 use serde_json::{Map, Value};

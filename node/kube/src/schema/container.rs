@@ -3,6 +3,7 @@
 use super::{Check, Field, Ty, TypeSchema};
 
 const LIST: Ty = Ty::List(&Ty::Any);
+const RESOURCE_FIELDS: &[&str] = &["limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 
 /// One container of a pod.
@@ -23,9 +24,9 @@ pub static CONTAINER: TypeSchema = TypeSchema {
         Field::new("restartPolicyRules", 25, LIST).not_yet(),
         Field::new("volumeMounts", 9, LIST).not_yet(),
         Field::new("volumeDevices", 21, LIST).not_yet(),
-        Field::new("livenessProbe", 10, Ty::Any).not_yet(),
+        Field::new("livenessProbe", 10, Ty::Object(&PROBE)),
         Field::new("readinessProbe", 11, Ty::Object(&PROBE)),
-        Field::new("startupProbe", 22, Ty::Any).not_yet(),
+        Field::new("startupProbe", 22, Ty::Object(&PROBE)),
         Field::new("lifecycle", 12, Ty::Any).not_yet(),
         Field::new("terminationMessagePath", 13, Ty::Str).default("\"/dev/termination-log\""),
         Field::new("terminationMessagePolicy", 20, Ty::Str)
@@ -66,7 +67,7 @@ pub static ENV_VAR_SOURCE: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.EnvVarSource",
     fields: &[
         Field::new("fieldRef", 1, Ty::Object(&OBJECT_FIELD_SELECTOR)),
-        Field::new("resourceFieldRef", 2, Ty::Any).not_yet(),
+        Field::new("resourceFieldRef", 2, Ty::Object(&RESOURCE_FIELD_SELECTOR)),
         Field::new("configMapKeyRef", 3, Ty::Any).not_yet(),
         Field::new("secretKeyRef", 4, Ty::Any).not_yet(),
         Field::new("fileKeyRef", 5, Ty::Any).not_yet(),
@@ -79,6 +80,16 @@ pub static OBJECT_FIELD_SELECTOR: TypeSchema = TypeSchema {
     fields: &[
         Field::new("apiVersion", 1, Ty::Str).default("\"v1\""),
         Field::new("fieldPath", 2, Ty::Str).required().check(Check::PodField),
+    ],
+};
+
+/// A limit or a request of a container.
+pub static RESOURCE_FIELD_SELECTOR: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.ResourceFieldSelector",
+    fields: &[
+        Field::new("containerName", 1, Ty::Str).check(Check::DnsLabel),
+        Field::new("resource", 2, Ty::Str).required().check(Check::OneOf(RESOURCE_FIELDS)),
+        Field::new("divisor", 3, Ty::Quantity).check(Check::AmountFromZero),
     ],
 };
 

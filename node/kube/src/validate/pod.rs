@@ -16,9 +16,7 @@ pub(super) fn spec(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
         ports(container, &here, host_network, &mut host_ports, problems);
         environment(container, &here, problems);
         resources(&container["resources"], &format!("{here}.resources"), problems);
-        if let probe @ Value::Object(_) = &container["readinessProbe"] {
-            probe_handler(probe, &format!("{here}.readinessProbe"), problems);
-        }
+        probes(container, &here, problems);
         if container["stdinOnce"] == true && container["stdin"] != true {
             problems.push(Problem::forbidden(format!("{here}.stdinOnce"), "only with stdin"));
         }
@@ -42,10 +40,10 @@ fn ports(
     let mut names = BTreeSet::new();
     for (i, port) in list(&container["ports"]).enumerate() {
         let here = format!("{path}.ports[{i}]");
-        if let Some(name) = text(&port["name"]) {
-            if !names.insert(name) {
-                problems.push(Problem::duplicate(format!("{here}.name"), &port["name"]));
-            }
+        if let Some(name) = text(&port["name"])
+            && !names.insert(name)
+        {
+            problems.push(Problem::duplicate(format!("{here}.name"), &port["name"]));
         }
         let Some(host_port) = port["hostPort"].as_i64().filter(|number| *number != 0) else { continue };
         if host_network && Some(host_port) != port["containerPort"].as_i64() {
@@ -66,7 +64,7 @@ fn environment(container: &Value, path: &str, problems: &mut Vec<Problem>) {
         if text(&variable["value"]).is_some() {
             problems.push(Problem::invalid(here, &"".into(), "may not be specified when `value` is not empty"));
         } else if from.is_empty() {
-            problems.push(Problem::invalid(here, &"".into(), "must specify one of: `fieldRef`"));
+            problems.push(Problem::invalid(here, &"".into(), "must specify one of: `fieldRef`, `resourceFieldRef`"));
         } else if from.len() > 1 {
             problems.push(Problem::invalid(here, &"".into(), "may not have more than one field specified at a time"));
         }
@@ -80,6 +78,21 @@ fn resources(resources: &Value, path: &str, problems: &mut Vec<Problem>) {
         if asked > limit {
             let why = format!("must be less than or equal to {name} limit of {limit}");
             problems.push(Problem::invalid(format!("{path}.requests"), request, &why));
+        }
+    }
+}
+
+fn probes(container: &Value, path: &str, problems: &mut Vec<Problem>) {
+    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let (probe, here) = (&container[name], format!("{path}.{name}"));
+        if !probe.is_object() {
+            continue;
+        }
+        probe_handler(probe, &here, problems);
+        let threshold = &probe["successThreshold"];
+        // One success is enough to go on living; several in a row are only asked for by readiness.
+        if name != "readinessProbe" && threshold.as_i64().is_some_and(|successes| successes > 1) {
+            problems.push(Problem::invalid(format!("{here}.successThreshold"), threshold, "must be 1"));
         }
     }
 }

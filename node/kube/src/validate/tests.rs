@@ -196,9 +196,19 @@ fn each_rule_of_a_container_is_checked() {
         ),
         ("imagePullPolicy", json!("Sometimes"), "imagePullPolicy: Unsupported value"),
         (
+            "lifecycle",
+            json!({"preStop": {"sleep": {"seconds": 1}}}),
+            "lifecycle: Forbidden: skein does not support spec.containers[0].lifecycle yet",
+        ),
+        (
             "livenessProbe",
-            json!({"exec": {"command": ["a"]}}),
-            "livenessProbe: Forbidden: skein does not support spec.containers[0].livenessProbe yet",
+            json!({"exec": {"command": ["a"]}, "successThreshold": 2}),
+            "livenessProbe.successThreshold: Invalid value: 2: must be 1",
+        ),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.gpu"}}}]),
+            "env[0].valueFrom.resourceFieldRef.resource: Unsupported value",
         ),
         ("securityContext", json!({"privileged": true}), "securityContext: Forbidden"),
         ("image", json!(" a"), "whitespace"),
@@ -297,4 +307,29 @@ fn set(object: &mut Value, pointer: &str, value: Value) {
         };
     }
     *at = value;
+}
+
+#[test]
+fn what_the_agent_honours_is_valid() {
+    let container = json!({
+        "name": "a", "image": "a", "command": ["a"], "args": ["b"], "workingDir": "/", "tty": true, "stdin": true,
+        "ports": [{"name": "http", "containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1"}],
+        "env": [
+            {"name": "A", "value": "b"},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+        ],
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": 1, "memory": "1Gi"}},
+        "livenessProbe": {"tcpSocket": {"port": "http"}},
+        "readinessProbe": {"httpGet": {"port": 80, "httpHeaders": [{"name": "X-A", "value": "b"}]}, "successThreshold": 2},
+        "startupProbe": {"exec": {"command": ["true"]}, "failureThreshold": 30},
+    });
+    let spec = json!({
+        "containers": [container], "restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 0,
+        "nodeSelector": {"kubernetes.io/hostname": "n1"}, "nodeName": "n1", "serviceAccountName": "default",
+        "tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 5}],
+    });
+    let annotations = json!({"skein.dev/partition": "full", "Any.Thing/AT_all": "x"});
+    let pod = json!({"metadata": {"name": "p", "annotations": annotations}, "spec": spec});
+    assert_eq!(wrong(&resource::PODS, pod), Vec::<String>::new());
 }

@@ -1,5 +1,5 @@
 //! Tests of strategic merge patch: what Kubernetes documents of it, and what kubectl sends.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::needless_pass_by_value)]
 
 use proptest::prelude::*;
 use serde_json::json;
