@@ -17,6 +17,10 @@ pub(super) fn check(world: &World) -> Option<String> {
             WriteOp::Create { edits, .. } | WriteOp::Edit { edits, .. } => edits,
             WriteOp::Delete { .. } => continue,
         };
+        // Somebody who wrote what was there already has written nothing.
+        if !reply.changed {
+            continue;
+        }
         if !store.is_live(&reply.key) {
             let ended = reply.key.lineage().any(|link| {
                 deleted
@@ -31,7 +35,11 @@ pub(super) fn check(world: &World) -> Option<String> {
         let Some(object) = store.object(&reply.key) else { continue };
         for edit in edits {
             if !reply.heads.iter().any(|head| is_kept(object, &edit.path, head)) {
-                return Some(format!("{} {}: an acknowledged value is gone without a trace", reply.key, edit.path));
+                let shown = object.leaf(&edit.path);
+                return Some(format!(
+                    "{} {}: an acknowledged value is gone without a trace: {:?} by {:?}, there is {shown:?}",
+                    reply.key, edit.path, edit.value, reply.heads
+                ));
             }
         }
     }
@@ -45,7 +53,7 @@ fn is_kept(object: &ObjectState, path: &str, write: &WriteId) -> bool {
     }
     let Some(leaf) = object.leaf(path) else { return true };
     let shown = std::iter::once(leaf.write).chain(leaf.others.iter().map(|other| other.write));
-    shown.into_iter().any(|id| descends(object, id, write)) || descends_from(object, leaf.write, write)
+    shown.into_iter().any(|id| descends(object, id, write))
 }
 
 fn descends(object: &ObjectState, from: WriteId, write: &WriteId) -> bool {
@@ -60,9 +68,4 @@ fn descends(object: &ObjectState, from: WriteId, write: &WriteId) -> bool {
         }
     }
     false
-}
-
-/// A write that set a field to what it was already is kept by the write that set it first.
-fn descends_from(object: &ObjectState, shown: WriteId, write: &WriteId) -> bool {
-    descends(object, *write, &shown)
 }

@@ -71,6 +71,8 @@ pub struct WriteReply {
     pub heads: Vec<WriteId>,
     /// What the client should know, such as that only one disk holds it yet.
     pub warnings: Vec<String>,
+    /// Whether anything became different; a write of what is there already is no write.
+    pub changed: bool,
 }
 
 /// A write that was not done. The state is as it was, but for [`WriteError::Disk`].

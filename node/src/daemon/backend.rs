@@ -97,7 +97,7 @@ impl Backend for Daemon {
     fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteReply, WriteError>> {
         async move {
             let written = self.core.write(to_core(request)).await.map_err(|_| WriteError::Stopped)?;
-            let core::WriteReply { key, heads, warnings } = written.map_err(from_core)?;
+            let core::WriteReply { key, heads, warnings, .. } = written.map_err(from_core)?;
             Ok(WriteReply { key, heads, warnings })
         }
         .boxed()
@@ -290,7 +290,7 @@ fn why(node: &mut Node, now: Now, namespace: &str, pod: &str) -> Result<Vec<Stri
     };
     let key = node.projection().get(&object).and_then(|rendered| rendered.key.clone()).ok_or_else(missing)?;
     let view = node.view(now);
-    Ok(vec![format!("{key}: {} node(s) seen", view.seen)])
+    Ok(skein_core::controllers::explain(&view, &key))
 }
 
 fn stopped(stopped: Stopped) -> AdminError {

@@ -108,7 +108,7 @@ impl Node {
     /// A write that changes nothing is as durable as what it found.
     pub(super) fn unchanged(&mut self, id: RequestId, key: ObjectKey) {
         let heads = self.heads_of(&key);
-        self.effects.push_back(Effect::Written(id, Ok(WriteReply { key, heads, warnings: Vec::new() })));
+        self.effects.push_back(Effect::Written(id, Ok(WriteReply { key, heads, warnings: Vec::new(), changed: false })));
     }
 
     fn heads_of(&self, key: &ObjectKey) -> Vec<WriteId> {
@@ -133,7 +133,7 @@ impl Node {
             Durability::One => usize::from(members > 1),
             Durability::Majority => members / 2,
         };
-        let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new() };
+        let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
         let batch = self.coming_batch();
         // Nobody to ask: waiting would bring nothing.
         let given_up = asked < needed && asked == 0;
