@@ -37,7 +37,7 @@ fn a_plain_deployment_is_valid() {
 
 #[test]
 fn each_rule_of_a_deployment_is_checked() {
-    let cases = [
+    breaks_deployment([
         ("/metadata/name", json!("Web!"), "metadata.name: Invalid value"),
         ("/metadata/labels", json!({"a b": "c"}), "metadata.labels[a b]: Invalid value"),
         ("/metadata/labels", json!({"a": "-"}), "metadata.labels[a]: Invalid value"),
@@ -84,6 +84,12 @@ fn each_rule_of_a_deployment_is_checked() {
             json!(0),
             "spec.progressDeadlineSeconds: Invalid value: 0: must be greater than minReadySeconds",
         ),
+    ]);
+}
+
+#[test]
+fn each_rule_of_a_template_is_checked() {
+    breaks_deployment([
         (
             "/spec/template/spec/restartPolicy",
             json!("Never"),
@@ -115,7 +121,10 @@ fn each_rule_of_a_deployment_is_checked() {
             json!(-1),
             "spec.template.spec.terminationGracePeriodSeconds",
         ),
-    ];
+    ]);
+}
+
+fn breaks_deployment<const N: usize>(cases: [(&str, Value, &str); N]) {
     for (pointer, value, wanted) in cases {
         let mut object = deployment();
         set(&mut object, pointer, value);
@@ -125,8 +134,8 @@ fn each_rule_of_a_deployment_is_checked() {
 }
 
 #[test]
-fn each_rule_of_a_container_is_checked() {
-    let cases = [
+fn each_rule_of_ports_and_environment_is_checked() {
+    breaks_container([
         ("ports", json!([{"containerPort": 0}]), "ports[0].containerPort: Required value"),
         (
             "ports",
@@ -169,6 +178,12 @@ fn each_rule_of_a_container_is_checked() {
             "env[0].valueFrom.secretKeyRef: Forbidden: skein does not support",
         ),
         ("envFrom", json!([{}]), "envFrom: Forbidden"),
+    ]);
+}
+
+#[test]
+fn each_rule_of_resources_and_probes_is_checked() {
+    breaks_container([
         (
             "resources",
             json!({"limits": {"nvidia.com/gpu": 1}}),
@@ -212,7 +227,10 @@ fn each_rule_of_a_container_is_checked() {
         ),
         ("securityContext", json!({"privileged": true}), "securityContext: Forbidden"),
         ("image", json!(" a"), "whitespace"),
-    ];
+    ]);
+}
+
+fn breaks_container<const N: usize>(cases: [(&str, Value, &str); N]) {
     for (field, value, wanted) in cases {
         let mut container = json!({"name": "a", "image": "a"});
         container[field] = value;
