@@ -17,8 +17,13 @@ pub const MAX_OPERATIONS: usize = 10_000;
 pub const MAX_COPIES: usize = 100;
 /// The most steps of a JSON patch's path.
 const MAX_POINTER_STEPS: usize = 64;
-/// The most values and bytes of texts that an object may have after a copy.
+/// The most values and bytes of texts that an object may have after a JSON patch.
 const MAX_OBJECT_WEIGHT: usize = 4 * 1024 * 1024;
+/// The deepest that values may be nested after a JSON patch: no JSON body could be deeper, so that what is stored can
+/// be read again.
+const MAX_DEPTH: usize = 126;
+/// The most elements of lists that a JSON patch may push aside in all: each operation on a list moves what is behind.
+const MAX_PUSHED_ELEMENTS: usize = 20_000_000;
 
 /// The types of patches that are taken, by their content types.
 pub const ACCEPTED: &[&str] =
@@ -39,13 +44,15 @@ impl Patch {
     /// Reads a patch.
     ///
     /// # Errors
-    /// 415 for another type (server-side apply among them), 400 when it cannot be read.
+    /// 415 for another type (server-side apply among them), 400 when it cannot be read, 413 when it is too long or too
+    /// deep.
     pub fn read(content_type: Option<&str>, patch: &[u8]) -> Result<Self, Status> {
         let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         match essence.to_ascii_lowercase().as_str() {
             "application/json-patch+json" => read_json_patch(patch).map(Patch::Json),
             "application/merge-patch+json" => object(patch).map(Patch::Merge),
             "application/strategic-merge-patch+json" => object(patch).map(Patch::Strategic),
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(no_server_side_apply()),
             _ => Err(Status::unsupported_patch_type(ACCEPTED)),
         }
     }
@@ -136,7 +143,7 @@ fn read_json_patch(patch: &[u8]) -> Result<JsonPatch, Status> {
     if read.0.len() > MAX_OPERATIONS {
         let message =
             format!("a JSON patch may have at most {MAX_OPERATIONS} operations, this one has {}", read.0.len());
-        return Err(Status::new(413, "RequestEntityTooLarge", message).with(Details::default()));
+        return Err(too_large(message));
     }
     let copies = read.0.iter().filter(|operation| grows(operation)).count();
     let steps = read.0.iter().map(|operation| operation.path().as_str().matches('/').count()).max();
@@ -145,24 +152,73 @@ fn read_json_patch(patch: &[u8]) -> Result<JsonPatch, Status> {
             "a JSON patch may copy or move at most {MAX_COPIES} times, and its paths may have at most \
              {MAX_POINTER_STEPS} steps"
         );
-        return Err(Status::new(413, "RequestEntityTooLarge", message).with(Details::default()));
+        return Err(too_large(message));
     }
     Ok(read)
 }
 
 fn apply_json_patch(patch: &JsonPatch, to: &Value) -> Result<Value, Status> {
     let mut patched = to.clone();
-    for operation in &patch.0 {
+    let mut pushed = 0;
+    for (index, operation) in patch.0.iter().enumerate() {
+        pushed += pushed_aside(&patched, operation);
+        if pushed > MAX_PUSHED_ELEMENTS {
+            return Err(too_large("the JSON patch inserts or removes too often in lists that are too long"));
+        }
         json_patch::patch(&mut patched, std::slice::from_ref(operation)).map_err(|error| {
-            let message = format!("the JSON patch cannot be applied at {}: {}", operation.path(), error.kind);
+            let number = index + 1;
+            let (name, path, why) = (name(operation), operation.path(), error.kind);
+            let message =
+                format!("operation {number} of the JSON patch, {name} at \"{path}\", cannot be applied: {why}");
             Status::new(422, "Invalid", message).with(Details::default())
         })?;
-        if grows(operation) && weight(&patched, 0).is_none_or(|weight| weight > MAX_OBJECT_WEIGHT) {
-            let message = "the JSON patch makes the object too large or too deep";
-            return Err(Status::new(413, "RequestEntityTooLarge", message).with(Details::default()));
+        if grows(operation) || index + 1 == patch.0.len() {
+            weight(&patched, 0)
+                .filter(|weight| *weight <= MAX_OBJECT_WEIGHT)
+                .ok_or_else(|| too_large("the JSON patch makes the object too large or too deep"))?;
         }
     }
     Ok(patched)
+}
+
+/// How many elements of lists an operation may move to make or close a gap.
+fn pushed_aside(to: &Value, operation: &PatchOperation) -> usize {
+    let list_of = |path: &str| {
+        let (parent, last) = path.rsplit_once('/')?;
+        let Value::Array(elements) = to.pointer(parent)? else { return None };
+        Some(elements.len().saturating_sub(last.parse().unwrap_or(elements.len())))
+    };
+    let beside = |path: &str| list_of(path).unwrap_or(0);
+    match operation {
+        PatchOperation::Add(add) => beside(add.path.as_str()),
+        PatchOperation::Remove(remove) => beside(remove.path.as_str()),
+        PatchOperation::Copy(copy) => beside(copy.path.as_str()),
+        PatchOperation::Move(moved) => beside(moved.from.as_str()) + beside(moved.path.as_str()),
+        PatchOperation::Replace(_) | PatchOperation::Test(_) => 0,
+    }
+}
+
+fn name(operation: &PatchOperation) -> &'static str {
+    match operation {
+        PatchOperation::Add(_) => "add",
+        PatchOperation::Remove(_) => "remove",
+        PatchOperation::Replace(_) => "replace",
+        PatchOperation::Move(_) => "move",
+        PatchOperation::Copy(_) => "copy",
+        PatchOperation::Test(_) => "test",
+    }
+}
+
+fn too_large(message: impl Into<String>) -> Status {
+    Status::new(413, "RequestEntityTooLarge", message).with(Details::default())
+}
+
+fn no_server_side_apply() -> Status {
+    let mut status = Status::unsupported_patch_type(ACCEPTED);
+    let message =
+        format!("server-side apply is not served, use kubectl apply without --server-side: {}", status.message);
+    status.message = message;
+    status
 }
 
 fn grows(operation: &PatchOperation) -> bool {
@@ -171,7 +227,7 @@ fn grows(operation: &PatchOperation) -> bool {
 
 /// How much there is of a value; `None`: it is nested deeper than any JSON body could be.
 fn weight(value: &Value, depth: usize) -> Option<usize> {
-    if depth > 128 {
+    if depth > MAX_DEPTH {
         return None;
     }
     let mut total = 1;
@@ -191,6 +247,9 @@ fn weight(value: &Value, depth: usize) -> Option<usize> {
     }
     Some(total)
 }
+
+#[cfg(test)]
+mod clients;
 
 #[cfg(test)]
 mod tests {
@@ -241,7 +300,11 @@ mod tests {
         assert_eq!(patched, json!({"metadata": {"name": "a", "labels": {"l": "m"}}, "data": {"y": "1", "a/b": "3"}}));
         let error = apply(JSON, &map, &json!([{"op": "remove", "path": "/nothing/here"}])).unwrap_err();
         assert_eq!((error.code, error.reason), (422, "Invalid"));
-        assert!(error.message.contains("/nothing/here"), "{}", error.message);
+        assert!(
+            error.message.starts_with(r#"operation 1 of the JSON patch, remove at "/nothing/here", "#),
+            "{}",
+            error.message
+        );
         assert_eq!(apply(JSON, &map, &json!({"op": "add"})).unwrap_err().code, 400);
     }
 

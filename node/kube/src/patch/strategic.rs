@@ -2,9 +2,13 @@
 //! that the schema names, and are replaced where it names none. Directives (`$patch`, `$setElementOrder/x`,
 //! `$deleteFromPrimitiveList/x`, `$retainKeys`) say what plain values cannot.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
-use crate::schema::{Field, Merge, Ty, TypeSchema};
+use crate::schema::{Field, Ty, TypeSchema};
+
+mod list;
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -95,7 +99,8 @@ fn merge_maps(
     path: &str,
 ) -> Result<Map<String, Value>, StrategicError> {
     match directive(patch, path)? {
-        Directive::Replace => return Ok(without_directives(patch)),
+        // What replaces is merged into nothing, so that nulls and directives below it do their work.
+        Directive::Replace => to = Map::new(),
         Directive::Delete => return Ok(Map::new()),
         Directive::Merge => {}
     }
@@ -103,10 +108,11 @@ fn merge_maps(
     for (directive, removed) in patch.iter().filter(|(name, _)| name.starts_with(DELETE_PRIMITIVES)) {
         let Value::Array(removed) = removed else { return Err(StrategicError::NotAList(below(path, directive))) };
         if let Some(Value::Array(elements)) = to.get_mut(&directive[DELETE_PRIMITIVES.len()..]) {
-            elements.retain(|element| !removed.contains(element));
+            let removed: BTreeSet<String> = removed.iter().map(Value::to_string).collect();
+            elements.retain(|element| !removed.contains(&element.to_string()));
         }
     }
-    for (name, change) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
+    for (name, change) in patch.iter().filter(|(name, _)| !is_directive(name)) {
         let here = below(path, name);
         match (change, to.remove(name)) {
             (Value::Null, _) => {}
@@ -125,7 +131,7 @@ fn merge_maps(
                     _ => Vec::new(),
                 };
                 let order = element_order(patch, name, path)?;
-                let merged = merge_lists(inside.field(name), old, change, order, &here)?;
+                let merged = list::merge(inside.field(name), old, change, order, &here)?;
                 to.insert(name.clone(), Value::Array(merged));
             }
             (plain, _) => {
@@ -148,114 +154,10 @@ fn reorder_untouched(
         let name = &directive[SET_ORDER.len()..];
         let Some(order) = element_order(patch, name, path)?.filter(|_| !patch.contains_key(name)) else { continue };
         if let (Some(field), Some(Value::Array(elements))) = (inside.field(name), to.get_mut(name)) {
-            let old = elements.clone();
-            *elements = in_order(field.merge, std::mem::take(elements), order, &old);
+            *elements = list::reorder(field.merge, std::mem::take(elements), order);
         }
     }
     Ok(())
-}
-
-fn merge_lists(
-    field: Option<&'static Field>,
-    old: Vec<Value>,
-    patch: &[Value],
-    order: Option<&[Value]>,
-    path: &str,
-) -> Result<Vec<Value>, StrategicError> {
-    let strategy = field.map_or(Merge::Replace, |field| field.merge);
-    let replaces = |element: &Value| element.get(PATCH) == Some(&"replace".into()) && is_only_directive(element);
-    if strategy == Merge::Replace || patch.iter().any(replaces) {
-        return Ok(patch.iter().filter(|element| element.get(PATCH).is_none()).map(cleaned).collect());
-    }
-    let before = old.clone();
-    let merged = match (strategy, field) {
-        (Merge::By(key), Some(field)) => merge_by_key(field, key, old, patch, path)?,
-        _ => {
-            let mut union = old;
-            for element in patch {
-                if !union.contains(element) {
-                    union.push(element.clone());
-                }
-            }
-            union
-        }
-    };
-    Ok(match order {
-        Some(order) => in_order(strategy, merged, order, &before),
-        None => merged,
-    })
-}
-
-fn merge_by_key(
-    field: &'static Field,
-    key: &'static str,
-    mut merged: Vec<Value>,
-    patch: &[Value],
-    path: &str,
-) -> Result<Vec<Value>, StrategicError> {
-    let inside = match field.ty {
-        Ty::List(of) => Inside::of(of),
-        _ => Inside::Unknown,
-    };
-    for change in patch {
-        let missing = || StrategicError::MissingKey { path: path.to_owned(), key };
-        let Value::Object(change) = change else { return Err(missing()) };
-        let which = change.get(key).ok_or_else(missing)?;
-        let is_it = |element: &Value| element.get(key) == Some(which);
-        match directive(change, path)? {
-            Directive::Delete => merged.retain(|element| !is_it(element)),
-            Directive::Replace => {
-                merged.retain(|element| !is_it(element));
-                merged.push(Value::Object(without_directives(change)));
-            }
-            Directive::Merge => {
-                // More than one element can have the key when the key alone does not tell them apart (a port in TCP and
-                // UDP): then the rest of the list's keys does.
-                let all_keys = |element: &Value| {
-                    field
-                        .keys
-                        .iter()
-                        .all(|name| change.get(*name).is_none_or(|value| element.get(*name) == Some(value)))
-                };
-                let at = merged.iter().position(|element| is_it(element) && all_keys(element));
-                let alone =
-                    || Some(merged.iter().position(is_it)?).filter(|_| merged.iter().filter(|e| is_it(e)).count() == 1);
-                match at.or_else(alone) {
-                    Some(at) => {
-                        let old = merged[at].as_object().cloned().unwrap_or_default();
-                        merged[at] = Value::Object(merge_maps(inside, old, change, path)?);
-                    }
-                    None => merged.push(Value::Object(merge_maps(inside, Map::new(), change, path)?)),
-                }
-            }
-        }
-    }
-    Ok(merged)
-}
-
-/// Puts a merged list into the order that the patch gives: its elements as it says, the others where they were among
-/// them, as far as that goes.
-fn in_order(strategy: Merge, merged: Vec<Value>, order: &[Value], before: &[Value]) -> Vec<Value> {
-    let name_of = |element: &Value| match strategy {
-        Merge::By(key) => element.get(key).cloned().unwrap_or_default(),
-        _ => element.clone(),
-    };
-    let place = |list: &[Value], element: &Value| {
-        let name = name_of(element);
-        list.iter().position(|other| name_of(other) == name)
-    };
-    let (mut named, others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|element| place(order, element).is_some());
-    named.sort_by_key(|element| place(order, element));
-    let mut from = 0;
-    for other in others {
-        let was = place(before, &other);
-        let at = named[from..].iter().position(|element| place(before, element).is_some_and(|p| Some(p) > was));
-        let at = at.map_or(named.len(), |at| from + at);
-        named.insert(at, other);
-        from = at + 1;
-    }
-    named
 }
 
 enum Directive {
@@ -280,8 +182,9 @@ fn directive(patch: &Map<String, Value>, path: &str) -> Result<Directive, Strate
 fn retain_keys(to: &mut Map<String, Value>, patch: &Map<String, Value>, path: &str) -> Result<(), StrategicError> {
     let Some(retained) = patch.get(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(retained) = retained else { return Err(StrategicError::NotAList(below(path, RETAIN_KEYS))) };
-    let is_retained = |name: &str| retained.iter().any(|key| key == name);
-    let set = patch.iter().find(|(name, value)| !name.starts_with('$') && !value.is_null() && !is_retained(name));
+    let retained: BTreeSet<&str> = retained.iter().filter_map(Value::as_str).collect();
+    let is_retained = |name: &str| retained.contains(name);
+    let set = patch.iter().find(|(name, value)| !is_directive(name) && !value.is_null() && !is_retained(name));
     if let Some((field, _)) = set {
         return Err(StrategicError::NotRetained { path: path.to_owned(), field: field.clone() });
     }
@@ -302,22 +205,16 @@ fn element_order<'a>(
     }
 }
 
-fn is_only_directive(element: &Value) -> bool {
-    element.as_object().is_some_and(|fields| fields.len() == 1)
-}
-
 /// A value of a patch without directives and nulls, all the way down.
 fn cleaned(value: &Value) -> Value {
     match value {
-        Value::Object(fields) => Value::Object(without_directives(fields)),
+        Value::Object(fields) => {
+            let said = fields.iter().filter(|(name, value)| !value.is_null() && !is_directive(name));
+            Value::Object(said.map(|(name, value)| (name.clone(), cleaned(value))).collect())
+        }
         Value::Array(elements) => elements.iter().map(cleaned).collect(),
         plain => plain.clone(),
     }
-}
-
-fn without_directives(patch: &Map<String, Value>) -> Map<String, Value> {
-    let said = patch.iter().filter(|(name, value)| !value.is_null() && !is_directive(name));
-    said.map(|(name, value)| (name.clone(), cleaned(value))).collect()
 }
 
 fn is_directive(name: &str) -> bool {

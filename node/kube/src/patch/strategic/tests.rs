@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::schema::{cluster, pod, workload};
+use crate::schema::{cluster, pod, service, workload};
 
 fn patched(to: Value, patch: Value) -> Value {
     merge(&workload::DEPLOYMENT, &to, &patch).unwrap()
@@ -22,9 +22,10 @@ fn containers_are_merged_by_name() {
         {"name": "b", "image": "b:1"},
         {"name": "a", "image": "a:2", "env": [{"name": "Y", "value": "2"}]},
     ]}));
+    // The patch's own order holds where it gives none; what it does not name comes after what is new.
     let expected = json!([
-        {"name": "a", "image": "a:2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
         {"name": "b", "image": "b:1"},
+        {"name": "a", "image": "a:2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]},
     ]);
     assert_eq!(patched(old, patch)["spec"]["template"]["spec"]["containers"], expected);
 }
@@ -100,7 +101,7 @@ fn changing_the_strategy_drops_what_belonged_to_the_other_one() {
 fn finalizers_are_a_set() {
     let old = json!({"metadata": {"finalizers": ["a.b/c", "d.e/f"]}});
     let add = json!({"metadata": {"finalizers": ["g.h/i", "a.b/c"]}});
-    assert_eq!(patched(old.clone(), add)["metadata"]["finalizers"], json!(["a.b/c", "d.e/f", "g.h/i"]));
+    assert_eq!(patched(old.clone(), add)["metadata"]["finalizers"], json!(["g.h/i", "a.b/c", "d.e/f"]));
     let remove = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a.b/c"], "$setElementOrder/finalizers": ["d.e/f"]}});
     assert_eq!(patched(old, remove)["metadata"]["finalizers"], json!(["d.e/f"]));
 }
@@ -116,6 +117,47 @@ fn a_port_in_two_protocols_is_two_ports() {
         patched(old, patch)["spec"]["template"]["spec"]["containers"][0]["ports"],
         json!([{"containerPort": 53, "protocol": "TCP"}, {"containerPort": 53, "protocol": "UDP", "name": "dns"}])
     );
+}
+
+#[test]
+fn a_port_is_added_in_a_second_protocol_or_changes_its_only_one() {
+    let with = |ports: Value| json!({"ports": ports});
+    let (tcp, udp) = (json!({"port": 53, "protocol": "TCP"}), json!({"port": 53, "protocol": "UDP"}));
+    let after = |old: &Value, patch: Value| {
+        let (old, patch) = (json!({"spec": old}), json!({"spec": patch}));
+        merge(&service::SERVICE, &old, &patch).unwrap()["spec"]["ports"].take()
+    };
+    let both = json!([tcp, udp]);
+    assert_eq!(after(&json!({}), with(both.clone())), both);
+    let order = json!([{"port": 53}, {"port": 53}]);
+    let second = json!({"$setElementOrder/ports": order, "ports": [udp]});
+    assert_eq!(after(&with(json!([tcp])), second), both);
+    let only = json!({"$setElementOrder/ports": [{"port": 53}], "ports": [udp]});
+    assert_eq!(after(&with(json!([tcp])), only), json!([udp]));
+    let gone = json!({"$patch": "delete", "port": 53, "protocol": "TCP"});
+    assert_eq!(after(&with(both.clone()), with(json!([gone]))), json!([udp]));
+    assert_eq!(after(&with(both), with(json!([{"$patch": "delete", "port": 53}]))), json!([]));
+}
+
+#[test]
+fn what_is_deleted_and_named_again_is_new() {
+    let old = template(json!({"containers": [{"name": "a", "image": "a:1", "tty": true}]}));
+    let patch = template(json!({"containers": [{"name": "a", "image": "a:2"}, {"name": "a", "$patch": "delete"}]}));
+    let expected = json!([{"name": "a", "image": "a:2"}]);
+    assert_eq!(patched(old, patch)["spec"]["template"]["spec"]["containers"], expected);
+}
+
+#[test]
+fn very_long_lists_are_merged_in_time() {
+    let list = |from: usize| (from..from + 40_000).map(|i| json!({"name": format!("c{i}")})).collect::<Vec<_>>();
+    let (old, new) = (list(0), list(20_000));
+    let patch = json!({"spec": {"containers": new, "$setElementOrder/containers": new}});
+    let result = merge(&pod::POD, &json!({"spec": {"containers": old}}), &patch).unwrap();
+    let names = result["spec"]["containers"].as_array().unwrap();
+    assert_eq!((names.len(), &names[59_999]["name"]), (60_000, &json!("c59999")));
+    let same: Vec<Value> = (0..40_000).map(|i| json!({"containerPort": 1, "protocol": i.to_string()})).collect();
+    let patch = json!({"spec": {"containers": [{"name": "a", "ports": same}]}});
+    assert_eq!(merge(&pod::POD, &json!({}), &patch).unwrap(), patch);
 }
 
 #[test]
@@ -143,6 +185,10 @@ fn a_patch_that_makes_no_sense_is_refused_with_the_place() {
         refused(json!({"spec": {"$patch": "remove"}})).starts_with("spec.$patch: \"remove\" is no patch directive")
     );
     assert!(refused(template(json!({"containers": [{"image": "a"}]}))).contains("merge key: name"));
+    assert!(refused(template(json!({"containers": [{"name": null}]}))).contains("merge key: name"));
+    let below = template(json!({"containers": [{"name": "a", "env": [{"name": "X", "$patch": 1}]}]}));
+    let place = "spec.template.spec.containers[name=\"a\"].env[name=\"X\"].$patch: \"1\"";
+    assert!(refused(below.clone()).starts_with(place), "{}", refused(below));
     assert!(refused(json!({"spec": {"strategy": {"$retainKeys": "type"}}})).contains("must be a list"));
     assert!(
         refused(json!({"metadata": {"$setElementOrder/finalizers": 1, "finalizers": ["a"]}}))
