@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod body;
 pub mod check;
+pub mod convert;
 pub mod defaults;
 pub mod discovery;
 pub mod field_selector;

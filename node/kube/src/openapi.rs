@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::resource::{self, Resource};
 use crate::schema::{Check, Field, Merge, Support, Ty, TypeSchema};
 
-/// The content type of version 2, which only exists as protobuf.
-pub const V2_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The content type of version 2, which only exists as protobuf. (Clients ask for it with an `@` before `v1.0`, but fail
+/// to read an answer that says so.)
+pub const V2_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v3`: where the document of each group and version is. The address holds a hash, for clients' caches.
 #[must_use]

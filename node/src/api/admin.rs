@@ -7,8 +7,9 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use skein_kube::status::Status;
 
-use super::answer::{Answer, Failure, json_answer, text_answer};
+use super::answer::{Answer, json_answer, text_answer};
 use super::backend::AdminError;
 use super::query::Query;
 use super::shell::{Call, Origin, Shell};
@@ -37,20 +38,20 @@ impl Default for TokenRequest {
 ///
 /// # Errors
 /// When there is no such verb, it is not for the network, or it failed.
-pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Failure> {
-    let verb = call.path().strip_prefix("/skein/v1/").ok_or_else(Failure::no_such_path)?;
+pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
+    let verb = call.path().strip_prefix("/skein/v1/").ok_or_else(Status::no_such_resource)?;
     let private = matches!(verb, "tokens" | "kubeconfig" | "leave");
     if private && call.origin != Origin::Socket {
         let message = format!("{verb} is answered on the node's own socket only (run skein on the node itself)");
-        return Err(Failure::new(403, "Forbidden", message));
+        return Err(Status::new(403, "Forbidden", message));
     }
     let expected = if matches!(verb, "tokens" | "leave") { Method::POST } else { Method::GET };
     let known = private || matches!(verb, "peers" | "leader" | "why" | "state-hash");
     if !known {
-        return Err(Failure::no_such_path());
+        return Err(Status::no_such_resource());
     }
     if call.method != expected {
-        return Err(Failure::new(405, "MethodNotAllowed", format!("{verb} takes {expected}, not {}", call.method)));
+        return Err(Status::new(405, "MethodNotAllowed", format!("{verb} takes {expected}, not {}", call.method)));
     }
     match verb {
         "tokens" => create_token(shell, call).await,
@@ -65,40 +66,39 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Failure> {
         "peers" => Ok(json_answer(StatusCode::OK, &json!({"peers": shell.backend.peers().await?}))),
         "leader" => match shell.backend.leader().await? {
             Some(leader) => Ok(json_answer(StatusCode::OK, &leader)),
-            None => Err(Failure::new(503, "ServiceUnavailable", "no leader is known now: an election is going on")
-                .detail("retryAfterSeconds", 1)),
+            None => Err(Status::unavailable("no leader is known now: an election is going on", 1)),
         },
         "why" => why(shell, call).await,
         _ => Ok(json_answer(StatusCode::OK, &json!({"hash": shell.backend.state_hash().await?}))),
     }
 }
 
-async fn create_token(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Failure> {
+async fn create_token(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
     let request: TokenRequest = serde_json::from_slice(body)
-        .map_err(|error| Failure::bad_request(format!("a token needs {{\"uses\": N, \"ttl_seconds\": N}}: {error}")))?;
+        .map_err(|error| Status::bad_request(format!("a token needs {{\"uses\": N, \"ttl_seconds\": N}}: {error}")))?;
     if !(1..=MAX_USES).contains(&request.uses) {
-        return Err(Failure::bad_request(format!("uses: {} is not between 1 and {MAX_USES}", request.uses)));
+        return Err(Status::bad_request(format!("uses: {} is not between 1 and {MAX_USES}", request.uses)));
     }
     if !(1..=MAX_TTL_SECONDS).contains(&request.ttl_seconds) {
         let message = format!("ttl: {} s is not between 1 s and {MAX_TTL_SECONDS} s (a year)", request.ttl_seconds);
-        return Err(Failure::bad_request(message));
+        return Err(Status::bad_request(message));
     }
     let token = shell.backend.create_token(request.uses, Duration::from_secs(request.ttl_seconds)).await?;
     Ok(json_answer(StatusCode::CREATED, &json!({"token": token})))
 }
 
-async fn why(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Failure> {
+async fn why(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let query = Query::parse(call.uri.query())?;
     let pod = query.get("pod").filter(|pod| !pod.is_empty());
-    let pod = pod.ok_or_else(|| Failure::bad_request("why needs the name of a pod (?pod=NAME&namespace=NAME)"))?;
+    let pod = pod.ok_or_else(|| Status::bad_request("why needs the name of a pod (?pod=NAME&namespace=NAME)"))?;
     let namespace = query.get("namespace").unwrap_or("default");
     let lines = shell.backend.why(namespace.to_owned(), pod.to_owned()).await?;
     Ok(json_answer(StatusCode::OK, &json!({"lines": lines})))
 }
 
-impl From<AdminError> for Failure {
+impl From<AdminError> for Status {
     fn from(error: AdminError) -> Self {
-        Failure::new(422, "Invalid", error.to_string())
+        Status::new(422, "Invalid", error.to_string())
     }
 }

@@ -5,9 +5,13 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::backend::{Stopped, WriteError};
+use skein_core::request::WriteError;
+use skein_kube::resource::Resource;
+use skein_kube::status::{Details, Status};
+
+use super::backend::Stopped;
 
 /// What every route returns.
 pub type Answer = Response<Body>;
@@ -16,89 +20,47 @@ pub type Answer = Response<Body>;
 const MAX_WARNINGS: usize = 16;
 const MAX_WARNING_BYTES: usize = 512;
 
-/// A failure as Kubernetes tells it: becomes a `Status` object.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    /// The HTTP status.
-    pub code: u16,
-    /// Kubernetes' word for it, which clients act on: `NotFound`, `Conflict`.
-    pub reason: &'static str,
-    /// For a person.
-    pub message: String,
-    /// `details` of the Status: `name`, `group`, `kind`, `uid`, `causes`, `retryAfterSeconds`.
-    pub details: Map<String, Value>,
+/// A failure as an answer.
+#[must_use]
+pub fn failure(status: &Status) -> Answer {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = json_answer(code, &status.to_value());
+    let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    if retry > 0 {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));
+    }
+    if code == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"skein\""));
+    }
+    answer
 }
 
-impl Failure {
-    /// A failure with a reason and a message.
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Failure { code, reason, message: message.into(), details: Map::new() }
-    }
-
-    /// 400: the request makes no sense.
-    pub fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(400, "BadRequest", message)
-    }
-
-    /// 404 for a path that leads nowhere.
-    pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
-    }
-
-    /// Adds to `details`.
-    #[must_use]
-    pub fn detail(mut self, field: &str, value: impl Into<Value>) -> Self {
-        self.details.insert(field.to_owned(), value.into());
-        self
-    }
-
-    /// The Status object.
-    #[must_use]
-    pub fn to_status(&self) -> Value {
-        let mut status = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
-        });
-        if !self.details.is_empty() {
-            status["details"] = Value::Object(self.details.clone());
-        }
-        status
-    }
-
-    /// The response.
-    #[must_use]
-    pub fn into_answer(self) -> Answer {
-        let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut answer = json_answer(code, &self.to_status());
-        if let Some(seconds) = self.details.get("retryAfterSeconds").and_then(Value::as_u64) {
-            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if code == StatusCode::UNAUTHORIZED {
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"skein\""));
-        }
-        answer
-    }
+/// 429: too much at once; try again after this many seconds.
+#[must_use]
+pub fn too_many(message: impl Into<String>, retry_after_seconds: u32) -> Status {
+    let details = Details { retry_after_seconds, ..Details::default() };
+    Status::new(429, "TooManyRequests", message).with(details)
 }
 
-impl From<Stopped> for Failure {
+impl From<Stopped> for Status {
     fn from(stopped: Stopped) -> Self {
-        Failure::new(503, "ServiceUnavailable", stopped.to_string()).detail("retryAfterSeconds", 1)
+        Status::unavailable(stopped.to_string(), 1)
     }
 }
 
-impl From<WriteError> for Failure {
-    fn from(error: WriteError) -> Self {
-        let message = error.to_string();
-        match error {
-            WriteError::AlreadyExists => Failure::new(409, "AlreadyExists", message),
-            WriteError::NotFound | WriteError::OwnerGone(_) => Failure::new(404, "NotFound", message),
-            WriteError::Conflict => Failure::new(409, "Conflict", message),
-            WriteError::DiskFull(_) => Failure::new(507, "InternalError", message),
-            WriteError::TooLarge { .. } => Failure::new(413, "RequestEntityTooLarge", message),
-            WriteError::Busy => Failure::new(429, "TooManyRequests", message).detail("retryAfterSeconds", 1),
-            WriteError::Uncertain(_) => Failure::new(504, "Timeout", message),
-            WriteError::Stopped => Stopped.into(),
-        }
+/// A write that was not taken, in Kubernetes' words.
+#[must_use]
+pub fn refused(resource: &Resource, name: &str, error: &WriteError) -> Status {
+    let message = error.to_string();
+    match error {
+        WriteError::AlreadyExists(_) => Status::already_exists(resource, name),
+        WriteError::NotFound(_) => Status::not_found(resource, name),
+        WriteError::Conflict(_) => Status::conflict(resource, name),
+        WriteError::OwnerGone(_) => Status::new(404, "NotFound", message),
+        WriteError::Refused(_) => Status::new(422, "Invalid", message),
+        WriteError::Disk(_) => Status::new(507, "InternalError", message),
+        WriteError::Busy => too_many(message, 1),
+        WriteError::Left => Status::unavailable(message, 0),
     }
 }
 
@@ -216,6 +178,7 @@ impl Serialize for Metadata<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_version_replaces_the_stored_one_and_nothing_else() {
@@ -238,10 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_a_status_that_kubectl_understands() {
-        let status = Failure::from(WriteError::Busy).to_status();
-        assert_eq!(status["kind"], "Status");
-        assert_eq!(status["code"], 429);
-        assert_eq!(status["details"]["retryAfterSeconds"], 1);
+    fn who_should_try_again_is_told_when() {
+        let answer = failure(&refused(&skein_kube::resource::PODS, "x", &WriteError::Busy));
+        assert_eq!(answer.status().as_u16(), 429);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
     }
 }

@@ -12,115 +12,12 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, WriteId};
+pub use skein_core::project::{ApiRef, ProjectedChange, Rendered};
+use skein_core::request::{WriteError, WriteReply, WriteRequest};
+use skein_crdt_state::{Edit, Kind, ObjectKey};
 use skein_gossip::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
-
-pub use skein_core::project::{ApiRef, ProjectedChange, Rendered};
-
-/// How safe a write must be before it is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// On this disk and on one other peer's, or after 500 ms here alone with a warning.
-    #[default]
-    One,
-    /// On this disk.
-    Local,
-    /// On the disks of a majority of the members.
-    Majority,
-}
-
-/// One write.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WriteRequest {
-    /// What to do.
-    pub op: WriteOp,
-    /// When to answer.
-    pub durability: Durability,
-    /// Who asks.
-    pub user: String,
-    /// The field manager, for blame.
-    pub manager: String,
-    /// Names the request: a retry with the same id gets the first answer.
-    pub request_id: String,
-}
-
-/// What a write does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum WriteOp {
-    /// Begins the next life of a name.
-    Create {
-        /// The name, within its owner.
-        name: NameKey,
-        /// All its fields.
-        edits: Vec<Edit>,
-    },
-    /// Sets and unsets fields.
-    Edit {
-        /// Which life of which name.
-        key: ObjectKey,
-        /// The fields.
-        edits: Vec<Edit>,
-        /// Refuse with [`WriteError::Conflict`] when the object has other heads.
-        if_heads: Option<Vec<WriteId>>,
-    },
-    /// Ends a life, and all that it owns.
-    Delete {
-        /// Which life of which name.
-        key: ObjectKey,
-        /// Refuse with [`WriteError::Conflict`] when the object has other heads.
-        if_heads: Option<Vec<WriteId>>,
-    },
-}
-
-/// A write that was taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WriteReply {
-    /// What was written.
-    pub key: ObjectKey,
-    /// Its heads now.
-    pub heads: Vec<WriteId>,
-    /// For the client: "only the local disk has it", "the owner was not asked".
-    pub warnings: Vec<String>,
-}
-
-/// A write that was not taken; nothing was changed, but for [`WriteError::Uncertain`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// The name has a life already.
-    #[error("the name is taken")]
-    AlreadyExists,
-    /// That life is over, or never was.
-    #[error("the object does not exist")]
-    NotFound,
-    /// The object has other heads than the client saw.
-    #[error("the object has been modified; please apply your changes to the latest version and try again")]
-    Conflict,
-    /// Something in its owner chain does not live any more.
-    #[error("{0} does not exist any more, so nothing can be created in it")]
-    OwnerGone(String),
-    /// The disk is full, or refuses.
-    #[error("the write cannot be put on disk: {0}")]
-    DiskFull(String),
-    /// The object or the change would be larger than peers accept.
-    #[error("{bytes} bytes are more than the {limit} that one object may have")]
-    TooLarge {
-        /// How large it would be, in bytes.
-        bytes: usize,
-        /// How large it may be, in bytes.
-        limit: usize,
-    },
-    /// Too much is waiting; try again.
-    #[error("too many writes are waiting; try again in a second")]
-    Busy,
-    /// Whoever had to decide did not answer: the write may or may not have happened.
-    #[error("{0} did not answer; the write may or may not have been taken, so read the object before you try again")]
-    Uncertain(String),
-    /// The daemon is stopping.
-    #[error("this node is stopping; ask another peer")]
-    Stopped,
-}
 
 /// The daemon is stopping and answers no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -236,7 +133,7 @@ pub trait Backend: LogSource {
     ) -> BoxFuture<'_, Result<Result<Vec<Edit>, String>, Stopped>>;
 
     /// Writes, and answers when the write is as safe as it asks to be.
-    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteReply, WriteError>>;
+    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<Result<WriteReply, WriteError>, Stopped>>;
 
     /// What changes for clients from now on. A read that comes after a change was sent sees it.
     fn changes(&self) -> broadcast::Receiver<Arc<Vec<ProjectedChange>>>;

@@ -2,7 +2,6 @@
 //! lives in `remote_logs`.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -11,12 +10,14 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value;
 use skein_crdt_state::Kind;
 use skein_gossip::NodeId;
+use skein_kube::status::Status;
+use skein_kube::time::parse_rfc3339;
 
-use super::answer::{Answer, Failure, set_content_type};
+use super::answer::{Answer, set_content_type};
 use super::backend::{ApiRef, LogError, LogRequest, LogStream, Rendered};
 use super::query::Query;
 use super::remote_logs;
-use super::shell::Shell;
+use super::shell::{Shell, now_ms};
 
 /// What a Node object's `spec.providerID` begins with; the node's id follows.
 const PROVIDER_PREFIX: &str = "skein://";
@@ -27,11 +28,11 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 ///
 /// # Errors
 /// When the container does not exist, has not started, or its node cannot be reached.
-pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<Answer, Failure> {
+pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<Answer, Status> {
     let request = log_request(&pod.value, query)?;
     let limit = query.number("limitBytes")?;
     if limit == Some(0) {
-        return Err(Failure::new(422, "Invalid", "limitBytes: must be greater than 0"));
+        return Err(Status::new(422, "Invalid", "limitBytes: must be greater than 0"));
     }
     let node = pod.value["spec"]["nodeName"].as_str().unwrap_or_default();
     let node = node_id(shell, node, &pod.value).await?;
@@ -41,8 +42,8 @@ pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<
         remote_logs::open(&*shell.backend, node, request).await
     };
     let log = opened.map_err(|error| match error {
-        LogError::NotFound(message) => Failure::new(404, "NotFound", message),
-        LogError::Unavailable(message) => Failure::new(503, "ServiceUnavailable", message),
+        LogError::NotFound(message) => Status::new(404, "NotFound", message),
+        LogError::Unavailable(message) => Status::unavailable(message, 0),
     })?;
     let log = limited(log, limit).take_until(shell.stop.clone().cancelled_owned());
     let mut answer = Response::new(Body::from_stream(log));
@@ -51,7 +52,7 @@ pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<
     Ok(answer)
 }
 
-fn log_request(pod: &Value, query: &Query) -> Result<LogRequest, Failure> {
+fn log_request(pod: &Value, query: &Query) -> Result<LogRequest, Status> {
     let container = container(pod, query)?;
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let status = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
@@ -60,10 +61,10 @@ fn log_request(pod: &Value, query: &Query) -> Result<LogRequest, Failure> {
     let mut attempt = u32::try_from(restarts).unwrap_or(u32::MAX);
     if query.flag("previous")? {
         let missing = || format!("previous terminated container \"{container}\" in pod \"{name}\" not found");
-        attempt = attempt.checked_sub(1).ok_or_else(|| Failure::bad_request(missing()))?;
+        attempt = attempt.checked_sub(1).ok_or_else(|| Status::bad_request(missing()))?;
     } else if let Some(reason) = not_started(status) {
         let message = format!("container \"{container}\" in pod \"{name}\" is waiting to start: {reason}");
-        return Err(Failure::bad_request(message));
+        return Err(Status::bad_request(message));
     }
     Ok(LogRequest {
         uid: pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
@@ -86,7 +87,7 @@ fn not_started(status: Option<&Value>) -> Option<&str> {
     Some(waiting.get("reason").and_then(Value::as_str).unwrap_or("ContainerCreating"))
 }
 
-fn container(pod: &Value, query: &Query) -> Result<String, Failure> {
+fn container(pod: &Value, query: &Query) -> Result<String, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let containers: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
@@ -94,42 +95,38 @@ fn container(pod: &Value, query: &Query) -> Result<String, Failure> {
     let asked = query.get("container").filter(|name| !name.is_empty());
     match (asked.or(annotated.filter(|name| containers.contains(name))), containers.as_slice()) {
         (Some(asked), _) if containers.contains(&asked) => Ok(asked.to_owned()),
-        (Some(asked), _) => Err(Failure::bad_request(format!(
+        (Some(asked), _) => Err(Status::bad_request(format!(
             "container {asked} is not valid for pod {name}; it has: {}",
             containers.join(", ")
         ))),
         (None, [only]) => Ok((*only).to_owned()),
-        (None, _) => Err(Failure::bad_request(format!(
+        (None, _) => Err(Status::bad_request(format!(
             "a container name must be specified for pod {name}, choose one of: [{}]",
             containers.join(" ")
         ))),
     }
 }
 
-fn since_ms(query: &Query) -> Result<Option<u64>, Failure> {
+fn since_ms(query: &Query) -> Result<Option<u64>, Status> {
     if let Some(time) = query.get("sinceTime").filter(|time| !time.is_empty()) {
-        let wrong =
-            || Failure::bad_request(format!("sinceTime: \"{time}\" is not a time such as 2026-01-31T12:00:00Z"));
-        return super::time::parse_rfc3339_ms(time).map(Some).ok_or_else(wrong);
+        let wrong = || Status::bad_request(format!("sinceTime: \"{time}\" is not a time such as 2026-01-31T12:00:00Z"));
+        return parse_rfc3339(time).map(Some).ok_or_else(wrong);
     }
     let Some(seconds) = query.number("sinceSeconds")? else { return Ok(None) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    Ok(Some(u64::try_from(now).unwrap_or(u64::MAX).saturating_sub(seconds.saturating_mul(1000))))
+    Ok(Some(now_ms().saturating_sub(seconds.saturating_mul(1000))))
 }
 
 /// A node's id by the name that its pods show.
-async fn node_id(shell: &Shell, node: &str, pod: &Value) -> Result<NodeId, Failure> {
+async fn node_id(shell: &Shell, node: &str, pod: &Value) -> Result<NodeId, Status> {
     if node.is_empty() {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        return Err(Failure::bad_request(format!("pod {name} does not have a host assigned")));
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
     }
     let object = ApiRef { kind: Kind::new("Node"), namespace: "".into(), name: node.into() };
     let rendered = shell.backend.get(object).await?;
     let id = rendered.as_ref().and_then(|node| node.value["spec"]["providerID"].as_str());
     let id = id.and_then(|id| id.strip_prefix(PROVIDER_PREFIX)).and_then(|id| id.parse().ok());
-    id.ok_or_else(|| {
-        Failure::new(503, "ServiceUnavailable", format!("node {node} is not known (any more), and its logs with it"))
-    })
+    id.ok_or_else(|| Status::unavailable(format!("node {node} is not known (any more), and its logs with it"), 0))
 }
 
 /// The first so many bytes.

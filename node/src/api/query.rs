@@ -1,6 +1,6 @@
 //! The query of a URL: percent-decoded fields. What a field means does not live here.
 
-use super::answer::Failure;
+use skein_kube::status::Status;
 
 /// The most fields of a query.
 const FIELDS_LIMIT: usize = 256;
@@ -16,11 +16,11 @@ impl Query {
     ///
     /// # Errors
     /// When it is not UTF-8 after decoding, has a broken escape or too many fields.
-    pub fn parse(text: Option<&str>) -> Result<Self, Failure> {
+    pub fn parse(text: Option<&str>) -> Result<Self, Status> {
         let mut fields = Vec::new();
         for field in text.unwrap_or_default().split('&').filter(|field| !field.is_empty()) {
             if fields.len() == FIELDS_LIMIT {
-                return Err(Failure::bad_request(format!("a query may have {FIELDS_LIMIT} fields at most")));
+                return Err(Status::bad_request(format!("a query may have {FIELDS_LIMIT} fields at most")));
             }
             let (name, value) = field.split_once('=').unwrap_or((field, ""));
             fields.push((decode(name)?, decode(value)?));
@@ -34,20 +34,20 @@ impl Query {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
-    /// A field's values.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
+    /// All fields with their values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A switch: on when it is `true` or `1` (as Go's ParseBool reads it), off when it is absent or false.
     ///
     /// # Errors
     /// When it is neither.
-    pub fn flag(&self, name: &str) -> Result<bool, Failure> {
+    pub fn flag(&self, name: &str) -> Result<bool, Status> {
         match self.get(name) {
             None | Some("" | "0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-            Some(other) => Err(Failure::bad_request(format!("{name}: \"{other}\" is neither true nor false"))),
+            Some(other) => Err(Status::bad_request(format!("{name}: \"{other}\" is neither true nor false"))),
         }
     }
 
@@ -55,15 +55,15 @@ impl Query {
     ///
     /// # Errors
     /// When it is something else.
-    pub fn number(&self, name: &str) -> Result<Option<u64>, Failure> {
+    pub fn number(&self, name: &str) -> Result<Option<u64>, Status> {
         let Some(text) = self.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
-        let wrong = |_| Failure::bad_request(format!("{name}: \"{text}\" is not a whole number from 0 on"));
+        let wrong = |_| Status::bad_request(format!("{name}: \"{text}\" is not a whole number from 0 on"));
         text.parse().map(Some).map_err(wrong)
     }
 }
 
-fn decode(text: &str) -> Result<String, Failure> {
-    let wrong = || Failure::bad_request(format!("\"{text}\" in the query is not percent-encoded UTF-8"));
+fn decode(text: &str) -> Result<String, Status> {
+    let wrong = || Status::bad_request(format!("\"{text}\" in the query is not percent-encoded UTF-8"));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(query.get("labelSelector"), Some("app=web,tier in (a)"));
         assert_eq!(query.flag("watch"), Ok(false));
         assert_eq!(query.number("limit"), Ok(Some(500)));
-        assert_eq!(query.all("container").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(query.iter().last(), Some(("container", "b")));
         assert_eq!(Query::parse(None).unwrap(), Query::parse(Some("&")).unwrap());
     }
 

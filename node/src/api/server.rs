@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// How long open requests may go on after the daemon was told to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// How often the server certificate is made anew.
 const RENEW_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long to wait after the system refused to accept a connection (too many open files).
@@ -93,7 +95,7 @@ pub struct Server {
 pub async fn listen(shell: Arc<Shell>, api: SocketAddr, data_dir: &Path) -> Result<Server, ListenError> {
     let tls = tls_config(shell.identity.clone())?;
     let refused = |source| ListenError::Address { address: api, source };
-    let tcp = TcpListener::bind(api).await.map_err(refused)?;
+    let tcp = bind_tcp(api).map_err(refused)?;
     let address = tcp.local_addr().map_err(refused)?;
     let socket = data_dir.join(SOCKET_FILE);
     let unix = bind_socket(&socket).await?;
@@ -130,6 +132,15 @@ fn tls_config(identity: Arc<ServerIdentity>) -> Result<Arc<rustls::ServerConfig>
     // HTTP/1.1 is what upgrades (exec, port-forward) need; all else may share one connection.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Accepted connections inherit keep-alive: a client that vanished does not hold its watch for ever.
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_keepalive(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A socket that only its owner may open. One that a dead daemon left behind is replaced.

@@ -11,10 +11,11 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Limited};
+use skein_kube::status::Status;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::answer::{Answer, Failure, text_answer};
+use super::answer::{self, Answer, text_answer};
 use super::backend::Backend;
 use super::hub::{Hub, random_tag};
 use super::{admin, routes};
@@ -110,8 +111,7 @@ impl Shell {
         cluster: String,
         server_url: String,
     ) -> Self {
-        let wall_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis());
-        let stamp = wall_ms.unwrap_or(0).saturating_sub(STAMP_EPOCH_MS) << STAMP_COUNTER_BITS;
+        let stamp = now_ms().saturating_sub(STAMP_EPOCH_MS) << STAMP_COUNTER_BITS;
         let hub = Hub::new(random_tag(), stamp, metrics.clone());
         Shell { backend, hub, metrics, identity, cluster, server_url, stop: CancellationToken::new() }
     }
@@ -122,7 +122,7 @@ impl Shell {
         // The path only: a query may hold what is nobody's business, headers hold the token.
         let span = tracing::debug_span!("api", method = %request.method(), path = request.uri().path());
         let handled = self.limited(origin, request).instrument(span.clone()).await;
-        let answer = handled.unwrap_or_else(Failure::into_answer);
+        let answer = handled.unwrap_or_else(|status| answer::failure(&status));
         let took = started.elapsed();
         self.metrics.api_requests.increment();
         self.metrics.api_duration.observe(took);
@@ -133,34 +133,30 @@ impl Shell {
         answer
     }
 
-    async fn limited(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Failure> {
+    async fn limited(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Status> {
         let work = AssertUnwindSafe(self.admitted(origin, request)).catch_unwind();
         match tokio::time::timeout(REQUEST_LIMIT, work).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
                 // The panic's own message went to the log by the panic hook.
                 self.metrics.api_panics.increment();
-                Err(Failure::new(
-                    500,
-                    "InternalError",
-                    "the request hit a defect in skein; the daemon's log says where",
-                ))
+                Err(Status::internal("the request hit a defect in skein; the daemon's log says where"))
             }
             Err(_) => {
                 let message = format!("the request was not answered within {} s", REQUEST_LIMIT.as_secs());
-                Err(Failure::new(504, "Timeout", message).detail("retryAfterSeconds", 1))
+                Err(Status::timeout(message, 1))
             }
         }
     }
 
-    async fn admitted(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Failure> {
+    async fn admitted(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Status> {
         let path = request.uri().path().trim_end_matches('/');
         if matches!(path, "/healthz" | "/livez" | "/readyz") || is_health_detail(path) {
             return Ok(self.health(path).await);
         }
         if matches!(origin, Origin::Network(_)) && !self.is_admin(request.headers()) {
             self.metrics.api_unauthorized.increment();
-            return Err(Failure::new(
+            return Err(Status::new(
                 401,
                 "Unauthorized",
                 "Unauthorized: a valid token is needed; `skein kubeconfig` prints one",
@@ -170,10 +166,9 @@ impl Shell {
         let body = match Limited::new(body, BODY_LIMIT).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                let message = format!("the request's body is larger than {BODY_LIMIT} bytes");
-                return Err(Failure::new(413, "RequestEntityTooLarge", message));
+                return Err(Status::too_large(BODY_LIMIT));
             }
-            Err(error) => return Err(Failure::bad_request(format!("the request's body could not be read: {error}"))),
+            Err(error) => return Err(Status::bad_request(format!("the request's body could not be read: {error}"))),
         };
         let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin };
         if call.path() == "/metrics" {
@@ -198,6 +193,13 @@ impl Shell {
         }
         text_answer(StatusCode::OK, "ok")
     }
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Kubernetes serves single checks below `/livez/` and `/readyz/`; the one that clients ask for is ping.

@@ -24,7 +24,7 @@ use super::{DaemonConfig, DaemonError};
 use crate::api;
 use crate::api::backend::{
     AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
-    ProjectedChange, Rendered, Stopped, WriteError, WriteOp, WriteReply, WriteRequest,
+    ProjectedChange, Rendered, Stopped,
 };
 use crate::core_handle::CoreHandle;
 use crate::metrics::Metrics;
@@ -94,13 +94,11 @@ impl Backend for Daemon {
         self.ask(move |node, _| edits(node, key.as_ref(), &kind, &old, &new)).boxed()
     }
 
-    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<WriteReply, WriteError>> {
-        async move {
-            let written = self.core.write(to_core(request)).await.map_err(|_| WriteError::Stopped)?;
-            let core::WriteReply { key, heads, warnings, .. } = written.map_err(from_core)?;
-            Ok(WriteReply { key, heads, warnings })
-        }
-        .boxed()
+    fn write(
+        &self,
+        request: core::WriteRequest,
+    ) -> BoxFuture<'_, Result<Result<core::WriteReply, core::WriteError>, Stopped>> {
+        async move { self.core.write(request).await.map_err(|_| Stopped) }.boxed()
     }
 
     fn changes(&self) -> broadcast::Receiver<Arc<Vec<ProjectedChange>>> {
@@ -295,34 +293,4 @@ fn why(node: &mut Node, now: Now, namespace: &str, pod: &str) -> Result<Vec<Stri
 
 fn stopped(stopped: Stopped) -> AdminError {
     AdminError(stopped.to_string())
-}
-
-fn to_core(request: WriteRequest) -> core::WriteRequest {
-    core::WriteRequest {
-        op: match request.op {
-            WriteOp::Create { name, edits } => core::WriteOp::Create { name, edits },
-            WriteOp::Edit { key, edits, if_heads } => core::WriteOp::Edit { key, edits, if_heads },
-            WriteOp::Delete { key, if_heads } => core::WriteOp::Delete { key, if_heads },
-        },
-        durability: match request.durability {
-            api::backend::Durability::One => core::Durability::One,
-            api::backend::Durability::Local => core::Durability::Local,
-            api::backend::Durability::Majority => core::Durability::Majority,
-        },
-        user: request.user,
-        manager: request.manager,
-        request_id: request.request_id,
-    }
-}
-
-fn from_core(error: core::WriteError) -> WriteError {
-    match error {
-        core::WriteError::AlreadyExists(_) => WriteError::AlreadyExists,
-        core::WriteError::NotFound(_) => WriteError::NotFound,
-        core::WriteError::Conflict(_) => WriteError::Conflict,
-        core::WriteError::OwnerGone(owner) => WriteError::OwnerGone(owner.to_string()),
-        core::WriteError::Refused(reason) | core::WriteError::Disk(reason) => WriteError::DiskFull(reason),
-        core::WriteError::Busy => WriteError::Busy,
-        core::WriteError::Left => WriteError::Stopped,
-    }
 }

@@ -100,8 +100,7 @@ impl DockerClient {
         let docker = &docker;
         let removals = found.into_iter().filter(|(_, container)| wanted(container));
         let removals = removals.map(|(id, _)| async move { remove(docker, &id).await });
-        let removed: Vec<Result<(), String>> =
-            stream::iter(removals).buffer_unordered(REMOVALS_LIMIT).collect().await;
+        let removed: Vec<Result<(), String>> = stream::iter(removals).buffer_unordered(REMOVALS_LIMIT).collect().await;
         let count = removed.len();
         removed.into_iter().collect::<Result<(), String>>().map(|()| count)
     }

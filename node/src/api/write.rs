@@ -1,0 +1,362 @@
+//! Create, replace and patch: what a client wants, checked, turned into the leaves that change, and written.
+//!
+//! Edits of leaves merge, so most writes need no retry: two clients that patch different fields both win. Only a client
+//! that names a resourceVersion, or whose patch tests what it replaces, is held to what it saw.
+
+use std::sync::Arc;
+
+use axum::http::{StatusCode, header};
+use serde_json::{Value, json};
+use skein_core::request::{Durability, WriteOp, WriteReply, WriteRequest};
+use skein_core::slot::SLOT_KIND;
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, WriteId};
+
+use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_update, storable};
+use skein_kube::patch::Patch;
+use skein_kube::resource::{NAMESPACES, Resource};
+use skein_kube::status::{Problem, Status};
+use skein_kube::time::rfc3339;
+
+use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
+use super::backend::{ApiRef, Rendered};
+use super::hub::stamp_of;
+use super::read::{self, object_answer};
+use super::routes::{Asked, Target};
+use super::shell::{Call, Shell, now_ms};
+
+/// The header that says how safe a write must be before it is answered: `local`, `one` or `majority`.
+pub const DURABILITY_HEADER: &str = "skein-durability";
+/// The header that names a request: a retry with the same name gets the first answer.
+pub const REQUEST_ID_HEADER: &str = "skein-request-id";
+/// How often a patch that tests what it replaces is applied anew when somebody else was faster.
+const RACES_LIMIT: usize = 5;
+/// How often another name is drawn for `generateName`, and how many letters are drawn.
+const NAMES_LIMIT: usize = 8;
+const NAME_LETTERS: usize = 5;
+/// The longest manager and request id that are kept.
+const LABEL_LIMIT: usize = 128;
+
+/// Answers a create.
+///
+/// # Errors
+/// When the object is not valid, its name is taken, or its namespace does not exist.
+pub async fn create(
+    shell: &Arc<Shell>,
+    asked: &Asked<'_>,
+    resource: &'static Resource,
+    namespace: Option<Arc<str>>,
+) -> Result<Answer, Status> {
+    if resource.namespaced && namespace.is_none() {
+        return Err(Status::bad_request("an object of this kind is created in a namespace (/namespaces/NAME/...)"));
+    }
+    let namespace = namespace.unwrap_or_default();
+    let options = asked.write_options()?;
+    for draw in 1.. {
+        let (suffix, body) = (random_letters()?, &asked.call.body);
+        let prepared = prepare_create(resource, &namespace, body, asked.content_type(), &options, &suffix)?;
+        let owner = owner(shell, resource, &namespace).await?;
+        let drawn = prepared.object["metadata"]["generateName"].is_string() && prepared.name.ends_with(&suffix);
+        match create_prepared(shell, asked, resource, owner, prepared).await {
+            Err(status) if status.reason == "AlreadyExists" && drawn && draw < NAMES_LIMIT => {}
+            other => return other,
+        }
+    }
+    Err(Status::internal("no free name was found"))
+}
+
+async fn create_prepared(
+    shell: &Arc<Shell>,
+    asked: &Asked<'_>,
+    resource: &'static Resource,
+    owner: Option<ObjectKey>,
+    prepared: Prepared,
+) -> Result<Answer, Status> {
+    let kind = resource.kind();
+    let name = match owner {
+        Some(owner) => owner.name_of_child(&kind, &prepared.name),
+        None => NameKey::root(&kind, &prepared.name),
+    };
+    let object = ApiRef {
+        kind: kind.clone(),
+        namespace: prepared.namespace.as_str().into(),
+        name: prepared.name.as_str().into(),
+    };
+    let target = Target { resource, object };
+    if prepared.dry_run {
+        return match shell.backend.get(target.object.clone()).await? {
+            Some(_) => Err(Status::already_exists(resource, target.name())),
+            None => Ok(dry_create(&target, prepared)),
+        };
+    }
+    let edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
+    let reply = send(shell, asked, &target, WriteOp::Create { name, edits }).await?;
+    let object = read::object(shell, &target).await?;
+    let mut answer = object_answer(shell, resource, StatusCode::CREATED, &object);
+    add_warnings(answer.headers_mut(), prepared.warnings.iter().chain(&reply.warnings));
+    Ok(answer)
+}
+
+/// Answers a replace (PUT).
+///
+/// # Errors
+/// When the object is not valid, does not exist, or is not the one that the client saw.
+pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
+    let current = read::object(shell, target).await?;
+    let (body, options) = (&asked.call.body, asked.write_options()?);
+    let prepared = prepare_update(target.resource, &current.value, body, asked.content_type(), &options)?;
+    let lock = lock(shell, target, &current, prepared.resource_version.as_deref())?;
+    let after = update(shell, asked, target, &current, prepared, lock).await?;
+    Ok(after.into_answer(shell, target))
+}
+
+/// Answers a patch.
+///
+/// # Errors
+/// When it cannot be applied, the result is not valid, the object does not exist or is not the one that the client saw.
+pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
+    let (body, options) = (&asked.call.body, asked.write_options()?);
+    // Its tests and positions hold for what was read and for nothing else.
+    let is_json_patch = matches!(Patch::read(asked.content_type(), body)?, Patch::Json(_));
+    for race in 1.. {
+        let current = read::object(shell, target).await?;
+        let value = Versioned { value: &current.value, version: shell.hub.version_of(current.stamp) }.to_value();
+        let prepared = prepare_patch(target.resource, &value, body, asked.content_type(), &options)?;
+        let named = lock(shell, target, &current, prepared.resource_version.as_deref())?;
+        let retry = is_json_patch && named.is_none() && race < RACES_LIMIT;
+        let lock = if is_json_patch { Some(current.heads.clone()) } else { named };
+        match update(shell, asked, target, &current, prepared, lock).await {
+            Err(status) if status.reason == "Conflict" && retry => {}
+            other => return Ok(other?.into_answer(shell, target)),
+        }
+    }
+    Err(Status::conflict(target.resource, target.name()))
+}
+
+/// An object after a write.
+#[derive(Debug)]
+pub struct After {
+    /// What it is now; after its end or a dry run, what it was or would be.
+    pub object: Rendered,
+    /// For the client.
+    pub warnings: Vec<String>,
+}
+
+impl After {
+    fn into_answer(self, shell: &Shell, target: &Target) -> Answer {
+        let mut answer = object_answer(shell, target.resource, StatusCode::OK, &self.object);
+        add_warnings(answer.headers_mut(), &self.warnings);
+        answer
+    }
+}
+
+/// Writes a new form of an object, as far as it differs from what the client saw.
+///
+/// # Errors
+/// When somebody else was faster and the client named what it saw, or the write was not taken.
+pub async fn update(
+    shell: &Arc<Shell>,
+    asked: &Asked<'_>,
+    target: &Target,
+    current: &Rendered,
+    prepared: Prepared,
+    if_heads: Option<Vec<WriteId>>,
+) -> Result<After, Status> {
+    let resource = target.resource;
+    let Prepared { object: mut new, mut warnings, dry_run, .. } = prepared;
+    let Some(key) = current.key.clone() else {
+        return Err(Status::method_not_allowed(&format!("{} are reported, not written", resource.plural)));
+    };
+    let mut old = storable(resource, &current.value);
+    if key.kind().as_str() == SLOT_KIND {
+        only_metadata(target, &mut old, &mut new)?;
+    }
+    if dry_run {
+        return Ok(After { object: dry_update(current, new), warnings });
+    }
+    let finished = current.value["metadata"]["deletionTimestamp"].is_string()
+        && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    let mut edits = edits(shell, target, Some(key.clone()), resource.kind(), old, new).await?;
+    drop_derived(&key, &mut edits, &mut warnings);
+    let op = match (finished, edits.is_empty()) {
+        (true, _) => WriteOp::Delete { key, if_heads },
+        (false, true) => return Ok(After { object: current.clone(), warnings }),
+        (false, false) => WriteOp::Edit { key, edits, if_heads },
+    };
+    let reply = send(shell, asked, target, op).await?;
+    warnings.extend(reply.warnings);
+    let after = if finished { None } else { shell.backend.get(target.object.clone()).await? };
+    Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })
+}
+
+/// Sends a write to the node, and tells its failures in the words of the resource.
+///
+/// # Errors
+/// When it was not taken.
+pub async fn send(shell: &Shell, asked: &Asked<'_>, target: &Target, op: WriteOp) -> Result<WriteReply, Status> {
+    let request = WriteRequest {
+        op,
+        durability: durability(asked.call)?,
+        user: asked.call.user().to_owned(),
+        manager: manager(asked),
+        request_id: request_id(asked.call)?,
+    };
+    let reply = shell.backend.write(request).await?;
+    let reply = reply.map_err(|error| refused(target.resource, target.name(), &error))?;
+    shell.metrics.writes.increment();
+    Ok(reply)
+}
+
+/// The heads that a client's resourceVersion meant, if it named one.
+///
+/// # Errors
+/// 409 when the object has other heads now, 400 when it is no version.
+pub fn lock(
+    shell: &Shell,
+    target: &Target,
+    current: &Rendered,
+    version: Option<&str>,
+) -> Result<Option<Vec<WriteId>>, Status> {
+    let Some(text) = version.filter(|text| !text.is_empty() && *text != "0") else { return Ok(None) };
+    let wrong = |_| Status::bad_request(format!("metadata.resourceVersion: \"{text}\" is not a whole number"));
+    let stamp = stamp_of(text.parse().map_err(wrong)?);
+    // A status that changed since does not break the lock: what counts is whether anybody wrote.
+    let same =
+        stamp == current.stamp || shell.hub.heads_at(&target.object, stamp).is_some_and(|heads| heads == current.heads);
+    if same { Ok(Some(current.heads.clone())) } else { Err(Status::conflict(target.resource, target.name())) }
+}
+
+async fn edits(
+    shell: &Shell,
+    target: &Target,
+    key: Option<ObjectKey>,
+    kind: Kind,
+    old: Value,
+    new: Value,
+) -> Result<Vec<Edit>, Status> {
+    let refused = |why: String| {
+        let message = format!("{} \"{}\" is invalid: {why}", target.resource.kind_name, target.name());
+        Status::new(422, "Invalid", message)
+    };
+    shell.backend.edits(key, kind, old, new).await?.map_err(refused)
+}
+
+/// A pod of a slot takes its spec from the template: only its labels and annotations are its own.
+fn only_metadata(target: &Target, old: &mut Value, new: &mut Value) -> Result<(), Status> {
+    let (before, after) = (old["metadata"].take(), new["metadata"].take());
+    if old != new {
+        let why = "it is the template's: change the Deployment or ReplicaSet that owns the pod";
+        let resource = target.resource;
+        return Err(Status::invalid(
+            resource.group,
+            resource.kind_name,
+            target.name(),
+            &[Problem::forbidden("spec", why)],
+        ));
+    }
+    *old = json!({"metadata": before});
+    *new = json!({"metadata": after});
+    Ok(())
+}
+
+/// How many replicas a ReplicaSet of a Deployment has follows from the Deployment.
+fn drop_derived(key: &ObjectKey, edits: &mut Vec<Edit>, warnings: &mut Vec<String>) {
+    let Some(owner) = key.owner().filter(|owner| owner.kind().as_str() == "Deployment.apps") else { return };
+    let before = edits.len();
+    edits.retain(|edit| &*edit.path != "spec.replicas");
+    if edits.len() < before {
+        warnings.push(format!(
+            "spec.replicas was not changed: it follows from the Deployment {}; scale that instead",
+            owner.name()
+        ));
+    }
+}
+
+/// The namespace that owns a new object, in its present life.
+async fn owner(shell: &Shell, resource: &Resource, namespace: &Arc<str>) -> Result<Option<ObjectKey>, Status> {
+    if !resource.namespaced {
+        return Ok(None);
+    }
+    let object = ApiRef { kind: Kind::new("Namespace"), namespace: "".into(), name: namespace.clone() };
+    let found = shell.backend.get(object).await?;
+    let missing = || Status::not_found(&NAMESPACES, namespace);
+    let found = found.ok_or_else(missing)?;
+    if found.value["metadata"]["deletionTimestamp"].is_string() {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        return Err(Status::forbidden(resource, "", &why));
+    }
+    found.key.clone().map(Some).ok_or_else(missing)
+}
+
+fn random_bytes<const N: usize>() -> Result<[u8; N], Status> {
+    let mut bytes = [0; N];
+    let failed = |error| Status::new(500, "InternalError", format!("no randomness from the operating system: {error}"));
+    getrandom::fill(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn random_letters() -> Result<String, Status> {
+    // Kubernetes' alphabet for suffixes: no vowels, so that no words come out.
+    const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+    let bytes = random_bytes::<NAME_LETTERS>()?;
+    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect())
+}
+
+fn durability(call: &Call) -> Result<Durability, Status> {
+    match call.header(DURABILITY_HEADER) {
+        None => Ok(Durability::One),
+        Some(text) if text.eq_ignore_ascii_case("one") => Ok(Durability::One),
+        Some(text) if text.eq_ignore_ascii_case("local") => Ok(Durability::Local),
+        Some(text) if text.eq_ignore_ascii_case("majority") => Ok(Durability::Majority),
+        Some(other) => {
+            Err(Status::bad_request(format!("Skein-Durability: \"{other}\" is not one of local, one, majority")))
+        }
+    }
+}
+
+/// Who keeps the fields: what the client calls itself, else the first word of its user agent.
+fn manager(asked: &Asked<'_>) -> String {
+    let agent = asked.call.header(header::USER_AGENT.as_str()).unwrap_or("unknown");
+    let named = asked.query.get("fieldManager").filter(|name| !name.is_empty());
+    let name = named.unwrap_or_else(|| agent.split(['/', ' ']).next().unwrap_or(agent));
+    name.chars().take(LABEL_LIMIT).collect()
+}
+
+fn request_id(call: &Call) -> Result<String, Status> {
+    if let Some(id) = call.header(REQUEST_ID_HEADER).filter(|id| !id.is_empty()) {
+        return Ok(id.chars().take(LABEL_LIMIT).collect());
+    }
+    Ok(random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What a create would have made.
+fn dry_create(target: &Target, prepared: Prepared) -> Answer {
+    let mut object = prepared.object;
+    object["apiVersion"] = json!(target.resource.api_version());
+    object["kind"] = json!(target.resource.kind_name);
+    object["metadata"]["name"] = json!(target.name());
+    if target.resource.namespaced {
+        object["metadata"]["namespace"] = json!(&*target.object.namespace);
+    }
+    object["metadata"]["creationTimestamp"] = json!(rfc3339(now_ms()));
+    object["metadata"]["generation"] = json!(1);
+    // No object has this uid: nothing was made.
+    object["metadata"]["uid"] = json!("00000000-0000-0000-0000-000000000000");
+    let mut answer = json_answer(StatusCode::CREATED, &object);
+    add_warnings(answer.headers_mut(), &prepared.warnings);
+    answer
+}
+
+/// What an update would have made: the new form with what the system keeps of the old one.
+fn dry_update(current: &Rendered, mut object: Value) -> Rendered {
+    let fields = current.value.as_object().into_iter().flatten();
+    for (field, value) in fields.filter(|(field, _)| matches!(field.as_str(), "apiVersion" | "kind" | "status")) {
+        object[field] = value.clone();
+    }
+    for (field, value) in current.value["metadata"].as_object().into_iter().flatten() {
+        let set_by_clients = matches!(field.as_str(), "labels" | "annotations" | "finalizers" | "ownerReferences");
+        if !set_by_clients && object["metadata"].get(field).is_none() {
+            object["metadata"][field] = value.clone();
+        }
+    }
+    Rendered { value: Arc::new(object), ..current.clone() }
+}

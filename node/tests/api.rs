@@ -1,0 +1,15 @@
+//! The API over real TLS on loopback, with a node in memory behind it.
+#![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
+
+#[path = "api/client.rs"]
+mod client;
+#[path = "api/fake.rs"]
+mod fake;
+#[path = "api/kubectl.rs"]
+mod kubectl;
+#[path = "api/shell.rs"]
+mod shell;
+#[path = "api/verbs.rs"]
+mod verbs;
+#[path = "api/watches.rs"]
+mod watches;

@@ -1,0 +1,415 @@
+//! A node in memory behind the API: objects that are written are there at once, Deployments are always complete.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use skein_core::request::{WriteError, WriteOp, WriteReply, WriteRequest};
+use skein_core::slot::PLACEMENT_LEAF;
+use skein_crdt_state::layout::unflatten;
+use skein_crdt_state::{Edit, Hlc, Kind, Layout, Leaf, LeafPath, NameKey, ObjectKey, WriteId};
+use skein_gossip::NodeId;
+use skein_kube::time::rfc3339;
+use skein_node::api::backend::{
+    AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
+    ProjectedChange, Rendered, Stopped,
+};
+use skein_node::api::edits;
+use skein_node::api::remote_logs::LogServer;
+use tokio::sync::broadcast;
+
+/// This node, and the one peer that it can reach.
+pub const ME: NodeId = NodeId([1; 32]);
+pub const PEER: NodeId = NodeId([2; 32]);
+/// A time that objects are born at.
+const BORN_MS: u64 = 1_795_478_400_000;
+
+pub struct Fake {
+    inner: Arc<Mutex<Inner>>,
+    changes: broadcast::Sender<Arc<Vec<ProjectedChange>>>,
+    layout: Layout,
+}
+
+#[derive(Default)]
+struct Inner {
+    objects: BTreeMap<ApiRef, Stored>,
+    lives: BTreeMap<NameKey, u32>,
+    clock: u64,
+    /// All writes, for tests that look at them.
+    writes: Vec<WriteRequest>,
+}
+
+#[derive(Clone)]
+struct Stored {
+    key: ObjectKey,
+    leaves: BTreeMap<LeafPath, Leaf>,
+    rendered: Arc<Rendered>,
+    generation: u64,
+}
+
+pub fn kind(text: &str) -> Kind {
+    Kind::new(text)
+}
+
+pub fn reference(kind_text: &str, namespace: &str, name: &str) -> ApiRef {
+    ApiRef { kind: kind(kind_text), namespace: namespace.into(), name: name.into() }
+}
+
+impl Fake {
+    pub fn new() -> Arc<Self> {
+        let inner = Inner { clock: 1 << 46, ..Inner::default() };
+        let fake = Fake {
+            inner: Arc::new(Mutex::new(inner)),
+            changes: broadcast::channel(1024).0,
+            layout: skein_kube::schema::layout(),
+        };
+        fake.put("Namespace", "", "default", &json!({"spec": {"finalizers": ["kubernetes"]}}));
+        for (name, id) in [("goose", ME), ("gander", PEER)] {
+            fake.put("Node", "", name, &json!({"spec": {"providerID": format!("skein://{id}")}}));
+        }
+        Arc::new(fake)
+    }
+
+    /// Stores an object as it is, without the API.
+    pub fn put(&self, kind_text: &str, namespace: &str, name: &str, value: &Value) -> ApiRef {
+        let object = reference(kind_text, namespace, name);
+        let owner = (!namespace.is_empty()).then(|| ObjectKey::root(&kind("Namespace"), namespace, 1));
+        let name = match owner {
+            Some(owner) => owner.name_of_child(&object.kind, name),
+            None => NameKey::root(&object.kind, name),
+        };
+        let edits = self.edits_between(&BTreeMap::new(), &object.kind, &json!({}), value).unwrap();
+        self.inner.lock().unwrap().create(&self.changes, &name, &edits).unwrap();
+        object
+    }
+
+    /// Changes a stored object's status, as a node's report would.
+    pub fn report(&self, object: &ApiRef, status: &Value) {
+        let mut inner = self.inner.lock().unwrap();
+        let stamp = inner.tick();
+        let stored = inner.objects.get_mut(object).unwrap();
+        let old = stored.rendered.clone();
+        let mut value = (*old.value).clone();
+        value["status"] = status.clone();
+        value["metadata"]["resourceVersion"] = json!(stamp.to_string());
+        stored.rendered = Arc::new(Rendered { value: Arc::new(value), stamp, ..(*old).clone() });
+        let new = Some(stored.rendered.clone());
+        let change = ProjectedChange { object: object.clone(), old: Some(old), new };
+        let _ = self.changes.send(Arc::new(vec![change]));
+    }
+
+    /// Makes a pod one that fills a slot, as a ReplicaSet's is.
+    pub fn fill_slot(&self, pod: &ApiRef) -> ObjectKey {
+        let mut inner = self.inner.lock().unwrap();
+        let stored = inner.objects.get_mut(pod).unwrap();
+        let set = stored.key.owner().unwrap().child(&kind("ReplicaSet.apps"), "web", 1);
+        stored.key = set.child(&kind("Slot.skein.dev"), "0", 1);
+        stored.rendered = Arc::new(Rendered { key: Some(stored.key.clone()), ..(*stored.rendered).clone() });
+        stored.key.clone()
+    }
+
+    pub fn writes(&self) -> Vec<WriteRequest> {
+        self.inner.lock().unwrap().writes.clone()
+    }
+
+    pub fn value(&self, object: &ApiRef) -> Option<Value> {
+        let inner = self.inner.lock().unwrap();
+        inner.objects.get(object).map(|stored| (*stored.rendered.value).clone())
+    }
+
+    fn edits_between(
+        &self,
+        leaves: &BTreeMap<LeafPath, Leaf>,
+        kind: &Kind,
+        old: &Value,
+        new: &Value,
+    ) -> Result<Vec<Edit>, String> {
+        edits::between(&self.layout, kind, leaves, old, new).map_err(|error| error.to_string())
+    }
+}
+
+impl Inner {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    fn find(&self, key: &ObjectKey) -> Option<ApiRef> {
+        self.objects.iter().find(|(_, stored)| stored.key == *key).map(|(object, _)| object.clone())
+    }
+
+    fn create(
+        &mut self,
+        changes: &broadcast::Sender<Arc<Vec<ProjectedChange>>>,
+        name: &NameKey,
+        edits: &[Edit],
+    ) -> Result<WriteReply, WriteError> {
+        let life = self.lives.get(name).copied().unwrap_or(1);
+        let key = name.life(life);
+        let object = ApiRef {
+            kind: key.kind().clone(),
+            namespace: key.namespace().unwrap_or_default().into(),
+            name: key.name().into(),
+        };
+        if self.objects.contains_key(&object) {
+            return Err(WriteError::AlreadyExists(key));
+        }
+        if let Some(owner) = key.owner()
+            && self.find(&owner).is_none()
+        {
+            return Err(WriteError::OwnerGone(owner));
+        }
+        let stored = self.apply(&key, BTreeMap::new(), edits, 0);
+        let (heads, new) = (stored.rendered.heads.clone(), Some(stored.rendered.clone()));
+        self.objects.insert(object.clone(), stored);
+        let _ = changes.send(Arc::new(vec![ProjectedChange { object, old: None, new }]));
+        Ok(WriteReply { key, heads, warnings: vec!["only this disk has it".into()] })
+    }
+
+    fn edit(
+        &mut self,
+        changes: &broadcast::Sender<Arc<Vec<ProjectedChange>>>,
+        key: ObjectKey,
+        edits: &[Edit],
+        if_heads: Option<&[WriteId]>,
+    ) -> Result<WriteReply, WriteError> {
+        let Some(object) = self.find(&key) else { return Err(WriteError::NotFound(key)) };
+        let stored = self.objects[&object].clone();
+        if if_heads.is_some_and(|heads| heads != stored.rendered.heads) {
+            return Err(WriteError::Conflict(key));
+        }
+        if edits.iter().any(|edit| &*edit.path == PLACEMENT_LEAF) {
+            return self.remove(changes, key);
+        }
+        let next = self.apply(&key, stored.leaves, edits, stored.generation);
+        let change =
+            ProjectedChange { object: object.clone(), old: Some(stored.rendered), new: Some(next.rendered.clone()) };
+        let heads = next.rendered.heads.clone();
+        self.objects.insert(object, next);
+        let _ = changes.send(Arc::new(vec![change]));
+        Ok(WriteReply { key, heads, warnings: Vec::new() })
+    }
+
+    fn remove(
+        &mut self,
+        changes: &broadcast::Sender<Arc<Vec<ProjectedChange>>>,
+        key: ObjectKey,
+    ) -> Result<WriteReply, WriteError> {
+        if self.find(&key).is_none() {
+            return Err(WriteError::NotFound(key));
+        }
+        self.lives.insert(key.name_key(), key.incarnation() + 1);
+        let gone: Vec<_> =
+            self.objects.iter().filter(|(_, stored)| stored.key.is_within(&key)).map(|(o, _)| o.clone()).collect();
+        let change = |object: ApiRef| {
+            let old = self.objects.remove(&object).map(|stored| stored.rendered);
+            ProjectedChange { object, old, new: None }
+        };
+        let batch: Vec<_> = gone.into_iter().map(change).collect();
+        let _ = changes.send(Arc::new(batch));
+        Ok(WriteReply { key, heads: Vec::new(), warnings: Vec::new() })
+    }
+
+    fn apply(
+        &mut self,
+        key: &ObjectKey,
+        mut leaves: BTreeMap<LeafPath, Leaf>,
+        edits: &[Edit],
+        generation: u64,
+    ) -> Stored {
+        let stamp = self.tick();
+        let mut write = WriteId([0; 32]);
+        write.0[..8].copy_from_slice(&stamp.to_be_bytes());
+        for edit in edits {
+            match edit.value.clone() {
+                Some(value) => {
+                    let leaf = Leaf { value, stamp: Hlc(stamp), author: ME, write, others: Vec::new() };
+                    leaves.insert(edit.path.clone(), leaf);
+                }
+                None => {
+                    leaves.remove(&edit.path);
+                }
+            }
+        }
+        let touches_spec = edits.iter().any(|edit| edit.path.starts_with("spec"));
+        let generation = generation + u64::from(touches_spec);
+        let value = render(key, &leaves, stamp, generation);
+        let rendered = Arc::new(Rendered { value: Arc::new(value), key: Some(key.clone()), heads: vec![write], stamp });
+        Stored { key: key.clone(), leaves, rendered, generation }
+    }
+}
+
+fn render(key: &ObjectKey, leaves: &BTreeMap<LeafPath, Leaf>, stamp: u64, generation: u64) -> Value {
+    let mut value = unflatten(leaves.iter().map(|(path, leaf)| (path, &leaf.value)));
+    let (kind, group) = key.kind().as_str().split_once('.').unwrap_or((key.kind().as_str(), ""));
+    value["apiVersion"] = if group.is_empty() { json!("v1") } else { json!(format!("{group}/v1")) };
+    value["kind"] = json!(kind);
+    value["metadata"]["name"] = json!(key.name());
+    if let Some(namespace) = key.namespace() {
+        value["metadata"]["namespace"] = json!(namespace);
+    }
+    value["metadata"]["uid"] = json!(format!("uid-{}-{}", key.name(), key.incarnation()));
+    value["metadata"]["creationTimestamp"] = json!(rfc3339(BORN_MS));
+    value["metadata"]["generation"] = json!(generation);
+    value["metadata"]["resourceVersion"] = json!(stamp.to_string());
+    match kind {
+        "Deployment" => {
+            let replicas = value["spec"]["replicas"].clone();
+            value["status"] = json!({
+                "observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas,
+                "readyReplicas": replicas, "availableReplicas": replicas,
+                "conditions": [{"type": "Available", "status": "True"}],
+            });
+        }
+        "Pod" => {
+            let containers = value["spec"]["containers"].as_array().cloned().unwrap_or_default();
+            let statuses: Vec<_> = containers
+                .iter()
+                .map(|container| {
+                    json!({"name": container["name"], "ready": true, "restartCount": 0, "image": container["image"],
+                       "state": {"running": {"startedAt": rfc3339(BORN_MS)}}})
+                })
+                .collect();
+            value["status"] = json!({
+                "phase": "Running", "containerStatuses": statuses,
+                "conditions": [{"type": "Ready", "status": "True"}],
+            });
+        }
+        "Namespace" => value["status"] = json!({"phase": "Active"}),
+        "Node" => {
+            value["status"] =
+                json!({"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kubeletVersion": "v1"}});
+        }
+        _ => {}
+    }
+    value
+}
+
+struct Lines;
+
+impl LogSource for Lines {
+    fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>> {
+        Box::pin(async move {
+            let all = ["one\n", "two\n", "three\n"];
+            let skip = request.tail_lines.map_or(0, |tail| all.len().saturating_sub(tail as usize));
+            let lines: Vec<_> = all.iter().skip(skip).map(|line| Ok(Bytes::from(*line))).collect();
+            let log = futures::stream::iter(lines);
+            Ok(if request.follow { log.chain(futures::stream::pending()).boxed() } else { log.boxed() })
+        })
+    }
+}
+
+impl LogSource for Fake {
+    fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>> {
+        Lines.open(request)
+    }
+}
+
+impl Backend for Fake {
+    fn me(&self) -> NodeId {
+        ME
+    }
+
+    fn get(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Arc<Rendered>>, Stopped>> {
+        Box::pin(async move {
+            let inner = self.inner.lock().unwrap();
+            assert_ne!(&*object.name, "panic", "a defect, planted by a test");
+            Ok(inner.objects.get(&object).map(|stored| stored.rendered.clone()))
+        })
+    }
+
+    fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>> {
+        Box::pin(async move {
+            let inner = self.inner.lock().unwrap();
+            let wanted =
+                |object: &&ApiRef| object.kind == kind && namespace.as_ref().is_none_or(|n| *n == object.namespace);
+            Ok(inner.objects.keys().filter(wanted).map(|object| inner.objects[object].rendered.clone()).collect())
+        })
+    }
+
+    fn edits(
+        &self,
+        key: Option<ObjectKey>,
+        kind: Kind,
+        old: Value,
+        new: Value,
+    ) -> BoxFuture<'_, Result<Result<Vec<Edit>, String>, Stopped>> {
+        Box::pin(async move {
+            let leaves = {
+                let inner = self.inner.lock().unwrap();
+                let object = key.and_then(|key| inner.find(&key));
+                object.map(|object| inner.objects[&object].leaves.clone()).unwrap_or_default()
+            };
+            Ok(self.edits_between(&leaves, &kind, &old, &new))
+        })
+    }
+
+    fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<Result<WriteReply, WriteError>, Stopped>> {
+        Box::pin(async move {
+            let mut inner = self.inner.lock().unwrap();
+            inner.writes.push(request.clone());
+            Ok(match request.op {
+                WriteOp::Create { name, edits } => inner.create(&self.changes, &name, &edits),
+                WriteOp::Edit { key, edits, if_heads } => inner.edit(&self.changes, key, &edits, if_heads.as_deref()),
+                WriteOp::Delete { key, .. } => inner.remove(&self.changes, key),
+            })
+        })
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Arc<Vec<ProjectedChange>>> {
+        self.changes.subscribe()
+    }
+
+    fn open_peer(&self, peer: NodeId, header: Bytes) -> BoxFuture<'_, Result<PeerStream, LogError>> {
+        Box::pin(async move {
+            if peer != PEER {
+                return Err(LogError::Unavailable("the peer cannot be reached".into()));
+            }
+            let (ours, theirs) = tokio::io::duplex(1024);
+            tokio::spawn(async move { LogServer::new(Arc::new(Lines)).serve(Box::pin(theirs), &header).await });
+            let ours: PeerStream = Box::pin(ours);
+            Ok(ours)
+        })
+    }
+
+    fn create_token(&self, uses: u32, ttl: Duration) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async move { Ok(format!("token-{uses}-{}", ttl.as_secs())) })
+    }
+
+    fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>> {
+        Box::pin(async {
+            Ok(vec![PeerInfo {
+                name: "goose".into(),
+                id: ME.to_string(),
+                address: "127.0.0.1".into(),
+                state: "alive".into(),
+                leader: true,
+                version: "1".into(),
+            }])
+        })
+    }
+
+    fn leader(&self) -> BoxFuture<'_, Result<Option<LeaderInfo>, AdminError>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn leave(&self) -> BoxFuture<'_, Result<(), AdminError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
+        Box::pin(async move { Ok(vec![format!("{namespace}/{pod} is happy")]) })
+    }
+
+    fn state_hash(&self) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async { Ok("00ff".into()) })
+    }
+
+    fn ready(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { true })
+    }
+}
