@@ -124,7 +124,7 @@ fn allowed(
         return Err(Status::uid_conflict(resource, name, uid, has));
     }
     if options.propagation == Propagation::Orphan
-        && [&resource::DEPLOYMENTS, &resource::REPLICA_SETS].contains(&&resource)
+        && [&resource::DEPLOYMENTS, &resource::REPLICA_SETS].contains(&resource)
     {
         let why =
             "what an object owns is named by it and cannot outlive it; to keep the pods, scale or change it instead";

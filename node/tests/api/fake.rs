@@ -167,7 +167,7 @@ impl Inner {
         let (heads, new) = (stored.rendered.heads.clone(), Some(stored.rendered.clone()));
         self.objects.insert(object.clone(), stored);
         let _ = changes.send(Arc::new(vec![ProjectedChange { object, old: None, new }]));
-        Ok(WriteReply { key, heads, warnings: vec!["only this disk has it".into()] })
+        Ok(WriteReply { key, heads, warnings: vec!["only this disk has it".into()], changed: true })
     }
 
     fn edit(
@@ -191,7 +191,7 @@ impl Inner {
         let heads = next.rendered.heads.clone();
         self.objects.insert(object, next);
         let _ = changes.send(Arc::new(vec![change]));
-        Ok(WriteReply { key, heads, warnings: Vec::new() })
+        Ok(WriteReply { key, heads, warnings: Vec::new(), changed: true })
     }
 
     fn remove(
@@ -211,7 +211,7 @@ impl Inner {
         };
         let batch: Vec<_> = gone.into_iter().map(change).collect();
         let _ = changes.send(Arc::new(batch));
-        Ok(WriteReply { key, heads: Vec::new(), warnings: Vec::new() })
+        Ok(WriteReply { key, heads: Vec::new(), warnings: Vec::new(), changed: true })
     }
 
     fn apply(
