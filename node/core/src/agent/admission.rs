@@ -1,58 +1,13 @@
-//! Admission: whether a pod fits on this node beside those that it has admitted already.
-
-use std::collections::BTreeSet;
+//! Admission: whether a pod fits on this node beside those that it has admitted already. The scheduler counts the same
+//! needs, but of what it knows; this node knows what it runs.
 
 use super::Allocated;
-use crate::model::pod::PodSpec;
+use crate::model::needs::PodNeeds;
 use crate::runtime::Capacity;
-
-/// A port of the host that a pod takes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HostPort {
-    port: u16,
-    protocol: String,
-    address: String,
-}
-
-impl HostPort {
-    fn collides(&self, other: &HostPort) -> bool {
-        let all = |address: &str| matches!(address, "" | "0.0.0.0" | "::");
-        let same_address = all(&self.address) || all(&other.address) || self.address == other.address;
-        self.port == other.port && self.protocol == other.protocol && same_address
-    }
-}
-
-/// What a pod takes of its node.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Needs {
-    pub(super) cpu_millis: u64,
-    pub(super) memory_bytes: u64,
-    ports: BTreeSet<HostPort>,
-}
-
-impl Needs {
-    pub(super) fn of(spec: &PodSpec) -> Self {
-        let mut needs = Needs::default();
-        for container in &spec.containers {
-            let request = |name| container.request(name).unwrap_or_default();
-            needs.cpu_millis = needs.cpu_millis.saturating_add(request("cpu").millis());
-            needs.memory_bytes = needs.memory_bytes.saturating_add(request("memory").units());
-            for port in &container.ports {
-                let wanted =
-                    if port.host_port == 0 && spec.host_network { port.container_port } else { port.host_port };
-                if wanted > 0 {
-                    let (protocol, address) = (port.protocol().to_owned(), port.host_ip.clone());
-                    needs.ports.insert(HostPort { port: wanted, protocol, address });
-                }
-            }
-        }
-        needs
-    }
-}
 
 /// A pod that takes of this node.
 pub(super) struct Tenant<'a> {
-    pub(super) needs: &'a Needs,
+    pub(super) needs: &'a PodNeeds,
     /// Whether it will be gone soon.
     pub(super) stopping: bool,
 }
@@ -74,7 +29,7 @@ pub(super) enum Answer {
 }
 
 /// Whether a pod fits.
-pub(super) fn admit(capacity: &Capacity, tenants: &[Tenant<'_>], needs: &Needs) -> Answer {
+pub(super) fn admit(capacity: &Capacity, tenants: &[Tenant<'_>], needs: &PodNeeds) -> Answer {
     let staying = tenants.iter().filter(|tenant| !tenant.stopping);
     if let Err((reason, message)) = fits(capacity, staying, needs) {
         return Answer::Refused { reason, message };
@@ -94,7 +49,7 @@ pub(super) fn sum<'a>(tenants: impl Iterator<Item = &'a Tenant<'a>>) -> Allocate
 fn fits<'a>(
     capacity: &Capacity,
     tenants: impl Iterator<Item = &'a Tenant<'a>> + Clone,
-    needs: &Needs,
+    needs: &PodNeeds,
 ) -> Result<(), (&'static str, String)> {
     let used = sum(tenants.clone());
     let lacks = |what: &str, wanted: u64, used: u64, capacity: u64| {
@@ -110,8 +65,8 @@ fn fits<'a>(
     if needs.memory_bytes > 0 && used.memory_bytes.saturating_add(needs.memory_bytes) > capacity.memory_bytes {
         return Err(("OutOfmemory", lacks("memory", needs.memory_bytes, used.memory_bytes, capacity.memory_bytes)));
     }
-    let mut taken = tenants.flat_map(|tenant| &tenant.needs.ports);
-    match taken.find_map(|taken| needs.ports.iter().find(|port| port.collides(taken))) {
+    let mut taken = tenants.flat_map(|tenant| &tenant.needs.host_ports);
+    match taken.find_map(|taken| needs.host_ports.iter().find(|port| port.collides(taken))) {
         Some(port) => {
             Err(("NodePorts", format!("Node didn't have free ports for the requested pod ports: {}", port.port)))
         }
@@ -121,13 +76,11 @@ fn fits<'a>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::pod::PodTemplateSpec;
     use serde_json::{Value, json};
 
-    fn needs(containers: &Value) -> Needs {
-        Needs::of(&PodTemplateSpec::of(&json!({"spec": {"containers": containers}})).unwrap().spec)
+    fn needs(containers: &Value) -> PodNeeds {
+        PodNeeds::of(&json!({"containers": containers}))
     }
 
     fn capacity() -> Capacity {

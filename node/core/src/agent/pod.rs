@@ -7,13 +7,13 @@ use skein_crdt_state::{ObjectKey, WriteId};
 use skein_gossip::Instant;
 
 use super::Context;
-use super::admission::Needs;
 use super::container::{Container, MustEnd, Standing};
 use super::environment::PodFields;
 use super::images::{self, Wait};
 use super::instance::Instance;
 use super::probe::Finding;
 use super::spec::{Wish, container_spec};
+use crate::model::needs::PodNeeds;
 use crate::model::pod::{PodTemplateSpec, RestartPolicy};
 use crate::runtime::{ContainerInfo, ContainerRef, Exit, PullPolicy, RuntimeAction};
 use crate::status::{Event, PodStatus};
@@ -56,7 +56,7 @@ pub(super) struct Identity {
 #[derive(Debug, Clone)]
 pub(super) struct Pod {
     pub(super) identity: Identity,
-    pub(super) needs: Needs,
+    pub(super) needs: PodNeeds,
     pub(super) admission: Admission,
     pub(super) reported: Option<PodStatus>,
     template: Option<Arc<PodTemplateSpec>>,
@@ -76,7 +76,7 @@ impl Pod {
     pub(super) fn new(identity: Identity, template: Option<Arc<PodTemplateSpec>>, ctx: &Context<'_>) -> Self {
         let spec = template.as_ref().map(|template| &template.spec);
         Pod {
-            needs: spec.map(Needs::of).unwrap_or_default(),
+            needs: template.as_ref().map(|template| template.needs.clone()).unwrap_or_default(),
             containers: spec
                 .map(|spec| spec.containers.iter().map(|c| Container::new(&c.name)).collect())
                 .unwrap_or_default(),
@@ -105,7 +105,7 @@ impl Pod {
 
     /// What it is made from came late. Containers that were found before go on if it names them.
     pub(super) fn learn_template(&mut self, template: Arc<PodTemplateSpec>) {
-        self.needs = Needs::of(&template.spec);
+        self.needs.clone_from(&template.needs);
         self.complaint.clear();
         let mut found = std::mem::take(&mut self.containers);
         for spec in &template.spec.containers {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::needs::PodNeeds;
 use super::quantity::Quantity;
 
 mod probe;
@@ -29,6 +30,9 @@ pub struct PodTemplateSpec {
     /// What to run.
     #[serde(deserialize_with = "or_default")]
     pub spec: PodSpec,
+    /// What it asks of its node, read from the same spec as the scheduler reads it.
+    #[serde(skip)]
+    pub needs: PodNeeds,
 }
 
 impl PodTemplateSpec {
@@ -37,7 +41,8 @@ impl PodTemplateSpec {
     /// # Errors
     /// When a field has a type that it cannot have, or when there is no container.
     pub fn of(template: &Value) -> Result<Self, PodSpecError> {
-        let read = PodTemplateSpec::deserialize(template).map_err(|error| PodSpecError(error.to_string()))?;
+        let mut read = PodTemplateSpec::deserialize(template).map_err(|error| PodSpecError(error.to_string()))?;
+        read.needs = template.get("spec").map(PodNeeds::of).unwrap_or_default();
         match read.spec.containers.as_slice() {
             [] => Err(PodSpecError("it has no containers".into())),
             _ => Ok(read),
