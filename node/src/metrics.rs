@@ -170,7 +170,7 @@ table! {
     watches_cut_off: Counter, "counter", "skein_watches_cut_off_total";
     /// Times that all watches had to start anew because this daemon fell behind its own changes.
     watch_resets: Counter, "counter", "skein_watch_resets_total";
-    /// Objects that are stored, all kinds.
+    /// Objects that clients see, all kinds.
     objects: Gauge, "gauge", "skein_objects";
     /// Members that are alive now, this node included.
     peers_alive: Gauge, "gauge", "skein_peers_alive";
@@ -178,14 +178,16 @@ table! {
     is_leader: Gauge, "gauge", "skein_is_leader";
     /// The term of the leader that this node follows.
     term: Gauge, "gauge", "skein_leader_term";
+    /// Whether that leader is backed by more than half of the voters.
+    is_quorate: Gauge, "gauge", "skein_leader_is_quorate";
     /// Writes that were acknowledged.
     writes: Counter, "counter", "skein_writes_total";
-    /// Writes that were acknowledged with the local disk alone, since no peer answered in time.
-    writes_local_only: Counter, "counter", "skein_writes_local_only_total";
-    /// Changes from peers that passed the gate.
-    changes_accepted: Counter, "counter", "skein_changes_accepted_total";
-    /// Changes from peers that the gate refused: hostile, corrupt or badly signed.
-    changes_refused: Counter, "counter", "skein_changes_refused_total";
+    /// Writes that were acknowledged with a warning, such as that no other disk has them yet.
+    writes_warned: Counter, "counter", "skein_writes_warned_total";
+    /// Writes that wait for their acknowledgement.
+    writes_pending: Gauge, "gauge", "skein_writes_pending";
+    /// Peers that this node has a link to.
+    links: Gauge, "gauge", "skein_links";
     /// Frames that were sent to peers.
     frames_sent: Counter, "counter", "skein_frames_sent_total";
     /// Frames that came from peers.
@@ -196,12 +198,14 @@ table! {
     bytes_received: Counter, "counter", "skein_bytes_received_total";
     /// Frames that were not sent because the peer's queue was full.
     frames_dropped: Counter, "counter", "skein_frames_dropped_total";
-    /// Frames from peers that were too long, cut off, random or badly signed; the connection was dropped.
-    frames_refused: Counter, "counter", "skein_frames_refused_total";
-    /// Strangers that were refused a protocol which is for members.
-    strangers_refused: Counter, "counter", "skein_strangers_refused_total";
-    /// Containers of this node that run now.
-    containers_running: Gauge, "gauge", "skein_containers_running";
+    /// Frames, headers and requests from peers that were longer than they may be.
+    frames_oversized: Counter, "counter", "skein_frames_oversized_total";
+    /// Connections that were dropped since a peer sent what breaks the protocol: cut off, random, too long.
+    violations: Counter, "counter", "skein_protocol_violations_total";
+    /// Connections, streams and admissions that were refused, such as a stranger's.
+    connections_refused: Counter, "counter", "skein_peer_connections_refused_total";
+    /// Connections to peers that could not be made.
+    dials_failed: Counter, "counter", "skein_dials_failed_total";
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use skein_gossip::NodeId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
+use crate::metrics::Metrics;
+
 /// The daemon is stopping and answers no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node is stopping; ask another peer")]
@@ -158,6 +160,9 @@ pub trait Backend: LogSource {
 
     /// The hash of everything that is replicated, in hexadecimal.
     fn state_hash(&self) -> BoxFuture<'_, Result<String, AdminError>>;
+
+    /// Brings the numbers up to date that are counted behind the API: who is alive, who leads, what the network did.
+    fn measure<'a>(&'a self, metrics: &'a Metrics) -> BoxFuture<'a, ()>;
 
     /// Whether this node takes requests: its state is loaded and its core runs.
     fn ready(&self) -> BoxFuture<'_, bool>;

@@ -172,6 +172,7 @@ impl Shell {
         };
         let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin };
         if call.path() == "/metrics" {
+            self.backend.measure(&self.metrics).await;
             let text = self.metrics.render();
             return Ok(super::answer::bytes_answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text));
         }

@@ -203,6 +203,9 @@ pub async fn send(shell: &Shell, asked: &Asked<'_>, target: &Target, op: WriteOp
     let reply = shell.backend.write(request).await?;
     let reply = reply.map_err(|error| refused(target.resource, target.name(), &error))?;
     shell.metrics.writes.increment();
+    if !reply.warnings.is_empty() {
+        shell.metrics.writes_warned.increment();
+    }
     Ok(reply)
 }
 

@@ -14,7 +14,7 @@ use skein_core::request as core;
 use skein_core::status::NodeStatus;
 use skein_crdt_state::{ClusterId, Edit, Kind, NameKey, ObjectKey, Scalar, layout};
 use skein_gossip::{NodeId, Now};
-use skein_net::NetHandle;
+use skein_net::{NetHandle, NetMetrics};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -153,6 +153,28 @@ impl Backend for Daemon {
         async move { hash.await.map_err(stopped) }.boxed()
     }
 
+    fn measure<'a>(&'a self, metrics: &'a Metrics) -> BoxFuture<'a, ()> {
+        async move {
+            let counted = self.ask(|node, _| {
+                let leadership = node.leadership();
+                let leads = leadership.leader == Some(node.me());
+                let counts = [node.projection().len(), node.alive().len(), node.pending_writes()];
+                (counts, leads, leadership.term, leadership.quorate)
+            });
+            // A daemon that stops shows what it knew last.
+            if let Ok(([objects, alive, pending], leads, term, quorate)) = counted.await {
+                metrics.objects.set(objects as u64);
+                metrics.peers_alive.set(alive as u64);
+                metrics.writes_pending.set(pending as u64);
+                metrics.is_leader.set(u64::from(leads));
+                metrics.term.set(term);
+                metrics.is_quorate.set(u64::from(quorate));
+            }
+            measure_net(&self.net.metrics(), metrics);
+        }
+        .boxed()
+    }
+
     fn ready(&self) -> BoxFuture<'_, bool> {
         async move { self.ask(|_, _| ()).await.is_ok() }.boxed()
     }
@@ -240,6 +262,19 @@ fn edits(node: &Node, key: Option<&ObjectKey>, kind: &Kind, old: &Value, new: &V
     // What the client did not change stays as it is, also where it is more than the client was shown.
     let changed = layout::changes(&before, &after);
     Ok(changed)
+}
+
+fn measure_net(net: &NetMetrics, metrics: &Metrics) {
+    metrics.links.set(net.links);
+    metrics.frames_sent.set_total(net.control_frames_sent + net.bulk_frames_sent);
+    metrics.frames_received.set_total(net.control_frames_received + net.bulk_frames_received);
+    metrics.bytes_sent.set_total(net.control_bytes_sent + net.bulk_bytes_sent);
+    metrics.bytes_received.set_total(net.control_bytes_received + net.bulk_bytes_received);
+    metrics.frames_dropped.set_total(net.frames_dropped);
+    metrics.frames_oversized.set_total(net.oversized);
+    metrics.violations.set_total(net.violations);
+    metrics.connections_refused.set_total(net.refused);
+    metrics.dials_failed.set_total(net.dials_failed);
 }
 
 fn peers(node: &Node) -> Vec<PeerInfo> {

@@ -20,6 +20,7 @@ use skein_node::api::backend::{
 };
 use skein_node::api::edits;
 use skein_node::api::remote_logs::LogServer;
+use skein_node::metrics::Metrics;
 use tokio::sync::broadcast;
 
 /// This node, and the one peer that it can reach.
@@ -407,6 +408,11 @@ impl Backend for Fake {
 
     fn state_hash(&self) -> BoxFuture<'_, Result<String, AdminError>> {
         Box::pin(async { Ok("00ff".into()) })
+    }
+
+    fn measure<'a>(&'a self, metrics: &'a Metrics) -> BoxFuture<'a, ()> {
+        metrics.objects.set(self.inner.lock().unwrap().objects.len() as u64);
+        Box::pin(std::future::ready(()))
     }
 
     fn ready(&self) -> BoxFuture<'_, bool> {

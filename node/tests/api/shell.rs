@@ -52,6 +52,7 @@ async fn the_administrators_token_opens_the_api_and_the_numbers() {
     let got = world.request("GET", "/metrics").send().await;
     assert_eq!(got.status.as_u16(), 200);
     assert!(got.text.contains("skein_api_connections 1\n"), "{}", got.text);
+    assert!(got.text.contains("skein_objects 3\n"), "{}", got.text);
     assert_eq!(world.request("GET", "/nowhere").send().await.status.as_u16(), 404);
 }
 
