@@ -6,7 +6,6 @@
 pub mod admin;
 pub mod answer;
 pub mod backend;
-pub mod edits;
 pub mod hub;
 pub mod logs;
 pub mod paths;

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use skein_core::request::{WriteError, WriteOp, WriteReply, WriteRequest};
 use skein_core::slot::PLACEMENT_LEAF;
-use skein_crdt_state::layout::unflatten;
+use skein_crdt_state::layout::{changes, unflatten};
 use skein_crdt_state::{Edit, Hlc, Kind, Layout, Leaf, LeafPath, NameKey, ObjectKey, WriteId};
 use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
@@ -18,7 +18,6 @@ use skein_node::api::backend::{
     AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
     ProjectedChange, Rendered, Stopped,
 };
-use skein_node::api::edits;
 use skein_node::api::remote_logs::LogServer;
 use skein_node::metrics::Metrics;
 use tokio::sync::broadcast;
@@ -129,7 +128,8 @@ impl Fake {
         old: &Value,
         new: &Value,
     ) -> Result<Vec<Edit>, String> {
-        edits::between(&self.layout, kind, leaves, old, new).map_err(|error| error.to_string())
+        let flat = |value: &Value| self.layout.flatten(kind, value, leaves).map_err(|error| error.to_string());
+        Ok(changes(&flat(old)?, &flat(new)?))
     }
 }
 
