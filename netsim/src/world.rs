@@ -27,8 +27,9 @@ const IDLE_US: std::ops::Range<u64> = 3_000_000..10_000_000;
 /// The most events in the queue; a run with more is out of bounds.
 const MAX_QUEUE: usize = 2_000_000;
 
-/// Something that happens.
+/// Something that happens. Hosts go by their numbers; a `start` or a `life` that is over by then means that it does not.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are the hosts, starts and lives that the variants speak of")]
 pub enum Event {
     /// A frame arrives, if its connection still stands.
     Deliver { to: usize, from: usize, life: u64, bytes: Arc<[u8]> },

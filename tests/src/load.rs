@@ -2,7 +2,7 @@
 //! became of them. Open loop: the next write is due when it is due, whether the last one was answered or not.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ impl Account {
 /// Writes `rate` times a second at each of `peers` until `stop`, patches and creations in turn, in `namespace`. Each peer
 /// patches a ConfigMap of its own, `load-<peer>`, which must be there.
 pub fn write_until(stop: &AtomicBool, peers: &[(usize, Api)], rate: u32, namespace: &str) -> Account {
+    LOADS.fetch_add(1, Ordering::Relaxed);
     let account = Mutex::new(Account::default());
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -65,6 +66,9 @@ pub fn write_until(stop: &AtomicBool, peers: &[(usize, Api)], rate: u32, namespa
 pub fn patched_map(peer: usize) -> String {
     format!("load-{peer}")
 }
+
+/// How many loads this process has begun.
+static LOADS: AtomicU64 = AtomicU64::new(0);
 
 fn write_at(
     stop: &AtomicBool,
@@ -120,7 +124,8 @@ impl Write {
                 creates: None,
             };
         }
-        let name = format!("made-{peer}-{number}");
+        // Each load on a cluster makes objects of its own.
+        let name = format!("made-{}-{peer}-{number}", LOADS.load(Ordering::Relaxed));
         Self {
             peer,
             method: "POST",

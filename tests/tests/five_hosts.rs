@@ -224,8 +224,12 @@ fn goes_on(story: &mut Story, left: &[usize], name: &str, count: usize) -> Outco
         story.written.created.push(format!("{name}-{number}"));
     }
     let api = story.cluster.api(left[0]);
-    api.create(&apps(NAMESPACE, "deployments"), &web(name, count))?;
-    let scale = json!({"spec": {"replicas": story.replicas}});
+    // Fewer than half of the nodes are here, so the default policy would only keep one of each workload.
+    let full = json!({"skein.dev/partition": "full"});
+    let mut new = web(name, count);
+    new["metadata"]["annotations"] = full.clone();
+    api.create(&apps(NAMESPACE, "deployments"), &new)?;
+    let scale = json!({"metadata": {"annotations": full}, "spec": {"replicas": story.replicas}});
     api.patch(&apps(NAMESPACE, "deployments/web"), &scale)?;
     eventually("the old Deployment's containers", PATIENCE, || {
         story.cluster.exactly(story.replicas, left, NAMESPACE, "web")

@@ -188,6 +188,8 @@ pub(crate) enum Wait {
     Durable(u64),
     /// To render what time alone makes different.
     Project,
+    /// To leave though the voters have not gone on without this node.
+    Depart,
 }
 
 /// Who this node can hear and who counts.
@@ -221,6 +223,8 @@ pub struct Node {
     claims_by_node: BTreeMap<NodeId, BTreeSet<crate::status::Claim>>,
     status: NodeStatus,
     events: Events,
+    events_unsaid: bool,
+    retiring: Option<RequestId>,
     said_unschedulable: BTreeMap<String, String>,
     durable: durability::Pending,
     pods: pods::PodIndex,

@@ -1,16 +1,21 @@
 //! Letting nodes in, and letting this one go.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use skein_crdt_state::{Kind, NameKey, ObjectKey};
 use skein_gossip::Now;
 
-use super::{Effect, Node};
+use super::{Effect, Node, Wait};
 use crate::request::{AdmissionError, AdmissionRequest, Durability, RequestId, WriteOp, WriteRequest};
 
 /// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
 pub const TOKEN_KIND: &str = "Token.skein.dev";
 /// The longest name of a node.
 const MAX_NODE_NAME: usize = 63;
+
+/// How long a node that leaves waits for the voters to go on without it.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a token's object says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +74,18 @@ impl Node {
         serde_json::from_value(self.store.object(key)?.to_json().get("spec")?.clone()).ok()
     }
 
+    /// Begins to leave: the voters are asked to go on without this node first, or most of a small cluster's votes would
+    /// leave with it.
     pub(super) fn leave(&mut self, now: Now, id: RequestId) {
+        self.retiring = Some(id);
+        self.timers.set(Wait::Depart, now.mono + RETIRE_PATIENCE);
+        self.election.handle(now, crate::election::Input::Retire);
+    }
+
+    /// Leaves.
+    pub(super) fn depart(&mut self, now: Now) {
+        let Some(id) = self.retiring.take() else { return };
+        self.timers.clear(&Wait::Depart);
         self.leaving = Some(id);
         let node = NameKey::root(&Kind::new("Node"), &self.config.name);
         let mut said = vec![self.store.depart(now)];

@@ -108,7 +108,8 @@ impl Node {
     /// A write that changes nothing is as durable as what it found.
     pub(super) fn unchanged(&mut self, id: RequestId, key: ObjectKey) {
         let heads = self.heads_of(&key);
-        self.effects.push_back(Effect::Written(id, Ok(WriteReply { key, heads, warnings: Vec::new(), changed: false })));
+        self.effects
+            .push_back(Effect::Written(id, Ok(WriteReply { key, heads, warnings: Vec::new(), changed: false })));
     }
 
     fn heads_of(&self, key: &ObjectKey) -> Vec<WriteId> {

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::Envelope;
+use skein_crdt_state::{Envelope, ObjectKey};
 use skein_gossip::{Instant, NodeId, Now};
 
 use super::spread::batches;
-use super::{Node, Wait};
+use super::{Node, Wait, values_of};
 use crate::controllers::{Announced, Plan, Step, reconcile};
+use crate::slot::{PLACEMENT_LEAF, pod_name, pod_uid};
+use crate::status::Event;
 use crate::view::{Component, View};
 
 /// How soon after a change the controllers look, so that changes that come together are seen together.
@@ -85,6 +87,7 @@ impl Node {
     fn carry_out(&mut self, now: Now, plan: Plan) {
         let mut said: Vec<Arc<Envelope>> = Vec::new();
         let mut unschedulable = BTreeMap::new();
+        let mut placed = Vec::new();
         for step in plan.items.into_iter().take(MAX_STEPS) {
             let message = "controller\tsystem:leader";
             match step {
@@ -92,13 +95,15 @@ impl Node {
                     let key = self.store.next_life(&name);
                     // A refusal means that the state moved on under the plan; the next look sees how.
                     said.extend(self.store.edit(now, &key, &edits, message).ok().flatten());
+                    placed.push((key, edits));
                 }
                 Step::Create { .. } => {}
                 Step::Edit { key, edits } => {
                     said.extend(self.store.edit(now, &key, &edits, message).ok().flatten());
+                    placed.push((key, edits));
                 }
                 Step::Delete { key } => said.extend(self.store.delete(now, &key)),
-                Step::Event(event) => self.event(now, event),
+                Step::Event(event) => self.event(event),
                 Step::Unschedulable { slot, message } => {
                     unschedulable.insert(slot.to_string(), message);
                 }
@@ -107,12 +112,41 @@ impl Node {
         for batch in batches(said) {
             self.push(now, batch, None);
         }
+        for (key, edits) in placed {
+            if edits.iter().any(|edit| &*edit.path == PLACEMENT_LEAF) {
+                self.say_scheduled(now, &key);
+            }
+        }
         if unschedulable != self.said_unschedulable {
             let entries: Vec<(&String, &String)> = unschedulable.iter().collect();
             let body = if entries.is_empty() { Vec::new() } else { postcard::to_stdvec(&entries).unwrap_or_default() };
             self.say(now, SCHEDULING, &body);
             self.said_unschedulable = unschedulable;
         }
+    }
+
+    /// Tells people where a pod was placed.
+    fn say_scheduled(&mut self, now: Now, slot: &ObjectKey) {
+        let Some(object) = self.store.object(slot) else { return };
+        let placed = values_of(object).into_iter().find_map(|value| Some((value.placement.node?, value.write)));
+        let Some((node, write)) = placed else { return };
+        let node = self.store.members().get(&node).map_or_else(|| node.short(), |member| member.name.clone());
+        let cluster = self.config.cluster;
+        let (namespace, name) = (slot.namespace().unwrap_or_default(), pod_name(&cluster, slot, &write));
+        let event = Event {
+            kind: "Pod".into(),
+            namespace: namespace.to_owned(),
+            uid: pod_uid(&cluster, slot, &write),
+            warning: false,
+            reason: "Scheduled".into(),
+            message: format!("Successfully assigned {namespace}/{name} to {node}"),
+            name,
+            source: "scheduler".into(),
+            first_ms: now.wall_ms,
+            last_ms: now.wall_ms,
+            count: 1,
+        };
+        self.event(event);
     }
 
     /// When each member was last in contact: any frame of its counts.

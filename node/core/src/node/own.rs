@@ -13,7 +13,7 @@ impl Node {
     }
 
     /// Adds an event to the ring; one that says the same as an earlier one counts that one up.
-    pub(super) fn event(&mut self, now: Now, event: Event) {
+    pub(super) fn event(&mut self, event: Event) {
         let same = |known: &Event| {
             (&known.kind, &known.uid, &known.namespace, &known.name)
                 == (&event.kind, &event.uid, &event.namespace, &event.name)
@@ -30,10 +30,12 @@ impl Node {
         }
         let surplus = self.events.ring.len().saturating_sub(MAX_EVENTS);
         self.events.ring.drain(..surplus);
-        self.say_events(now);
+        self.events_unsaid = true;
     }
 
-    fn say_events(&mut self, now: Now) {
+    /// Says all that came together at once: each word of the ring is a whole ring.
+    pub(super) fn say_events(&mut self, now: Now) {
+        self.events_unsaid = false;
         let mut body = postcard::to_stdvec(&self.events).unwrap_or_default();
         // Long messages may make the ring too long for a section; then the oldest half goes.
         while body.len() > skein_crdt_state::store::MAX_REPORT_BYTES && !self.events.ring.is_empty() {
@@ -48,24 +50,19 @@ impl Node {
     pub(super) fn edit_lost(&mut self, now: Now, key: &ObjectKey, by: &NodeId) {
         let by = self.store.members().get(by).map_or_else(|| by.short(), |member| member.name.clone());
         let cluster = self.store.cluster();
-        self.event(
-            now,
-            Event {
-                kind: key.kind().to_string(),
-                namespace: key.namespace().unwrap_or_default().to_owned(),
-                name: key.name().to_owned(),
-                uid: key.uid(&cluster).to_string(),
-                warning: true,
-                reason: "EditLost".into(),
-                message: format!(
-                    "it was deleted on {by} by somebody who had not seen its latest edit; that edit is lost"
-                ),
-                source: "state".into(),
-                first_ms: now.wall_ms,
-                last_ms: now.wall_ms,
-                count: 1,
-            },
-        );
+        self.event(Event {
+            kind: key.kind().to_string(),
+            namespace: key.namespace().unwrap_or_default().to_owned(),
+            name: key.name().to_owned(),
+            uid: key.uid(&cluster).to_string(),
+            warning: true,
+            reason: "EditLost".into(),
+            message: format!("it was deleted on {by} by somebody who had not seen its latest edit; that edit is lost"),
+            source: "state".into(),
+            first_ms: now.wall_ms,
+            last_ms: now.wall_ms,
+            count: 1,
+        });
     }
 
     /// Another node's word on itself changed: its claims decide about slots.

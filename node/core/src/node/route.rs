@@ -71,6 +71,14 @@ impl Node {
                 self.from_store(now, &changes);
                 quiet = false;
             }
+            if self.events_unsaid {
+                self.say_events(now);
+                quiet = false;
+            }
+            if self.retiring.is_some() && self.election.is_retired() {
+                self.depart(now);
+                quiet = false;
+            }
             if quiet {
                 break;
             }
@@ -130,6 +138,7 @@ impl Node {
                 Wait::Reconcile => self.reconcile(now),
                 Wait::Durable(token) => self.durable_late(now, token),
                 Wait::Project => self.project(now, &BTreeSet::new()),
+                Wait::Depart => self.depart(now),
             }
         }
     }
@@ -194,7 +203,7 @@ impl Node {
                 self.status.claims = claims;
                 self.say_status(now);
             }
-            agent::Output::Event(event) => self.event(now, event),
+            agent::Output::Event(event) => self.event(event),
             agent::Output::Capacity(capacity) => {
                 self.status.capacity = capacity;
                 self.say_status(now);

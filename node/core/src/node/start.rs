@@ -104,6 +104,8 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         claims_by_node: BTreeMap::new(),
         status,
         events: Events::default(),
+        events_unsaid: false,
+        retiring: None,
         said_unschedulable: BTreeMap::new(),
         durable: durability::Pending::default(),
         pods: super::pods::PodIndex::default(),
