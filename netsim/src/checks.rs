@@ -13,6 +13,9 @@ mod leader;
 mod replicas;
 mod votes;
 
+/// What is amiss, if anything is.
+type Check = fn(&World) -> Option<String>;
+
 /// What is watched while a run goes on.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -35,7 +38,7 @@ impl Watch {
 /// What must hold in the end and does not hold yet: a run goes on until there is none of it, or its deadline has come.
 #[must_use]
 pub fn unsettled(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, fn(&World) -> Option<String>); 4] = [
+    let checks: [(&'static str, Check); 4] = [
         ("agreement", agreement::check),
         ("leader", leader::check),
         ("replicas", replicas::check),
@@ -47,7 +50,6 @@ pub fn unsettled(world: &World) -> Option<Violation> {
 /// What must hold once all is settled.
 #[must_use]
 pub fn broken(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, fn(&World) -> Option<String>); 2] =
-        [("acknowledged", acknowledged::check), ("deleted", deleted::check)];
+    let checks: [(&'static str, Check); 2] = [("acknowledged", acknowledged::check), ("deleted", deleted::check)];
     checks.iter().find_map(|(check, ask)| Some(Violation { check, what: ask(world)?, at_us: world.now_us }))
 }

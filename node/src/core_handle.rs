@@ -15,12 +15,15 @@ pub const MAX_WAITING: usize = 4096;
 /// The most batches of changes that a slow listener may be behind; then it misses some and is told so.
 const MAX_CHANGES_BEHIND: usize = 1024;
 
+/// Something to run on the core's task.
+type Question = Box<dyn FnOnce(&mut Node, Now) + Send>;
+
 /// What the core's task receives.
 pub(crate) enum ToCore {
     /// Something happened.
-    Input(Input),
+    Input(Box<Input>),
     /// Somebody wants to know something, or to have the core do something that is no input of a peer's.
-    Query(Box<dyn FnOnce(&mut Node, Now) + Send>),
+    Query(Question),
     /// The daemon stops.
     Stop,
 }
@@ -120,13 +123,13 @@ impl CoreHandle {
 
     /// Gives the core an input; waits while too many wait already.
     pub(crate) async fn input(&self, input: Input) -> Result<(), Stopped> {
-        self.sender.send(ToCore::Input(input)).await.map_err(|_| Stopped)
+        self.sender.send(ToCore::Input(Box::new(input))).await.map_err(|_| Stopped)
     }
 
     /// The same from a thread that is no task.
     pub(crate) fn input_blocking(&self, input: Input) {
         // Without a core nobody needs it.
-        let _ = self.sender.blocking_send(ToCore::Input(input));
+        let _ = self.sender.blocking_send(ToCore::Input(Box::new(input)));
     }
 
     pub(crate) async fn stop(&self) {

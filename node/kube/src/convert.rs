@@ -42,7 +42,7 @@ fn event(resource: &Resource, stored: &Value) -> Value {
         }
     }
     // Old events have no controller that reports them, only a source.
-    if !shown.get("reportingController").is_some_and(|name| name.as_str().is_some_and(|name| !name.is_empty())) {
+    if shown.get("reportingController").is_none_or(|name| name.as_str().is_none_or(str::is_empty)) {
         shown.insert("reportingController".to_owned(), stored["source"]["component"].clone());
     }
     Value::Object(shown)

@@ -57,10 +57,10 @@ pub(crate) async fn run(mut node: Node, mut receiver: mpsc::Receiver<ToCore>, sh
         for input in inputs.drain(..) {
             match input {
                 ToCore::Input(input) => {
-                    if let Input::Persisted(batch) = &input {
-                        held.release(&shell, *batch);
+                    if let Input::Persisted(batch) = *input {
+                        held.release(&shell, batch);
                     }
-                    node.handle(shell.clock.now(), input);
+                    node.handle(shell.clock.now(), *input);
                 }
                 ToCore::Query(ask) => ask(&mut node, shell.clock.now()),
                 ToCore::Stop => return,
@@ -111,7 +111,7 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
             }
         }
         Effect::Dial(peer) => shell.net.dial(peer, addresses_of(shell, node, &peer)),
-        Effect::Members(members) => set_members(shell, members),
+        Effect::Members(members) => set_members(shell, &members),
         Effect::Changed(changes) => shell.handle.publish(changes),
         Effect::Leadership(leadership) => {
             let name = |id: &NodeId| node.store().members().get(id).map_or_else(|| id.short(), |m| m.name.clone());
@@ -130,14 +130,15 @@ fn net_lane(lane: Lane) -> skein_net::Lane {
 }
 
 /// Whoever is no member any more is cut off at once.
-fn set_members(shell: &Shell, members: BTreeSet<NodeId>) {
+fn set_members(shell: &Shell, members: &BTreeSet<NodeId>) {
     let before = {
         let mut access = shell.access.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *access, members.clone())
     };
-    for gone in before.difference(&members) {
+    for gone in before.difference(members) {
         shell.net.disconnect(*gone);
     }
+    shell.net.access_changed();
 }
 
 /// Where a peer says it is, then where it was last seen.

@@ -28,8 +28,8 @@ pub struct TokenSpec {
 }
 
 impl Node {
-    pub(super) fn admit(&mut self, now: Now, id: RequestId, request: AdmissionRequest) {
-        let answer = self.check_token(now, &request).map(|()| {
+    pub(super) fn admit(&mut self, now: Now, id: RequestId, request: &AdmissionRequest) {
+        let answer = self.check_token(now, request).map(|()| {
             let member = self.store.members().get(&request.node);
             // Who asks again after its answer got lost is answered again, without another use of the token.
             if member.is_none_or(|member| member.left.is_some()) {

@@ -27,7 +27,7 @@ const MAX_ROUNDS: usize = 64;
 impl Node {
     pub(super) fn route(&mut self, now: Now, input: Input) {
         if self.left && !matches!(input, Input::Persisted(_) | Input::PersistFailed(..) | Input::Runtime(_)) {
-            return self.refuse_after_leaving(input);
+            return self.refuse_after_leaving(&input);
         }
         match input {
             Input::LinkUp(peer) => {
@@ -40,8 +40,8 @@ impl Node {
                 self.membership.handle(now, ToMembership::LinkDown(peer));
             }
             Input::Frame { from, bytes } => self.frame(now, from, &bytes),
-            Input::Write(id, request) => self.write(now, id, *request),
-            Input::Admit(id, request) => self.admit(now, id, request),
+            Input::Write(id, request) => self.write(now, id, &request),
+            Input::Admit(id, request) => self.admit(now, id, &request),
             Input::Leave(id) => self.leave(now, id),
             Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
             Input::Persisted(batch) => self.persisted(now, batch),
@@ -55,20 +55,20 @@ impl Node {
         for _ in 0..MAX_ROUNDS {
             let mut quiet = true;
             while let Some(output) = self.membership.poll_output() {
-                self.from_membership(now, output);
+                self.hear_membership(now, output);
                 quiet = false;
             }
             while let Some(output) = self.election.poll_output() {
-                self.from_election(now, output);
+                self.hear_election(now, output);
                 quiet = false;
             }
             while let Some(output) = self.agent.poll_output() {
-                self.from_agent(now, output);
+                self.hear_agent(now, output);
                 quiet = false;
             }
             let changes = self.store.drain_changes();
             if !changes.is_empty() {
-                self.from_store(now, &changes);
+                self.hear_store(now, &changes);
                 quiet = false;
             }
             if self.events_unsaid {
@@ -116,7 +116,7 @@ impl Node {
             Frame::Membership(bytes) => self.membership.handle(now, ToMembership::Frame { from, bytes }),
             Frame::Election(bytes) => self.election.handle(now, ToElection::Frame { from, bytes }),
             Frame::Exchange(message) => self.exchange(now, from, message),
-            Frame::Push { envelopes, token } => self.pushed(now, from, envelopes, token),
+            Frame::Push { envelopes, token } => self.pushed(now, from, &envelopes, token),
             Frame::Stored { token } => self.stored(now, from, token),
         }
     }
@@ -143,7 +143,7 @@ impl Node {
         }
     }
 
-    fn from_membership(&mut self, now: Now, output: membership::Output) {
+    fn hear_membership(&mut self, now: Now, output: membership::Output) {
         match output {
             membership::Output::Send { to, bytes } => self.send(to, &Frame::Membership(bytes), None),
             membership::Output::Alive(peer) => {
@@ -173,7 +173,7 @@ impl Node {
         self.refresh_pods_of(now, &changed);
     }
 
-    fn from_election(&mut self, now: Now, output: election::Output) {
+    fn hear_election(&mut self, now: Now, output: election::Output) {
         match output {
             election::Output::Send { to, bytes, after } => {
                 let after = after.map(|seq| self.election_batches.get(&seq).copied().unwrap_or(self.coming_batch()));
@@ -192,7 +192,7 @@ impl Node {
         }
     }
 
-    fn from_agent(&mut self, now: Now, output: agent::Output) {
+    fn hear_agent(&mut self, now: Now, output: agent::Output) {
         match output {
             agent::Output::Act(action) => self.effects.push_back(Effect::Act(action)),
             agent::Output::PodReport { uid, status } => {
@@ -211,7 +211,7 @@ impl Node {
         }
     }
 
-    fn from_store(&mut self, now: Now, changes: &BTreeSet<StoreChange>) {
+    fn hear_store(&mut self, now: Now, changes: &BTreeSet<StoreChange>) {
         for change in changes {
             match change {
                 StoreChange::Members => self.members_changed(now),
@@ -271,8 +271,8 @@ impl Node {
         self.durable_until(now, batch);
     }
 
-    fn refuse_after_leaving(&mut self, input: Input) {
-        match input {
+    fn refuse_after_leaving(&mut self, input: &Input) {
+        match *input {
             Input::Write(id, _) => self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Left))),
             Input::Admit(id, _) => {
                 let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
@@ -283,7 +283,7 @@ impl Node {
         }
     }
 
-    fn write(&mut self, now: Now, id: crate::request::RequestId, request: WriteRequest) {
+    fn write(&mut self, now: Now, id: crate::request::RequestId, request: &WriteRequest) {
         if self.durable.is_full() {
             return self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Busy)));
         }
@@ -298,7 +298,7 @@ impl Node {
             WriteOp::Delete { key, if_heads } => self.delete(now, key, if_heads.as_deref()),
         };
         match written {
-            Ok((key, Some(envelope))) => self.await_durable(now, id, &request, key, envelope),
+            Ok((key, Some(envelope))) => self.await_durable(now, id, request, key, envelope),
             Ok((key, None)) => self.unchanged(id, key),
             Err(error) => self.effects.push_back(Effect::Written(id, Err(error))),
         }

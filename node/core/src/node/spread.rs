@@ -49,8 +49,9 @@ impl Node {
     }
 
     /// Takes in news that a peer pushed, passes it on where it is news, and promises what it asks for.
-    pub(super) fn pushed(&mut self, now: Now, from: NodeId, envelopes: Vec<Arc<Envelope>>, token: Option<u64>) {
-        let outcome = self.store.exchange(now, Exchange::Give { envelopes: envelopes.clone(), answer: false });
+    pub(super) fn pushed(&mut self, now: Now, from: NodeId, envelopes: &[Arc<Envelope>], token: Option<u64>) {
+        let news = Exchange::Give { envelopes: envelopes.to_vec(), answer: false };
+        let outcome = self.store.exchange(now, news);
         for refused in outcome.refused {
             self.effects
                 .push_back(Effect::Notice(format!("{from} sent what breaks a rule and was refused: {refused}")));
@@ -62,7 +63,7 @@ impl Node {
             self.push_from(outcome.applied, None, &[self.me, from]);
         }
         if let Some(token) = token {
-            self.owe_stored(from, token, &envelopes);
+            self.owe_stored(from, token, envelopes);
         }
     }
 

@@ -150,11 +150,9 @@ impl Node {
             }
         }
         self.status.started_at_ms = now.wall_ms;
-        if let Some(report) = self.store.report(&self.me, "node") {
-            if let Ok(before) = postcard::from_bytes::<NodeStatus>(&report.body) {
-                self.status.claims = before.claims;
-            }
-        }
+        let before = self.store.report(&self.me, "node");
+        let before = before.and_then(|report| postcard::from_bytes::<NodeStatus>(&report.body).ok());
+        self.status.claims = before.map(|before| before.claims).unwrap_or_default();
         if let Some(report) = self.store.report(&self.me, "events") {
             self.events = postcard::from_bytes(&report.body).unwrap_or_default();
         }

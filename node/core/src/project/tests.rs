@@ -375,6 +375,7 @@ fn a_report_of_one_pod_among_many_costs_little() {
     let mut took = std::time::Duration::ZERO;
     for (n, write) in writes.iter().enumerate().take(50) {
         rig.report_pod(0, &slot(&set, u32::try_from(n).unwrap()), write, true);
+        #[expect(clippy::disallowed_methods, reason = "this test measures")]
         let start = std::time::Instant::now();
         assert_eq!(rig.refresh(0).len(), 3);
         took += start.elapsed();
