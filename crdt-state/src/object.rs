@@ -1,6 +1,6 @@
 //! One object's state: immutable, named by its heads, shared by whoever holds it.
 //!
-//! Made by [`crate::gate`] from what a peer sent, or by [`ObjectState::edit`] from what was asked here. Who wins a leaf is
+//! Made by [`crate::gate`] from what a peer sent, or by `ObjectState::edit` from what was asked here. Who wins a leaf is
 //! decided here: among concurrent values the greatest hybrid logical clock, ties by hash (Automerge's own pick is the
 //! greater operation counter, by which 200 old edits beat a newer one).
 

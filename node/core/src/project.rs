@@ -1,7 +1,7 @@
 //! The projection: the API's objects, rendered as Kubernetes shows them from objects, reports and who is alive.
 //!
 //! It is kept up to date from what changed: each object of the API is made by one *unit* (a stored object, a slot, a node,
-//! a node's events), and [`facts`] knows which units a change concerns. What is rendered is the same at all peers that
+//! a node's events), and `facts` knows which units a change concerns. What is rendered is the same at all peers that
 //! know the same and see the same nodes alive. How a kind looks is in the modules below; watches, tables and versions for
 //! clients are the API's.
 

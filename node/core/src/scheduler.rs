@@ -1,7 +1,7 @@
 //! The scheduler: which node a pod goes to, or for each node why not. Pure; a [`Room`] is made from a view and shrinks with
 //! each pod that a plan places.
 //!
-//! Which pods need a node is decided by the controllers; filters live in [`filter`], preferences in [`score`].
+//! Which pods need a node is decided by the controllers; filters live in [`filter`], preferences in `score`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What the controllers look at: a typed snapshot of the store and of who is here, taken in one pass.
 //!
-//! How it is taken lives in [`build`]; what was parsed before is kept in [`ViewCache`]. Nothing here decides anything.
+//! How it is taken lives in `build`; what was parsed before is kept in [`ViewCache`]. Nothing here decides anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
