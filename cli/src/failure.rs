@@ -37,8 +37,16 @@ impl Failure {
         self
     }
 
+    /// Whoever read the output has gone away, and needs not be told.
+    pub(crate) fn unread() -> Self {
+        Failure::new("")
+    }
+
     /// Says it on stderr; the result is the program's exit code.
     pub(crate) fn tell(&self) -> ExitCode {
+        if self.what.is_empty() {
+            return ExitCode::from(self.code);
+        }
         let mut text = format!("skein: {}\n", one_line(&self.what));
         if let Some(next) = &self.next {
             text.push_str(&format!("       {}\n", one_line(next)));

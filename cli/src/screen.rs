@@ -80,7 +80,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 fn unread(error: io::Error) -> Failure {
-    Failure::new(format!("stdout cannot be written to: {error}"))
+    match error.kind() {
+        // As when the output is piped into `head`.
+        io::ErrorKind::BrokenPipe => Failure::unread(),
+        _ => Failure::new(format!("stdout cannot be written to: {error}")),
+    }
 }
 
 /// The part of the lines that a terminal of this size shows without scrolling, each on one line.

@@ -123,6 +123,9 @@ impl Stage {
     /// # Errors
     /// When nobody reads.
     pub(crate) fn show(&mut self, look: &Look) -> Result<(), Failure> {
+        if look.nodes.is_empty() {
+            return Ok(());
+        }
         if self.screen.is_terminal() {
             let mut lines = vec![String::new()];
             lines.extend(look.lines().into_iter().map(|line| format!("         {line}")));

@@ -102,12 +102,16 @@ async fn apply(stage: &mut Stage, manifest: &Manifest, measured: &mut Measured) 
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut deadline = Deadline::new("all pods to be ready");
     let look = loop {
-        let look = Look::at(&stage.nodes[0].client()).await?;
-        stage.show(&look)?;
-        if look.ready_on(&names) == wanted {
-            break look;
+        match Look::at(&stage.nodes[0].client()).await {
+            Ok(look) => {
+                stage.show(&look)?;
+                if look.ready_on(&names) == wanted {
+                    break look;
+                }
+                deadline.seen(look.line());
+            }
+            Err(error) => deadline.seen(error.to_string()),
         }
-        deadline.seen(look.line());
         deadline.check()?;
         stage.wait().await?;
     };
@@ -177,7 +181,13 @@ impl Recovery {
     }
 
     async fn look(&mut self, stage: &mut Stage, writes: &mut Writes, measured: &mut Measured) -> Result<(), Failure> {
-        let look = Look::at(&self.survivors[0].1).await?;
+        let look = match Look::at(&self.survivors[0].1).await {
+            Ok(look) => look,
+            Err(error) => {
+                self.seen = error.to_string();
+                return Ok(());
+            }
+        };
         let after = self.killed.elapsed();
         self.seen = look.line();
         if !self.wrote
@@ -187,7 +197,7 @@ impl Recovery {
             stage.say(&first_write(first, self.killed))?;
         }
         if !self.led
-            && let Some(leader) = self.agreed().await?
+            && let Some(leader) = self.agreed().await
         {
             self.led = true;
             stage.say(&format!("{leader} leads, {} after the loss", shown(after)))?;
@@ -204,16 +214,16 @@ impl Recovery {
     }
 
     /// The new leader, once all survivors name the same one.
-    async fn agreed(&self) -> Result<Option<String>, Failure> {
+    async fn agreed(&self) -> Option<String> {
         let mut agreed: Option<String> = None;
         for (_, client) in &self.survivors {
-            let Some(named) = look::leader(client).await? else { return Ok(None) };
+            let named = look::leader(client).await.ok().flatten()?;
             if named == self.lost || agreed.as_ref().is_some_and(|agreed| *agreed != named) {
-                return Ok(None);
+                return None;
             }
             agreed = Some(named);
         }
-        Ok(agreed)
+        agreed
     }
 }
 
@@ -264,7 +274,7 @@ async fn come_back(stage: &mut Stage, lost: usize, wanted: usize, measured: &mut
     let mut deadline = Deadline::new("the node to be back and exactly the asked-for pods to run");
     let (mut back, mut steady) = (false, None::<Instant>);
     loop {
-        let look = Look::at(&other).await?;
+        let look = Look::at(&other).await.unwrap_or_default();
         let running: usize = stage.containers().running(&stage.nodes).await?.iter().sum();
         // What the returned node itself shows counts too; it may not answer yet.
         let own_look = Look::at(&own).await.unwrap_or_default();

@@ -43,14 +43,12 @@ pub(crate) fn read_token(word: String) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
+/// The daemon says in one sentence what is wrong and, after a semicolon, what to do.
 fn failure(error: &DaemonError) -> Failure {
-    let failure = Failure::new(error);
-    match error {
-        DaemonError::Join(_) => failure.next("`skein token create` prints a new token at any member"),
-        DaemonError::Net(_) => failure.next("say where peers connect to with --listen IP:PORT"),
-        DaemonError::Runtime(_) => failure.next("say what runs containers with --runtime docker|process|auto"),
-        // The others say what to do themselves.
-        _ => failure,
+    let text = error.to_string();
+    match text.rsplit_once("; ") {
+        Some((what, next)) => Failure::new(what).next(next),
+        None => Failure::new(text),
     }
 }
 
@@ -63,5 +61,12 @@ mod tests {
     fn a_token_is_taken_without_the_blanks_around_it() {
         assert_eq!(read_token(" skein1-abc\n".into()).unwrap(), "skein1-abc");
         assert!(read_token("  ".into()).is_err());
+    }
+
+    #[test]
+    fn what_the_daemon_says_to_do_next_gets_a_line_of_its_own() {
+        let error = DaemonError::from(std::io::Error::other("the disk is full; make room"));
+        assert_eq!(failure(&error), Failure::new("the disk is full").next("make room"));
+        assert_eq!(failure(&DaemonError::from(std::io::Error::other("no"))), Failure::new("no"));
     }
 }
