@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{DemoFlags, Runtime};
 use crate::failure::Failure;
+use crate::screen::print;
 
 mod containers;
 mod look;
@@ -36,15 +37,26 @@ pub(crate) async fn run(flags: DemoFlags) -> Result<(), Failure> {
     let interrupted = interrupted()?;
     let (containers, why) = choose(flags.runtime).await?;
     let mut stage = Stage::set(containers)?;
+    let mut failed = false;
     let told = tokio::select! {
-        told = Box::pin(play(&mut stage, &why)) => told,
+        told = Box::pin(play(&mut stage, &why)) => told.inspect_err(|_| failed = true),
         name = interrupted => Err(Failure::new(format!("the demo was interrupted ({name})"))),
     };
-    if told.is_err() {
+    if failed {
         stage.show_logs();
     }
     let cleared = stage.clear().await;
-    told.and(cleared)
+    match (told, cleared) {
+        (told, Ok(())) => {
+            print("\nEverything that the demo made is removed again.\n")?;
+            told
+        }
+        (Ok(()), Err(left)) => Err(left),
+        (Err(failure), Err(left)) => {
+            left.tell();
+            Err(failure)
+        }
+    }
 }
 
 async fn play(stage: &mut Stage, why: &str) -> Result<(), Failure> {

@@ -33,7 +33,8 @@ pub(crate) struct Stage {
     base: TempDir,
     screen: Screen,
     begun: Instant,
-    /// What was last said of the cluster where it cannot be drawn in place.
+    /// What was last shown of the cluster: drawn in place below what is said, or said in a line.
+    block: Vec<String>,
     last_line: String,
 }
 
@@ -61,7 +62,7 @@ impl Stage {
         let nodes = NAMES.iter().zip(addresses.chunks(2)).map(|(name, at)| Node::new(name, &common, at[0], at[1]));
         let nodes = nodes.collect();
         let (screen, begun) = (Screen::stdout(), Instant::now());
-        Ok(Stage { nodes, containers, image: None, base, screen, begun, last_line: String::new() })
+        Ok(Stage { nodes, containers, image: None, base, screen, begun, block: Vec::new(), last_line: String::new() })
     }
 
     /// What runs the containers.
@@ -102,7 +103,8 @@ impl Stage {
     /// When nobody reads.
     pub(crate) fn say(&mut self, what: &str) -> Result<(), Failure> {
         let at = self.begun.elapsed().as_secs_f64();
-        self.screen.say([format!("{at:5.1} s  {what}")])
+        self.screen.say([format!("{at:5.1} s  {what}")])?;
+        if self.block.is_empty() { Ok(()) } else { self.screen.draw(&self.block) }
     }
 
     /// Says lines as they are.
@@ -127,9 +129,9 @@ impl Stage {
             return Ok(());
         }
         if self.screen.is_terminal() {
-            let mut lines = vec![String::new()];
-            lines.extend(look.lines().into_iter().map(|line| format!("         {line}")));
-            return self.screen.draw(&lines);
+            let lines = look.lines().into_iter().map(|line| format!("         {line}"));
+            self.block = std::iter::once(String::new()).chain(lines).collect();
+            return self.screen.draw(&self.block);
         }
         let line = look.line();
         if line == self.last_line {

@@ -291,7 +291,7 @@ async fn come_back(stage: &mut Stage, lost: usize, wanted: usize, measured: &mut
             measured.push((format!("exactly {wanted} again after its return"), took));
             let witness = stage.containers().witness();
             stage.say(&format!(
-                "exactly {wanted} pods at {name} and at the others, {} after its start; exactly {wanted} containers run, {witness}",
+                "exactly {wanted} pods, as {name} and the others show, {} after its start; exactly {wanted} containers run, {witness}",
                 shown(took)
             ))?;
             return stage.show(&look);
@@ -310,10 +310,14 @@ fn summary(stage: &mut Stage, measured: &Measured) -> Result<(), Failure> {
     stage.say_plain(&lines)
 }
 
-/// A measured time: hundredths below a second, tenths above.
+/// A measured time, as exactly as it matters.
 fn shown(took: Duration) -> String {
-    let seconds = took.as_secs_f64();
-    if seconds < 1.0 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
+    match took.as_millis() {
+        0 => "<1 ms".to_owned(),
+        millis @ 1..100 => format!("{millis} ms"),
+        100..1000 => format!("{:.2} s", took.as_secs_f64()),
+        _ => format!("{:.1} s", took.as_secs_f64()),
+    }
 }
 
 /// The patience of one act.
@@ -348,7 +352,8 @@ mod tests {
 
     #[test]
     fn times_are_shown_as_exactly_as_they_matter() {
-        assert_eq!(shown(Duration::from_millis(14)), "0.01 s");
+        assert_eq!(shown(Duration::from_millis(14)), "14 ms");
+        assert_eq!(shown(Duration::from_millis(934)), "0.93 s");
         assert_eq!(shown(Duration::from_millis(4449)), "4.4 s");
     }
 
