@@ -195,7 +195,14 @@ impl ObjectState {
             // The root is a map and its keys are texts, so neither call has anything to refuse.
             let _ = match &edit.value {
                 Some(value) if self.settles(&edit.path, value) => Ok(()),
-                Some(value) => transaction.put(ROOT, &*edit.path, to_automerge(value)),
+                Some(value) => {
+                    // Writing what one side of a dispute says must be a write of its own. Automerge would only strike out
+                    // the other sides, and whoever replaces the value apart would take this write along unseen.
+                    if self.leaves.get(&edit.path).is_some_and(|leaf| !leaf.others.is_empty()) {
+                        let _ = transaction.delete(ROOT, &*edit.path);
+                    }
+                    transaction.put(ROOT, &*edit.path, to_automerge(value))
+                }
                 None if self.leaves.contains_key(&edit.path) => transaction.delete(ROOT, &*edit.path),
                 None => Ok(()),
             };

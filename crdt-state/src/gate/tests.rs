@@ -80,6 +80,33 @@ fn an_edit_that_changes_nothing_is_no_change() {
 }
 
 #[test]
+fn settling_a_dispute_with_one_of_its_values_is_a_write_of_its_own() {
+    let (memo, state) = started();
+    let other = Keypair::from_secret([4; 32]);
+    let by_other = Authorship { actor: actor(&other.node_id(), 1), stamp: Hlc::from_millis(900), ..authorship() };
+    let sealed = |keys: &Keypair, chunk: &[u8]| {
+        let body = Body::Change { key: key(), layout: 1, chunk: chunk.to_vec() };
+        Arc::new(Envelope::seal(keys, &ClusterId([1; 16]), Sequence { boot: 1, number: 1 }, &body))
+    };
+    let apart: Vec<_> = [(keys(), authorship(), 5), (other, by_other, 6)]
+        .into_iter()
+        .map(|(keys, by, n)| (keys, state.edit(&memo, &[Edit::set("spec.replicas", Scalar::Int(n))], &by).unwrap()))
+        .collect();
+    let disputed = apart
+        .iter()
+        .fold(state, |state, (keys, chunk)| admit(&memo, &state, sealed(keys, chunk), chunk.clone()).unwrap());
+    assert_eq!(disputed.leaf("spec.replicas").unwrap().others.len(), 1);
+    for value in [5, 6] {
+        let by = Authorship { actor: actor(&keys().node_id(), 9), ..authorship() };
+        let chunk = disputed.edit(&memo, &[Edit::set("spec.replicas", Scalar::Int(value))], &by).unwrap();
+        let settled = admit(&memo, &disputed, envelope(&chunk), chunk).unwrap();
+        let leaf = settled.leaf("spec.replicas").unwrap();
+        assert_eq!((&leaf.value, leaf.others.len()), (&Scalar::Int(value), 0));
+        assert_eq!(settled.heads(), [leaf.write]);
+    }
+}
+
+#[test]
 fn what_no_layout_writes_is_refused() {
     let nested = raw(|t| drop(t.put_object(ROOT, "spec", ObjType::Map)));
     let counter = raw(|t| t.put(ROOT, "spec.a", automerge::ScalarValue::counter(1)).unwrap());

@@ -1,0 +1,38 @@
+//! Pinned stories: seeds that once showed a mistake, each with what it was.
+
+use skein_netsim::run::End;
+use skein_netsim::{Knobs, run};
+
+fn holds(seed: u64) {
+    let outcome = run(&Knobs::draw(seed), false);
+    assert_eq!(outcome.end, End::Clean, "replay: cargo run -p skein-netsim -- run --seed {seed} --trace");
+}
+
+/// A restarted node said nothing of its pods again, though its new boot ended what it had said: a displaced pod that had
+/// claimed its slot back never looked ready to the node of its replacement, and both ran for ever.
+#[test]
+fn a_restarted_node_says_again_how_its_pods_are() {
+    for seed in [2, 3, 4] {
+        holds(seed);
+    }
+}
+
+/// Writing the value of one side of a dispute again only struck out the other sides, so that an edit made apart took the
+/// acknowledged write along without a trace.
+#[test]
+fn settling_a_dispute_with_one_of_its_values_is_a_write() {
+    for seed in [5, 89, 100] {
+        holds(seed);
+    }
+}
+
+/// Nothing breaks where nothing is broken, and it settles at once.
+#[test]
+fn a_calm_cluster_settles_at_once() {
+    for nodes in [1, 2, 3, 7] {
+        let outcome = run(&Knobs::calm(nodes as u64, nodes), false);
+        assert_eq!(outcome.end, End::Clean, "{nodes} nodes");
+        assert!(outcome.settled_ms < 10_000, "{nodes} nodes settled after {} ms", outcome.settled_ms);
+        assert!(outcome.acknowledged > 5, "{} writes were acknowledged", outcome.acknowledged);
+    }
+}
