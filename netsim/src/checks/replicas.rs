@@ -26,7 +26,7 @@ pub(super) fn check(world: &World) -> Option<String> {
             None | Some([]) => return Some(format!("nothing runs for {}", slot.key())),
             Some(many) => {
                 let places: Vec<(&String, &str)> = many.iter().map(|(host, info)| (host, &info.write[..8])).collect();
-                let values = skein_core::node::values_of(slot);
+                let values = skein_core::slot::values(slot);
                 let claims = claims_on(store, slot.key());
                 let text = format!("{} containers run for {}: {places:?}", many.len(), slot.key());
                 return Some(format!("{text}; values {values:?}, claims {claims:?}"));

@@ -35,7 +35,6 @@ mod start;
 
 pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
-pub use pods::values_of;
 pub use start::StartError;
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.

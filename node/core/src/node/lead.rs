@@ -8,9 +8,9 @@ use skein_crdt_state::{Envelope, ObjectKey};
 use skein_gossip::{Instant, NodeId, Now};
 
 use super::spread::batches;
-use super::{Node, Wait, values_of};
+use super::{Node, Wait};
 use crate::controllers::{Announced, Plan, Step, reconcile};
-use crate::slot::{PLACEMENT_LEAF, pod_name, pod_uid};
+use crate::slot::{self, PLACEMENT_LEAF, pod_name, pod_uid};
 use crate::status::Event;
 use crate::view::{Component, View};
 
@@ -128,7 +128,7 @@ impl Node {
     /// Tells people where a pod was placed.
     fn say_scheduled(&mut self, now: Now, slot: &ObjectKey) {
         let Some(object) = self.store.object(slot) else { return };
-        let placed = values_of(object).into_iter().find_map(|value| Some((value.placement.node?, value.write)));
+        let placed = slot::values(object).into_iter().find_map(|value| Some((value.placement.node?, value.write)));
         let Some((node, write)) = placed else { return };
         let node = self.store.members().get(&node).map_or_else(|| node.short(), |member| member.name.clone());
         let cluster = self.config.cluster;

@@ -9,7 +9,7 @@ use skein_gossip::{NodeId, Now};
 use super::Node;
 use crate::agent::{self, SlotFacts};
 use crate::model::pod::{PodSpecError, PodTemplateSpec};
-use crate::slot::{PLACEMENT_LEAF, Placement, SLOT_KIND, Value, pod_uid};
+use crate::slot::{self, SLOT_KIND, Value, pod_uid};
 use crate::status::PodStatus;
 
 /// The most parsed templates that are remembered; then all are forgotten and parsed again as needed.
@@ -24,22 +24,6 @@ pub(crate) struct PodIndex {
     slot_of: BTreeMap<String, ObjectKey>,
     /// Parsed templates by object and version.
     templates: BTreeMap<(ObjectKey, u64), Template>,
-}
-
-/// All current values of a slot's placement.
-#[must_use]
-pub fn values_of(slot: &ObjectState) -> Vec<Value> {
-    let Some(leaf) = slot.leaf(PLACEMENT_LEAF) else { return Vec::new() };
-    let first = (&leaf.value, leaf.stamp, leaf.write);
-    let all = std::iter::once(first).chain(leaf.others.iter().map(|other| (&other.value, other.stamp, other.write)));
-    all.filter_map(|(value, stamp, write)| {
-        let placement = match value {
-            skein_crdt_state::Scalar::Json(text) => serde_json::from_str::<Placement>(text).ok()?,
-            _ => return None,
-        };
-        Some(Value { write, stamp, placement })
-    })
-    .collect()
 }
 
 impl Node {
@@ -65,7 +49,7 @@ impl Node {
     pub(super) fn refresh_pods_of(&mut self, now: Now, nodes: &BTreeSet<NodeId>) {
         let concerned = |slot: &ObjectKey| {
             let object = self.store.object(slot);
-            let values = object.map(|object| values_of(object)).unwrap_or_default();
+            let values = object.map(|object| slot::values(object)).unwrap_or_default();
             values.iter().any(|value| value.placement.node.is_some_and(|node| nodes.contains(&node)))
                 || self.claims.on(slot).iter().any(|(node, _)| nodes.contains(node))
         };
@@ -128,7 +112,7 @@ impl Node {
             return None;
         }
         let object = self.store.object(slot)?.clone();
-        let values = values_of(&object);
+        let values = slot::values(&object);
         let names_me = |value: &Value| {
             value.placement.node == Some(self.me) || value.placement.displaces.is_some_and(|d| d.node == self.me)
         };
