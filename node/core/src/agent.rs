@@ -148,6 +148,8 @@ pub struct Agent {
     pods: BTreeMap<Arc<str>, Pod>,
     /// The pods of each slot that the state knows.
     pods_of: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
+    /// The pods of slots that the state does not know, by the slots' keys as text.
+    strays: BTreeMap<String, BTreeSet<Arc<str>>>,
     claims: BTreeMap<ObjectKey, BTreeSet<Claim>>,
     said_claims: BTreeSet<Claim>,
     images: Images,
@@ -173,6 +175,7 @@ impl Agent {
             facts: BTreeMap::new(),
             pods: BTreeMap::new(),
             pods_of: BTreeMap::new(),
+            strays: BTreeMap::new(),
             claims: BTreeMap::new(),
             said_claims: BTreeSet::new(),
             images: Images::default(),
@@ -271,6 +274,8 @@ impl Agent {
         if let Some(slot) = &pod.identity.slot {
             self.pods_of.entry(slot.clone()).or_default().insert(uid.clone());
             self.judge_next.insert(slot.clone());
+        } else {
+            self.strays.entry(pod.identity.slot_text.clone()).or_default().insert(uid.clone());
         }
         self.step_next.insert(uid.clone());
         self.pods.insert(uid, pod);

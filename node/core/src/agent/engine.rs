@@ -19,6 +19,10 @@ use crate::status::{Claim, PodStatus};
 /// have a time limit of a minute.
 const LOOK_AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(70)];
 
+/// How long a pod goes on whose slot the state does not know. An earlier life of the daemon may have started it before
+/// what it had just learned was on its disk; peers say it again within seconds of the restart.
+const STRAY_FOR: Duration = Duration::from_secs(10);
+
 /// Where the agent stands with the list of its containers.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
@@ -144,8 +148,8 @@ impl Agent {
         self.judge_next.extend(slots.into_values());
     }
 
-    /// Takes over a pod whose containers were found. One of a slot that the state does not know is stopped: its object is
-    /// gone for good.
+    /// Takes over a pod whose containers were found. One of a slot that the state does not know is stopped after a while:
+    /// its object is gone for good.
     fn take_over(&mut self, now: Now, uid: Arc<str>, infos: &[ContainerInfo], slots: &BTreeMap<String, ObjectKey>) {
         let Some(first) = infos.first() else { return };
         let before = self.before.remove(&*uid);
@@ -163,12 +167,12 @@ impl Agent {
             name: first.pod.clone(),
             slot,
         };
-        let orphan = identity.slot.is_none();
+        let is_stray = identity.slot.is_none();
         let mut ctx = self.context(now);
         let mut pod = Pod::new(identity, template, &ctx);
         pod.resume(infos, before.as_ref(), &mut ctx);
-        if orphan {
-            pod.stop(&mut ctx);
+        if is_stray {
+            pod.stray(now.mono + STRAY_FOR);
         }
         self.add(pod);
     }

@@ -64,6 +64,8 @@ pub(super) struct Pod {
     /// Attempts that are to be removed.
     leftovers: Vec<Instance>,
     stopping_since_ms: u64,
+    /// When it is stopped unless the state has come to know its slot.
+    stray_until: Option<Instant>,
     started_at_ms: u64,
     ready: bool,
     ready_changed_ms: u64,
@@ -86,6 +88,7 @@ impl Pod {
             template,
             leftovers: Vec::new(),
             stopping_since_ms: 0,
+            stray_until: None,
             started_at_ms: ctx.now.wall_ms,
             ready: false,
             ready_changed_ms: ctx.now.wall_ms,
@@ -151,6 +154,18 @@ impl Pod {
         self.template.iter().flat_map(|template| template.spec.containers.iter().map(|c| c.image.as_str()))
     }
 
+    /// It fills no slot that the state knows. That may be behind what an earlier life of this daemon knew, so it goes on
+    /// for a while.
+    pub(super) fn stray(&mut self, until: Instant) {
+        self.stray_until = Some(until);
+    }
+
+    /// The state has come to know its slot.
+    pub(super) fn attach(&mut self, slot: ObjectKey) {
+        self.identity.slot = Some(slot);
+        self.stray_until = None;
+    }
+
     /// Begins to stop it, for good.
     pub(super) fn stop(&mut self, ctx: &mut Context<'_>) {
         if self.is_stopping() {
@@ -167,6 +182,11 @@ impl Pod {
     /// Does what is due. Doing it again changes nothing.
     pub(super) fn step(&mut self, ctx: &mut Context<'_>) {
         let grace = self.grace();
+        match self.stray_until {
+            Some(until) if until <= ctx.now.mono => self.stop(ctx),
+            Some(until) => ctx.wake_at(until),
+            None => {}
+        }
         self.leftovers.iter_mut().for_each(|instance| instance.dispose(grace, ctx));
         if self.is_stopping() {
             for container in &mut self.containers {

@@ -39,6 +39,9 @@ impl Agent {
     }
 
     fn judge_slot(&mut self, now: Now, slot: &ObjectKey) {
+        if self.facts.contains_key(slot) {
+            self.attach_strays(slot);
+        }
         let uids: Vec<Arc<str>> = self.pods_of.get(slot).into_iter().flatten().cloned().collect();
         if let Some(template) = self.facts.get(slot).and_then(|facts| facts.template.as_ref().ok().cloned()) {
             for uid in &uids {
@@ -59,6 +62,21 @@ impl Agent {
         }
         if let Some(write) = judgement.start {
             self.take_on(now, slot, &write);
+        }
+    }
+
+    /// A slot that was not known may be that of pods which were found already.
+    fn attach_strays(&mut self, slot: &ObjectKey) {
+        // The text of a key is long, and there are hardly ever strays.
+        if self.strays.is_empty() {
+            return;
+        }
+        for uid in self.strays.remove(&slot.to_string()).into_iter().flatten() {
+            if let Some(pod) = self.pods.get_mut(&uid) {
+                pod.attach(slot.clone());
+                self.pods_of.entry(slot.clone()).or_default().insert(uid.clone());
+                self.step_next.insert(uid);
+            }
         }
     }
 
@@ -120,6 +138,11 @@ impl Agent {
                 }
             }
             self.judge_next.insert(slot.clone());
+        } else if let Some(strays) = self.strays.get_mut(&pod.identity.slot_text) {
+            strays.remove(&uid);
+            if strays.is_empty() {
+                self.strays.remove(&pod.identity.slot_text);
+            }
         }
         // What it held may be what others wait for.
         let open = self.pods.values().filter(|pod| pod.admission == Admission::Open);

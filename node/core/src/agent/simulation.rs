@@ -27,8 +27,8 @@ enum Step {
     Pass(u64),
     /// A start that an earlier life of the daemon asked for comes true.
     Late,
-    /// The daemon is restarted; what was asked of the runtime is lost, or done unseen.
-    Restart { done: usize },
+    /// The daemon is restarted; what was asked of the runtime is lost, or done unseen. It may know less than before.
+    Restart { done: usize, behind: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -41,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_usize..4, 0..2).prop_map(|(which, code)| Step::End { which, code }),
         2 => (1_u64..20_000).prop_map(Step::Pass),
         1 => Just(Step::Late),
-        1 => (0_usize..3).prop_map(|done| Step::Restart { done }),
+        1 => (0_usize..3, any::<bool>()).prop_map(|(done, behind)| Step::Restart { done, behind }),
     ]
 }
 
@@ -96,12 +96,13 @@ impl Run {
                 let at = self.world.now.mono + std::time::Duration::from_millis(ms);
                 self.world.tick(at);
             }
-            Step::Restart { done } => {
+            Step::Restart { done, behind } => {
                 let wall_ms = self.world.now.wall_ms;
                 for _ in 0..done {
                     self.world.runtime.carry_out(0, true, wall_ms);
                 }
-                self.world.restart(self.facts.values().cloned().collect());
+                let known = self.facts.values().filter(|_| !behind);
+                self.world.restart(known.cloned().collect());
             }
         }
     }

@@ -191,7 +191,9 @@ fn containers_of_what_is_gone_are_stopped_and_removed_after_a_restart() {
     world.learn(mine(1));
     world.work();
     world.restart(vec![mine(1)]);
-    world.work();
+    world.pass(9_000);
+    assert_eq!(world.running().len(), 2, "the state may be behind");
+    world.pass(2_000);
     assert_eq!(world.runtime.running(), [id(1, 1, 0)]);
     assert_eq!(world.runtime.containers.len(), 1);
     assert_eq!(world.report().slot, slot(1).to_string());
@@ -431,4 +433,32 @@ fn a_start_of_an_earlier_life_that_comes_true_late_is_found_and_undone() {
     assert_eq!(world.running().len(), 1);
     world.pass(120_000);
     assert!(world.runtime.containers.is_empty() && world.reports.is_empty());
+}
+
+#[test]
+fn a_pod_that_the_state_learns_of_again_after_a_restart_goes_on() {
+    let mut world = World::ready();
+    world.learn(mine(0));
+    world.work();
+    let before = world.runtime.containers.clone();
+    world.restart(Vec::new());
+    world.pass(3_000);
+    world.learn(mine(0));
+    world.pass(120_000);
+    assert_eq!((&world.runtime.containers, world.report().ready), (&before, true));
+}
+
+#[test]
+fn a_pod_that_the_state_learns_of_again_too_late_starts_anew_when_it_is_gone() {
+    let mut world = World::ready();
+    world.learn(mine(0));
+    world.work();
+    world.restart(Vec::new());
+    world.carry_out(0, true);
+    world.tick(world.now.mono + std::time::Duration::from_secs(10));
+    world.learn(mine(0));
+    assert!(world.report().stopping_since_ms > 0);
+    world.pass(120_000);
+    assert_eq!(world.runtime.running(), [id(0, 1, 0)]);
+    assert_eq!((world.report().stopping_since_ms, world.runtime.containers.len()), (0, 1));
 }

@@ -34,7 +34,7 @@ impl Pod {
         }
         let mut attempts: BTreeMap<Arc<str>, Vec<&ContainerInfo>> = BTreeMap::new();
         found.iter().for_each(|info| attempts.entry(info.id.container.clone()).or_default().push(info));
-        if self.template.is_none() && self.identity.slot.is_some() {
+        if self.template.is_none() {
             self.containers = attempts.keys().map(|name| Container::new(name)).collect();
         }
         for n in 0..self.containers.len() {
