@@ -115,7 +115,7 @@ fn one_of_two_documents(story: &mut Story) -> Outcome<String> {
     let good = web("good", 0);
     let mut bad = web("bad", 2);
     bad["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"] = json!("eighty");
-    let said = refused_apply(story, &format!("{bad}\n---\n{good}\n"), &["containers[0].ports[0].containerPort"])?;
+    let said = refused_apply(story, &format!("---\n{bad}\n---\n{good}\n"), &["containers[0].ports[0].containerPort"])?;
     nothing_there(story, &apps("default", "deployments/bad"))?;
     ensure(story.cluster.api(2).exists(&apps("default", "deployments/good"))?, || {
         "the good one was not stored".to_owned()

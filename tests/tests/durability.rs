@@ -15,7 +15,7 @@ use skein_tests::trace::{Call, Trace};
 const CALLS: &str = "fsync,fdatasync,write,writev,sendto,sendmsg";
 const WRITES: usize = 5;
 /// How much longer a flush takes on the slow disk: a few of them must fit into the half second that a peer has.
-const SLOW: Duration = Duration::from_millis(100);
+const SLOW: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One write, as its client saw it.

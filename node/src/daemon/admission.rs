@@ -20,6 +20,8 @@ use crate::pki::ClusterSecrets;
 /// How often and how long the members of a token are asked before giving up: a member may just be restarting.
 const ROUNDS: usize = 5;
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
+/// What the transport says when a connection leads to another node than the one that was meant.
+const WRONG_PEER: &str = "Unexpected peer ID";
 /// The most peers that an answer names.
 const MAX_PEERS: usize = 64;
 
@@ -62,6 +64,12 @@ pub enum JoinError {
         /// What went wrong with the last.
         why: String,
     },
+    /// Where the token's member should be is another node.
+    #[error("at {} another node answers than the one that made the token: the token is for another cluster, or for one that was given up; ask for a token of the cluster that runs there now", .addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    AnotherNode {
+        /// Where it was asked.
+        addresses: Vec<SocketAddr>,
+    },
     /// A member answered with something that this version does not read.
     #[error("the member's answer cannot be read; run the same version of skein on both machines")]
     Unreadable,
@@ -79,6 +87,9 @@ pub(crate) async fn join(net: &NetHandle, token: &JoinToken, name: &str) -> Resu
         for (peer, addresses) in &token.peers {
             match net.admission(*peer, addresses.clone(), question.clone()).await {
                 Ok(answer) => return read_answer(&answer, token, *peer),
+                Err(error) if error.to_string().contains(WRONG_PEER) => {
+                    return Err(JoinError::AnotherNode { addresses: addresses.clone() });
+                }
                 Err(error) => why = error.to_string(),
             }
         }

@@ -26,7 +26,7 @@ const MAX_ROUNDS: usize = 64;
 
 impl Node {
     pub(super) fn route(&mut self, now: Now, input: Input) {
-        if self.left && !matches!(input, Input::Persisted(_) | Input::PersistFailed(..) | Input::Runtime(_)) {
+        if self.left && !self.is_heard_after_leaving(&input) {
             return self.refuse_after_leaving(&input);
         }
         match input {
@@ -105,6 +105,9 @@ impl Node {
 
     fn frame(&mut self, now: Now, from: NodeId, bytes: &[u8]) {
         if !self.store.members().is_active(&from) {
+            return;
+        }
+        if self.left && !matches!(postcard::from_bytes::<Frame>(bytes), Ok(Frame::Stored { .. })) {
             return;
         }
         let Ok((frame, [])) = postcard::take_from_bytes::<Frame>(bytes) else {
@@ -269,6 +272,14 @@ impl Node {
             self.election.handle(now, ToElection::Persisted(seq));
         }
         self.durable_until(now, batch);
+    }
+
+    /// A node that has left still hears what it waits for: that its departure is on disks, and that its pods have ended.
+    fn is_heard_after_leaving(&self, input: &Input) -> bool {
+        matches!(
+            input,
+            Input::Persisted(_) | Input::PersistFailed(..) | Input::Runtime(_) | Input::Timeout | Input::Frame { .. }
+        )
     }
 
     fn refuse_after_leaving(&mut self, input: &Input) {
