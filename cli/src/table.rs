@@ -36,9 +36,11 @@ impl Table {
     }
 }
 
-/// One line of a table whose columns have these widths. A cell that is wider moves the rest of its line.
+/// One line of a table whose columns have these widths. A cell that is wider moves the rest of its line, and cells beyond
+/// the columns follow as they are.
 pub(crate) fn line(cells: &[String], widths: &[usize]) -> String {
-    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+    let widths = widths.iter().copied().chain(std::iter::repeat(0));
+    let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
     padded.join(GAP).trim_end().to_owned()
 }
 
@@ -51,5 +53,10 @@ mod tests {
         let mut table = Table::new(&["NAME", "STATE"]);
         table.rows = vec![vec!["a-long-name".into(), "alive".into()], vec!["ü".into(), String::new()]];
         assert_eq!(table.lines(), ["NAME          STATE", "a-long-name   alive", "ü"]);
+    }
+
+    #[test]
+    fn a_cell_beyond_the_columns_is_shown_too() {
+        assert_eq!(line(&["a".into(), "b".into(), "(deleted)".into()], &[3, 1]), "a     b   (deleted)");
     }
 }

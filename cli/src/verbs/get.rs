@@ -58,6 +58,7 @@ async fn watch(client: &Client, path: &str, all: bool, screen: &mut Screen) -> R
 /// Shows changes until the stream ends, or on a terminal until it is time to read all again.
 async fn follow(mut lines: Lines, mut objects: Objects, screen: &mut Screen) -> Result<Objects, Failure> {
     let again = tokio::time::Instant::now() + REFRESH_EVERY;
+    let mut widths = objects.table().widths();
     loop {
         let event = tokio::select! {
             event = lines.next() => event,
@@ -72,7 +73,10 @@ async fn follow(mut lines: Lines, mut objects: Objects, screen: &mut Screen) -> 
         if screen.is_terminal() {
             screen.draw(&objects.table().lines())?;
         } else if !changed.is_empty() {
-            let widths = objects.table().widths();
+            // Columns only ever get wider, so that lines stay below each other.
+            for (width, now) in widths.iter_mut().zip(objects.table().widths()) {
+                *width = now.max(*width);
+            }
             screen.say(changed.iter().map(|cells| table::line(cells, &widths)))?;
         }
     }
