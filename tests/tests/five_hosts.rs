@@ -310,7 +310,7 @@ fn comparable(mut list: Value) -> Value {
     list["metadata"] = Value::Null;
     for item in list["items"].as_array_mut().into_iter().flatten() {
         let version = item["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
-        item["metadata"]["resourceVersion"] = json!(version.map(|number| number >> 16));
+        item["metadata"]["resourceVersion"] = json!(version.map(|number| number >> 22));
     }
     list
 }

@@ -225,7 +225,7 @@ fn follows_logs(cluster: &Cluster, peer: usize) -> Outcome<String> {
 fn lists_events(cluster: &Cluster, peer: usize) -> Outcome<String> {
     // Older ones have no verb for it.
     let verb = if minor_version(cluster)? >= 23 { "events" } else { "get events" };
-    let all = || contains(&kubectl(cluster, peer, verb)?, &["Scheduled", "Started", "pod/web-"]);
+    let all = || contains(&kubectl(cluster, peer, verb)?, &["Scheduled", "Started", "Pod/web-"]);
     eventually("the events of the pods' lives", PATIENCE, all)?;
     contains(&kubectl(cluster, peer, "get events")?, &["Scheduled"])
 }
