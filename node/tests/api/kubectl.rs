@@ -23,19 +23,17 @@ struct Said {
 }
 
 impl Kubectl {
-    /// `None` where there is no kubectl; the test then says so and tries nothing.
-    async fn new() -> Option<Self> {
+    /// Fails where there is no kubectl: a client that was not tried has not been tested.
+    async fn new() -> Self {
         let found =
             Command::new("kubectl").args(["version", "--client"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !found.await.is_ok_and(|status| status.success()) {
-            eprintln!("no kubectl on this machine: not tried");
-            return None;
-        }
+        let found = found.await.is_ok_and(|status| status.success());
+        assert!(found, "there is no kubectl on this machine; tests/run installs Debian's kubernetes-client");
         let world = World::new().await;
         let home = tempfile::tempdir().unwrap();
         let url = format!("https://{}", world.server.address());
         std::fs::write(home.path().join("config"), world.secrets.kubeconfig("home", &url)).unwrap();
-        Some(Kubectl { world, home })
+        Kubectl { world, home }
     }
 
     fn command(&self, line: &[&str]) -> Command {
@@ -95,7 +93,7 @@ fn web(replicas: u32, image: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_discovers_what_is_served() {
-    let Some(kubectl) = Kubectl::new().await else { return };
+    let kubectl = Kubectl::new().await;
     holds(&kubectl.says("version").await, &["Client Version", "Server Version: v1.32"]);
     let kinds = ["namespaces", "nodes", "pods", "deployments", "replicasets", "configmaps", "events", "services"];
     holds(&kubectl.says("api-resources").await, &kinds);
@@ -108,7 +106,7 @@ async fn kubectl_discovers_what_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_creates_reads_changes_and_deletes() {
-    let Some(kubectl) = Kubectl::new().await else { return };
+    let kubectl = Kubectl::new().await;
     // These two come as protobuf.
     holds(&kubectl.says("create namespace shop").await, &["namespace/shop created"]);
     kubectl.says("-n shop create configmap settings --from-literal=colour=green").await;
@@ -133,7 +131,7 @@ async fn kubectl_creates_reads_changes_and_deletes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_applies_scales_and_waits_for_a_deployment() {
-    let Some(kubectl) = Kubectl::new().await else { return };
+    let kubectl = Kubectl::new().await;
     holds(&kubectl.says_with("apply -f -", &web(2, "web:1")).await, &["deployment.apps/web created"]);
     holds(&kubectl.says_with("apply -f - --dry-run=server", &web(4, "web:3")).await, &["configured (server dry run)"]);
     holds(&kubectl.says_with("apply -f -", &web(3, "web:2")).await, &["deployment.apps/web configured"]);
@@ -157,7 +155,7 @@ async fn kubectl_applies_scales_and_waits_for_a_deployment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_reads_logs_nodes_and_events() {
-    let Some(kubectl) = Kubectl::new().await else { return };
+    let kubectl = Kubectl::new().await;
     for (name, node) in [("here", "goose"), ("there", "gander")] {
         let spec = json!({"spec": {"nodeName": node, "containers": [{"name": "web", "image": "web:1"}]}});
         kubectl.world.fake.put("Pod", "default", name, &spec);
@@ -178,7 +176,7 @@ async fn kubectl_reads_logs_nodes_and_events() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_watches() {
-    let Some(kubectl) = Kubectl::new().await else { return };
+    let kubectl = Kubectl::new().await;
     let map = |name: &str| format!("create configmap {name} --from-literal=a=b");
     kubectl.says(&map("before")).await;
     let mut watch = kubectl.command(&["get", "configmaps", "-w"]).spawn().unwrap();
@@ -189,7 +187,7 @@ async fn kubectl_watches() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_tells_people_what_is_wrong() {
-    let Some(kubectl) = Kubectl::new().await else { return };
+    let kubectl = Kubectl::new().await;
     let typo = web(2, "web:1").replace("replicas:", "replcas:");
     holds(&kubectl.complains("apply -f -", &typo).await, &["unknown field", "spec.replcas"]);
     let wrong = web(2, "web:1").replace("replicas: 2", "replicas: three");
