@@ -84,7 +84,7 @@ pub(super) fn with_context(at_ms: u64, actions: &mut Vec<RuntimeAction>, f: impl
     }));
 }
 
-/// A runtime in memory. Asserts that never two attempts of a container run at once.
+/// A runtime in memory. Asserts that no agent starts a second attempt of a container beside one that it could know of.
 #[derive(Debug, Default)]
 pub(super) struct FakeRuntime {
     /// What was asked and not done yet.
@@ -96,6 +96,8 @@ pub(super) struct FakeRuntime {
     pub(super) healthy: bool,
     /// Starts that an earlier life of the daemon asked for and that are under way still.
     pub(super) late: VecDeque<Box<ContainerSpec>>,
+    /// Those of them that came true: the next list shows them.
+    unseen: BTreeSet<ContainerRef>,
 }
 
 impl FakeRuntime {
@@ -112,7 +114,7 @@ impl FakeRuntime {
             RuntimeAction::EnsureImage { image, .. } => {
                 RuntimeEvent::ImageFailed { image, message: message(), permanent: false }
             }
-            RuntimeAction::Start(spec) if works => RuntimeEvent::Started(self.start(&spec, wall_ms)),
+            RuntimeAction::Start(spec) if works => self.start(&spec, wall_ms),
             RuntimeAction::Start(spec) => {
                 let reason = "CreateContainerError".into();
                 RuntimeEvent::StartFailed { id: spec.id, reason, message: message() }
@@ -134,12 +136,13 @@ impl FakeRuntime {
         })
     }
 
-    /// Carries out a start of an earlier life, which nobody hears of.
+    /// Carries out a start of an earlier life, which nobody hears of. What this life asked for since cannot prevent it,
+    /// other than by having made the very same container.
     pub(super) fn carry_out_late(&mut self, wall_ms: u64) {
         let Some(spec) = self.late.pop_front() else { return };
-        let another = |id: &ContainerRef| id.uid == spec.id.uid && id.container == spec.id.container;
-        if !self.running().iter().any(another) && !self.containers.contains_key(&spec.id) {
-            self.start(&spec, wall_ms);
+        if !self.containers.contains_key(&spec.id) {
+            self.unseen.insert(spec.id.clone());
+            self.run(&spec, wall_ms);
         }
     }
 
@@ -159,12 +162,27 @@ impl FakeRuntime {
         running.map(|info| info.id.clone()).collect()
     }
 
-    fn start(&mut self, spec: &ContainerSpec, wall_ms: u64) -> ContainerInfo {
-        let same = |id: &ContainerRef| id.uid == spec.id.uid && id.container == spec.id.container && *id != spec.id;
-        assert!(!self.running().iter().any(same), "two attempts of {:?} would run", spec.id);
+    /// One that exists is adopted as it is.
+    fn start(&mut self, spec: &ContainerSpec, wall_ms: u64) -> RuntimeEvent {
+        if self.unseen.remove(&spec.id)
+            && let Some(info) = self.containers.get(&spec.id)
+        {
+            let id = spec.id.clone();
+            return match info.state.clone() {
+                ContainerState::Exited(exit) => RuntimeEvent::Exited { id, exit },
+                _ => RuntimeEvent::Started(info.clone()),
+            };
+        }
+        let same = |id: &&ContainerRef| id.uid == spec.id.uid && id.container == spec.id.container && **id != spec.id;
+        let another = self.running().iter().filter(same).any(|id| !self.unseen.contains(id));
+        assert!(!another, "two attempts of {:?} would run", spec.id);
         if let Some(first) = &spec.network_of {
             assert!(self.running().contains(first), "{:?} joins the network of what does not run", spec.id);
         }
+        RuntimeEvent::Started(self.run(spec, wall_ms))
+    }
+
+    fn run(&mut self, spec: &ContainerSpec, wall_ms: u64) -> ContainerInfo {
         let info = ContainerInfo {
             id: spec.id.clone(),
             namespace: spec.namespace.clone(),
