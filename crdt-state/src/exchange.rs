@@ -46,7 +46,7 @@ pub enum Exchange {
         /// One for each bucket.
         sums: Vec<u64>,
     },
-    /// "In these buckets we differ; this is what I have there."
+    /// "In these buckets we differ; this is what I have there." Without buckets: "we do not differ."
     Items {
         /// Of which table.
         table: Table,
@@ -160,7 +160,8 @@ impl Store {
             buckets.push(bucket);
             items.extend(mine.bucket(bucket).iter().map(|(item, version)| (item.clone(), *version)));
         }
-        if !buckets.is_empty() {
+        // That there is no difference is worth an answer too: who has just started waits for it.
+        if !buckets.is_empty() || messages.is_empty() {
             messages.push(Exchange::Items { table, buckets, items });
         }
         messages

@@ -389,6 +389,8 @@ impl World {
                     self.violate("leader", what);
                 }
             }
+            // Nobody here is dishonest.
+            Effect::Offence { peer, what } => self.violate("honest", format!("h{number} is told by {peer}: {what}")),
             Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
             Effect::Members(_) | Effect::Changed(_) | Effect::Left(_) => {}
         }

@@ -436,10 +436,8 @@ async fn forward(
                 debug!(%addr, "listening");
                 continue;
             }
-            NetEvent::Violation { peer, what } => {
-                warn!(%peer, %what, "a peer broke the protocol; its connection was dropped");
-                continue;
-            }
+            // The network has logged and counted it.
+            NetEvent::Violation { .. } => continue,
         };
         if core.input(input).await.is_err() {
             return;

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod failure;
 pub mod http;
 pub mod image;
+pub mod knock;
 pub mod lab;
 pub mod leftovers;
 pub mod load;

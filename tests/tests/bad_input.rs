@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skein_tests::cluster::Cluster;
 use skein_tests::daemon::Start;
-use skein_tests::failure::{Outcome, ensure};
+use skein_tests::failure::{Failure, Outcome, ensure};
+use skein_tests::knock::Knock;
 use skein_tests::lab::Lab;
 use skein_tests::manifests::{apps, core, web};
 use skein_tests::steps::Steps;
@@ -26,7 +27,7 @@ struct Story {
 
 type Step = fn(&mut Story) -> Outcome<String>;
 
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 15] = [
     ("a typo in a manifest", a_typo),
     ("an unknown kind", an_unknown_kind),
     ("a wrong type", a_wrong_type),
@@ -41,6 +42,7 @@ const STEPS: [(&str, Step); 14] = [
     ("a data directory that is in use", a_directory_in_use),
     ("wrong usage", wrong_usage),
     ("random bytes at the peers' port", random_bytes),
+    ("a member that sends nonsense", nonsense_from_a_member),
 ];
 
 #[test]
@@ -260,6 +262,38 @@ fn random_bytes(story: &mut Story) -> Outcome<String> {
     }
     ensure(dropped == 100, || format!("only {dropped} of 100 connections were dropped"))?;
     Ok(String::new())
+}
+
+/// Somebody with the key of a member, whose frames are too long, random, or cut off: each time the connection is dropped and
+/// counted, and it is logged once.
+fn nonsense_from_a_member(story: &mut Story) -> Outcome<String> {
+    const COUNTED: &str = "skein_protocol_violations_total";
+    story.cluster.daemon(2).stop()?;
+    let key = std::fs::read(story.cluster.daemon(2).start().directory().join("node.key"))?;
+    let secret = key.try_into().map_err(|_| Failure::new("the key of h2 has not 32 bytes"))?;
+    let (to, from) = (story.cluster.lab().host(1).peer_socket(), story.cluster.lab().host(2).netns.clone());
+    let too_long = (16 * 1024 + 1u32).to_be_bytes().to_vec();
+    let random = [&64u32.to_be_bytes()[..], &[0xa5; 64]].concat();
+    let cut_off = [&64u32.to_be_bytes()[..], &[0xa5; 7]].concat();
+    let before = story.cluster.metric(1, COUNTED)?;
+    for (n, (name, bytes, close)) in
+        [("too long", too_long, false), ("random", random, false), ("cut off", cut_off, true)].into_iter().enumerate()
+    {
+        let protocol = "/skein/control/1";
+        let knock = Knock { secret: Some(secret), to, protocol, bytes, close, listen: PATIENCE };
+        let heard = knock.from(&from)?;
+        ensure(heard.opened && heard.dropped, || format!("a frame that is {name}: {heard:?}"))?;
+        let counted = || {
+            let now = story.cluster.metric(1, COUNTED)? - before;
+            ensure(now == (n + 1) as f64, || format!("{now} are counted after a frame that is {name}"))
+        };
+        eventually("the count", PATIENCE, counted)?;
+    }
+    let log = std::fs::read_to_string(story.cluster.lab().host(1).directory.join("skein.log"))?;
+    let logged = log.lines().filter(|line| line.contains("broke the protocol")).count();
+    ensure(logged == 1, || format!("it is logged {logged} times"))?;
+    story.cluster.start_again(2)?;
+    Ok("3 dropped".to_owned())
 }
 
 fn still_well(story: &mut Story) -> Outcome<String> {

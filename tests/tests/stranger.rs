@@ -12,6 +12,7 @@ use skein_tests::cluster::Cluster;
 use skein_tests::daemon::Start;
 use skein_tests::failure::{Outcome, ensure};
 use skein_tests::http::{Connection, Request};
+use skein_tests::knock::Knock;
 use skein_tests::lab::Lab;
 use skein_tests::manifests::{config_map, core, namespace};
 use skein_tests::steps::Steps;
@@ -66,6 +67,24 @@ const URLS: [&str; 38] = [
     "/%2e%2e/%2e%2e/api/v1/configmaps",
 ];
 
+/// What members speak among themselves, and what libp2p peers often do.
+const PROTOCOLS: [&str; 12] = [
+    "/skein/control/1",
+    "/skein/bulk/1",
+    "/skein/stream/1",
+    "/skein/admission/1",
+    "/ipfs/id/1.0.0",
+    "/ipfs/id/push/1.0.0",
+    "/ipfs/ping/1.0.0",
+    "/ipfs/kad/1.0.0",
+    "/meshsub/1.1.0",
+    "/libp2p/circuit/relay/0.2.0/hop",
+    "/libp2p/dcutr",
+    "/skein/control/2",
+];
+/// All that a stranger may have opened: asking to be let in, and libp2p's own introduction.
+const OPEN_PROTOCOLS: [&str; 3] = ["/skein/admission/1", "/ipfs/id/1.0.0", "/ipfs/id/push/1.0.0"];
+
 #[test]
 fn a_stranger_never_receives_the_canary() -> Outcome<()> {
     let mut steps = Steps::of("the stranger");
@@ -82,6 +101,7 @@ fn a_stranger_never_receives_the_canary() -> Outcome<()> {
     steps.run("writes without a token change nothing", || writes_change_nothing(&shared.borrow()), evidence);
     steps.run("plain HTTP at the API's port", || plain_http(&shared.borrow()), evidence);
     steps.run("what a port says to whoever connects", || raw_connections(&shared.borrow()), evidence);
+    steps.run("every protocol of a peer's", || every_protocol(&shared.borrow()), evidence);
     steps.run("a stranger's daemon that joins with a token of its own", || foreign_daemon(&shared.borrow()), evidence);
     steps.end()
 }
@@ -190,6 +210,29 @@ fn answer_to(cluster: &Cluster, to: SocketAddr, opening: &[u8]) -> Outcome<Vec<u
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     Ok(bytes)
+}
+
+/// Opens each protocol by its name and says nothing, nonsense, an empty frame and a long one's beginning.
+fn every_protocol(cluster: &Cluster) -> Outcome<String> {
+    let openings: [&[u8]; 4] = [b"", b"\x00\x00\x00\x00", b"\x00\x00\x00\x05hello", &[0xff; 300]];
+    let (mut knocks, mut heard_bytes) = (0, 0);
+    for number in cluster.members() {
+        let to = cluster.lab().host(number).peer_socket();
+        for protocol in PROTOCOLS {
+            for opening in openings {
+                let knock = Knock { secret: None, to, protocol, bytes: opening.to_vec(), close: false, listen: LISTEN };
+                let heard = knock.from(&cluster.lab().host(3).netns)?;
+                ensure(!heard.opened || OPEN_PROTOCOLS.contains(&protocol), || {
+                    format!("h{number} opens {protocol} to a stranger")
+                })?;
+                let offered = heard.protocols.iter().find(|name| !OPEN_PROTOCOLS.contains(&name.as_str()));
+                ensure(offered.is_none(), || format!("h{number} offers {offered:?} to a stranger"))?;
+                ensure(!says_canary(&heard.bytes), || format!("{protocol} at h{number} told the canary"))?;
+                (knocks, heard_bytes) = (knocks + 1, heard_bytes + heard.bytes.len());
+            }
+        }
+    }
+    Ok(format!("{knocks} knocks, {heard_bytes} bytes heard"))
 }
 
 /// A whole daemon of another cluster, on the same network, given a token that its own cluster made out: its disk must not

@@ -47,6 +47,10 @@ pub(crate) enum Command {
     },
     Disconnect(NodeId),
     AccessChanged,
+    Offence {
+        peer: NodeId,
+        what: String,
+    },
     Open {
         peer: NodeId,
         header: Bytes,
@@ -142,6 +146,7 @@ impl Driver {
         match command {
             Command::Dial { peer, addrs } => self.dial(peer, &addrs, false),
             Command::Disconnect(peer) => self.disconnect(peer).await,
+            Command::Offence { peer, what } => self.offence(peer, &what).await,
             Command::AccessChanged => self.check_access().await,
             Command::Open { peer, header, reply } => {
                 let linked = self.peers.get(&peer).and_then(Peer::link);
@@ -480,6 +485,15 @@ impl Driver {
                 self.close(peer, connection).await;
                 self.emit(NetEvent::Violation { peer, what }).await;
             }
+        }
+    }
+
+    /// What was read before the connections were dropped may hold more of the kind, which is not counted again.
+    async fn offence(&mut self, peer: NodeId, what: &str) {
+        if self.peers.get(&peer).is_some_and(|entry| !entry.connections.is_empty()) {
+            self.shared.counters.violations.add(1);
+            self.log_violation(peer, what);
+            self.disconnect(peer).await;
         }
     }
 

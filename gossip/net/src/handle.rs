@@ -67,6 +67,12 @@ impl NetHandle {
         self.command(Command::Disconnect(peer));
     }
 
+    /// Says that a member sent a frame that no honest peer sends: its connections are dropped, which is counted, and logged
+    /// unless something of it was logged lately.
+    pub fn offence(&self, peer: NodeId, what: String) {
+        self.command(Command::Offence { peer, what });
+    }
+
     /// Says that `access` answers differently now: connections of who is no member any more are closed, links with new
     /// members come up. Without the call this takes up to a second.
     pub fn access_changed(&self) {

@@ -91,6 +91,9 @@ pub enum Input {
         /// This node's own last reports of its pods, by uid.
         pods: BTreeMap<String, PodStatus>,
     },
+    /// What peers know is known here, or there is nobody to ask. Before it the agent starts nothing: what it would start may
+    /// have been started elsewhere while this node was away.
+    CaughtUp,
     /// The runtime says something.
     Runtime(RuntimeEvent),
     /// The deadline has come.
@@ -155,6 +158,7 @@ pub struct Agent {
     images: Images,
     capacity: Option<Capacity>,
     engine: engine::Listing,
+    caught_up: bool,
     /// The last reports of an earlier life, until it is known what became of their pods.
     before: BTreeMap<String, PodStatus>,
     timers: Timers<Deadline>,
@@ -181,6 +185,7 @@ impl Agent {
             images: Images::default(),
             capacity: None,
             engine: engine::Listing::default(),
+            caught_up: false,
             before: BTreeMap::new(),
             timers: Timers::default(),
             judge_next: BTreeSet::new(),
@@ -195,6 +200,10 @@ impl Agent {
         match input {
             Input::Slots { changed, removed } => self.learn(changed, &removed),
             Input::Synced { claims, pods } => self.synced(claims, pods),
+            Input::CaughtUp => {
+                self.caught_up = true;
+                self.step_next.extend(self.pods.keys().cloned());
+            }
             Input::Runtime(event) => self.runtime_said(now, event),
             Input::Timeout => self.timeout(now),
         }
@@ -216,6 +225,13 @@ impl Agent {
     #[must_use]
     pub fn knows(&self, slot: &ObjectKey) -> bool {
         self.facts.contains_key(slot) || self.pods_of.contains_key(slot)
+    }
+
+    /// Whether a pod of the slot serves here, and is not being stopped.
+    #[must_use]
+    pub fn serves(&self, slot: &ObjectKey) -> bool {
+        let pods = self.pods_of.get(slot).into_iter().flatten().filter_map(|uid| self.pods.get(uid));
+        pods.into_iter().any(|pod| pod.is_ready() && !pod.is_stopping())
     }
 
     /// All slots that it has facts about, in the order of their keys: those to remove when this node leaves the cluster.
@@ -310,6 +326,7 @@ impl Agent {
             config: &self.config,
             seq: self.seq,
             capacity: self.capacity.as_ref().unwrap_or(NOTHING),
+            caught_up: self.caught_up,
             rng: &mut self.rng,
             images: &mut self.images,
             tokens: &mut self.tokens,
@@ -326,6 +343,8 @@ struct Context<'a> {
     /// Which input this is.
     seq: u64,
     capacity: &'a Capacity,
+    /// Whether this node knows what its peers know: before, nothing is started.
+    caught_up: bool,
     rng: &'a mut Rng,
     images: &'a mut Images,
     tokens: &'a mut u64,
@@ -353,8 +372,8 @@ impl Context<'_> {
         *self.tokens
     }
 
-    fn engine_is_ready(&self) -> bool {
-        self.capacity.ready
+    fn may_start(&self) -> bool {
+        self.caught_up && self.capacity.ready
     }
 
     fn want_image(&mut self, image: &str, policy: PullPolicy) -> Wait {

@@ -25,7 +25,9 @@ use crate::status::{Events, NodeStatus};
 use crate::view::ViewCache;
 
 mod admission;
+mod catch_up;
 mod durability;
+mod handover;
 mod lead;
 mod own;
 mod pods;
@@ -149,6 +151,13 @@ pub enum Effect {
     Changed(Vec<ProjectedChange>),
     /// Who leads became different.
     Leadership(Leadership),
+    /// A peer sent what no honest peer sends: drop its connections, count it, log it once.
+    Offence {
+        /// Who.
+        peer: NodeId,
+        /// What it sent.
+        what: String,
+    },
     /// Something an operator should know; logged once.
     Notice(String),
 }
@@ -187,6 +196,10 @@ pub(crate) enum Wait {
     Durable(u64),
     /// To render what time alone makes different.
     Project,
+    /// To start what the disk says though no peer could be asked.
+    CatchUp,
+    /// To stop a pod though nothing else of its workload serves.
+    Handover,
     /// To leave though the voters have not gone on without this node.
     Depart,
 }
@@ -227,6 +240,8 @@ pub struct Node {
     said_unschedulable: BTreeMap<String, String>,
     durable: durability::Pending,
     pods: pods::PodIndex,
+    catch_up: catch_up::CatchUp,
+    handovers: handover::Handovers,
     leaving: Option<RequestId>,
     left: bool,
     batch: u64,

@@ -118,6 +118,7 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
             let leader = leadership.leader.as_ref().map(name);
             info!(leader, term = leadership.term, quorate = leadership.quorate, mine = leadership.mine, "leadership");
         }
+        Effect::Offence { peer, what } => shell.net.offence(peer, what),
         Effect::Notice(text) => warn!("{text}"),
     }
 }

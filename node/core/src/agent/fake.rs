@@ -72,6 +72,7 @@ pub(super) fn with_context(at_ms: u64, actions: &mut Vec<RuntimeAction>, f: impl
         config: &config,
         seq: 1,
         capacity: &capacity,
+        caught_up: true,
         rng: &mut rng,
         images: &mut images,
         tokens: &mut tokens,
@@ -220,6 +221,7 @@ impl World {
         let (reports, claims, events) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         let mut world = World { agent, runtime, now, reports, claims, events };
         world.give(Input::Runtime(RuntimeEvent::Capacity(capacity())));
+        world.give(Input::CaughtUp);
         world
     }
 
@@ -310,6 +312,7 @@ impl World {
         self.give(Input::Runtime(RuntimeEvent::Capacity(capacity())));
         self.give(Input::Slots { changed: known, removed: Vec::new() });
         self.sync();
+        self.give(Input::CaughtUp);
     }
 
     /// The names of the containers that run, with their attempts.

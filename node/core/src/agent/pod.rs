@@ -323,7 +323,7 @@ impl Pod {
         let Some(network_of) = self.network_for(n, template.spec.host_network) else { return };
         let name = self.containers[n].name.clone();
         let another = |instance: &Instance| instance.id.container == name && !instance.has_ended();
-        if !ctx.engine_is_ready() || self.leftovers.iter().any(another) || !self.has_image(n, ctx) {
+        if !ctx.may_start() || self.leftovers.iter().any(another) || !self.has_image(n, ctx) {
             return;
         }
         let id = ContainerRef {

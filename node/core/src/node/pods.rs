@@ -65,7 +65,7 @@ impl Node {
         for slot in slots {
             match self.facts(slot) {
                 Some(facts) => changed.push(facts),
-                None if self.agent.knows(slot) => removed.push(slot.clone()),
+                None if self.agent.knows(slot) && self.may_go(now, slot) => removed.push(slot.clone()),
                 None => {}
             }
         }
@@ -136,7 +136,7 @@ impl Node {
         Some(SlotFacts { slot: slot.clone(), live: true, values, claims, ready, template })
     }
 
-    fn is_reported_ready(&self, node: &NodeId, uid: &str) -> bool {
+    pub(super) fn is_reported_ready(&self, node: &NodeId, uid: &str) -> bool {
         let report = self.store.report(node, &format!("pod/{uid}"));
         report
             .and_then(|report| postcard::from_bytes::<PodStatus>(&report.body).ok())

@@ -34,6 +34,7 @@ impl Node {
                 self.peers.linked.insert(peer);
                 self.membership.handle(now, ToMembership::LinkUp(peer));
                 self.open_exchange_with(peer);
+                self.compare_to_catch_up(peer);
             }
             Input::LinkDown(peer) => {
                 self.peers.linked.remove(&peer);
@@ -111,8 +112,7 @@ impl Node {
             return;
         }
         let Ok((frame, [])) = postcard::take_from_bytes::<Frame>(bytes) else {
-            self.effects.push_back(Effect::Notice(format!("{from} sent a frame that cannot be read; it was dropped")));
-            return;
+            return self.effects.push_back(Effect::Offence { peer: from, what: "a frame that cannot be read".into() });
         };
         self.peers.heard.insert(from, now.mono);
         match frame {
@@ -141,6 +141,8 @@ impl Node {
                 Wait::Reconcile => self.reconcile(now),
                 Wait::Durable(token) => self.durable_late(now, token),
                 Wait::Project => self.project(now, &BTreeSet::new()),
+                Wait::Handover => self.look_at_handovers(now),
+                Wait::CatchUp => self.caught_up(now),
                 Wait::Depart => self.depart(now),
             }
         }
@@ -174,6 +176,7 @@ impl Node {
         self.project(now, &BTreeSet::new());
         self.want_reconcile(now);
         self.refresh_pods_of(now, &changed);
+        self.look_at_handovers(now);
     }
 
     fn hear_election(&mut self, now: Now, output: election::Output) {
@@ -224,6 +227,9 @@ impl Node {
             }
         }
         self.refresh_pods(now, changes);
+        if self.concerns_handovers(changes) {
+            self.look_at_handovers(now);
+        }
         self.project(now, changes);
         self.want_reconcile(now);
     }

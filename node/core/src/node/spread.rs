@@ -52,10 +52,7 @@ impl Node {
     pub(super) fn pushed(&mut self, now: Now, from: NodeId, envelopes: &[Arc<Envelope>], token: Option<u64>) {
         let news = Exchange::Give { envelopes: envelopes.to_vec(), answer: false };
         let outcome = self.store.exchange(now, news);
-        for refused in outcome.refused {
-            self.effects
-                .push_back(Effect::Notice(format!("{from} sent what breaks a rule and was refused: {refused}")));
-        }
+        self.note_offence(from, outcome.refused);
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);
         }
@@ -69,13 +66,20 @@ impl Node {
 
     /// Handles a message of an exchange.
     pub(super) fn exchange(&mut self, now: Now, from: NodeId, message: Exchange) {
+        let heard = self.heard(&message);
         let outcome = self.store.exchange(now, message);
-        for refused in outcome.refused {
-            self.effects
-                .push_back(Effect::Notice(format!("{from} sent what breaks a rule and was refused: {refused}")));
-        }
+        self.catch_up_by(now, from, heard, &outcome);
+        self.note_offence(from, outcome.refused);
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);
+        }
+    }
+
+    /// Everybody checks what it takes in before it passes it on, so whoever sends what breaks a rule broke it too. One for
+    /// each message is enough.
+    fn note_offence(&mut self, peer: NodeId, refused: Vec<String>) {
+        if let Some(what) = refused.into_iter().next() {
+            self.effects.push_back(Effect::Offence { peer, what });
         }
     }
 

@@ -109,6 +109,8 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         said_unschedulable: BTreeMap::new(),
         durable: durability::Pending::default(),
         pods: super::pods::PodIndex::default(),
+        catch_up: super::catch_up::CatchUp::default(),
+        handovers: BTreeMap::new(),
         leaving: None,
         left: false,
         batch: 0,
@@ -160,6 +162,7 @@ impl Node {
         self.members_changed(now);
         self.ensure_node_object(now);
         self.restore_pods(now);
+        self.begin_catching_up(now);
         if self.config.serves_api {
             let sources = Sources { store: &self.store, alive: &self.peers.alive, wall_ms: now.wall_ms };
             // Nobody listens yet.
