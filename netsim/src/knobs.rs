@@ -3,10 +3,11 @@
 use std::fmt;
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use skein_gossip::random;
 
-/// What a run is like.
-#[derive(Debug, Clone, PartialEq)]
+/// What a run is like. Its fields can be set from the command line by their names, see [`overrides`](crate::overrides).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Knobs {
     /// The seed that all of it is drawn from.
     pub seed: u64,
@@ -36,10 +37,16 @@ pub struct Knobs {
     pub pause_every_ms: u64,
     /// The mean time between containers that end by themselves, in milliseconds; 0: none.
     pub exit_every_ms: u64,
-    /// The mean time between what users do, in milliseconds.
+    /// The mean time between what users do, in milliseconds; 0: they do nothing.
     pub user_every_ms: u64,
     /// How far apart the wall clocks start, in milliseconds.
     pub clock_spread_ms: u64,
+    /// How long the cluster may take to settle once everything is mended, in virtual milliseconds.
+    pub settle_ms: u64,
+    /// The most events that may wait at once; more break the promise that queues are bounded.
+    pub queue_max: usize,
+    /// When the run is to panic, in virtual milliseconds; 0: never. It shows what becomes of a panic.
+    pub panic_at_ms: u64,
 }
 
 impl Knobs {
@@ -76,6 +83,9 @@ impl Knobs {
             exit_every_ms,
             user_every_ms: rng.random_range(200..1_500),
             clock_spread_ms: rng.random_range(0..600_000),
+            settle_ms: 180_000,
+            queue_max: 2_000_000,
+            panic_at_ms: 0,
         }
     }
 

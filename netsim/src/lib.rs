@@ -12,10 +12,11 @@ pub mod host;
 pub mod knobs;
 pub mod link;
 pub mod oracle;
+pub mod overrides;
 pub mod run;
 pub mod trace;
 pub mod workload;
 pub mod world;
 
 pub use knobs::Knobs;
-pub use run::{Outcome, Violation, run};
+pub use run::{Observer, Outcome, Violation, run, run_watched};

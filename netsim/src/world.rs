@@ -24,8 +24,6 @@ use crate::workload::Workload;
 
 /// How long a connection takes to notice that nothing passes, in microseconds.
 const IDLE_US: std::ops::Range<u64> = 3_000_000..10_000_000;
-/// The most events in the queue; a run with more is out of bounds.
-const MAX_QUEUE: usize = 2_000_000;
 
 /// Something that happens. Hosts go by their numbers; a `start` or a `life` that is over by then means that it does not.
 #[derive(Debug)]
@@ -91,9 +89,10 @@ pub fn layout() -> Layout {
 }
 
 impl World {
-    /// A world in which the first host has founded a cluster and all others have been admitted.
+    /// A world in which the first host has founded a cluster and all others have been admitted. Whoever follows its trace
+    /// takes the lines out as they come, see [`Trace::take`].
     #[must_use]
-    pub fn new(knobs: Knobs, verbose: bool) -> Self {
+    pub fn new(knobs: Knobs, followed: bool) -> Self {
         let mut rng = random::from_seed(knobs.seed);
         let nonce = [7; 32];
         let spread = knobs.clock_spread_ms;
@@ -104,7 +103,7 @@ impl World {
             now_us: 0,
             hosts,
             links: Links::default(),
-            trace: Trace::new(verbose),
+            trace: Trace::new(followed),
             workload: Workload::default(),
             oracle: Oracle::default(),
             watch: Watch::default(),
@@ -130,8 +129,8 @@ impl World {
     pub fn at(&mut self, at_us: u64, event: Event) {
         self.sequence += 1;
         self.queue.insert((at_us.max(self.now_us), self.sequence), event);
-        if self.queue.len() > MAX_QUEUE {
-            self.violate("bounds", format!("more than {MAX_QUEUE} events wait"));
+        if self.queue.len() > self.knobs.queue_max {
+            self.violate("bounds", format!("more than {} events wait", self.knobs.queue_max));
         }
     }
 

@@ -4,7 +4,7 @@ use skein_netsim::run::End;
 use skein_netsim::{Knobs, run};
 
 fn holds(seed: u64) {
-    let outcome = run(&Knobs::draw(seed), false);
+    let outcome = run(&Knobs::draw(seed));
     assert_eq!(outcome.end, End::Clean, "replay: cargo run -p skein-netsim -- run --seed {seed} --trace");
 }
 
@@ -30,7 +30,7 @@ fn settling_a_dispute_with_one_of_its_values_is_a_write() {
 #[test]
 fn a_calm_cluster_settles_at_once() {
     for nodes in [1, 2, 3, 7] {
-        let outcome = run(&Knobs::calm(nodes as u64, nodes), false);
+        let outcome = run(&Knobs::calm(nodes as u64, nodes));
         assert_eq!(outcome.end, End::Clean, "{nodes} nodes");
         assert!(outcome.settled_ms < 10_000, "{nodes} nodes settled after {} ms", outcome.settled_ms);
         assert!(outcome.acknowledged > 5, "{} writes were acknowledged", outcome.acknowledged);
