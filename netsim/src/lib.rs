@@ -5,12 +5,14 @@
 //! they promise is checked in [`checks`], one file for each promise.
 
 pub mod checks;
+pub mod diff;
 pub mod disk;
 pub mod engine;
 pub mod faults;
 pub mod host;
 pub mod knobs;
 pub mod link;
+pub mod minimise;
 pub mod oracle;
 pub mod overrides;
 pub mod run;

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use skein_netsim::{Knobs, overrides};
 
+mod diff;
+mod minimise;
 mod progress;
 mod report;
 mod single;
@@ -75,6 +77,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         resume: Option<PathBuf>,
     },
+    /// Look for a smaller run that fails by the same check: fewer faults, hosts and writes, a shorter time.
+    #[command(after_help = AFTER_HELP)]
+    Minimise {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Show where two runs part: two seeds, one seed with other knobs, or two printed traces.
+    #[command(after_help = AFTER_HELP)]
+    Diff {
+        #[command(flatten)]
+        sides: diff::Sides,
+    },
 }
 
 /// One run: a seed, and what is set by hand.
@@ -118,6 +132,8 @@ pub(crate) fn main(args: Args) -> ExitCode {
     let done = match args.command {
         Command::Run { which, trace } => single::run_one(&which, trace),
         Command::Sweep { seeds, sets, jobs, resume } => sweep::sweep(&sweep::Plan { seeds, sets, jobs, resume }),
+        Command::Minimise { which } => minimise::minimise_one(&which),
+        Command::Diff { sides } => diff::diff(&sides),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         complain(&format!("netsim: {}", failure.what));
