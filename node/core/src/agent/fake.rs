@@ -85,6 +85,9 @@ pub(super) fn with_context(at_ms: u64, actions: &mut Vec<RuntimeAction>, f: impl
     }));
 }
 
+/// How long a start may take, by the word of the runtimes.
+const START_LIMIT_MS: u64 = 60_000;
+
 /// A runtime in memory. Asserts that no agent starts a second attempt of a container beside one that it could know of.
 #[derive(Debug, Default)]
 pub(super) struct FakeRuntime {
@@ -95,16 +98,19 @@ pub(super) struct FakeRuntime {
     pub(super) missing: BTreeSet<String>,
     /// Whether probes succeed.
     pub(super) healthy: bool,
-    /// Starts that an earlier life of the daemon asked for and that are under way still.
-    pub(super) late: VecDeque<Box<ContainerSpec>>,
+    /// Starts that an earlier life of the daemon asked for and that are under way still, with when they are given up.
+    pub(super) late: VecDeque<(u64, Box<ContainerSpec>)>,
     /// Those of them that came true: the next list shows them.
     unseen: BTreeSet<ContainerRef>,
 }
 
 impl FakeRuntime {
-    /// Does one of the things that were asked, or fails to.
+    /// Does one of the things that were asked, or fails to. What is asked of one container is done in order, as a runtime
+    /// has to.
     pub(super) fn carry_out(&mut self, n: usize, works: bool, wall_ms: u64) -> Option<RuntimeEvent> {
-        let action = self.asked.remove(n)?;
+        let lane = container_of(self.asked.get(n)?);
+        let first = self.asked.iter().position(|action| lane.is_some() && container_of(action) == lane);
+        let action = self.asked.remove(first.unwrap_or(n))?;
         let message = || "the engine is out of order".to_owned();
         Some(match action {
             RuntimeAction::List if works => RuntimeEvent::Listed(self.containers.values().cloned().collect()),
@@ -140,8 +146,8 @@ impl FakeRuntime {
     /// Carries out a start of an earlier life, which nobody hears of. What this life asked for since cannot prevent it,
     /// other than by having made the very same container.
     pub(super) fn carry_out_late(&mut self, wall_ms: u64) {
-        let Some(spec) = self.late.pop_front() else { return };
-        if !self.containers.contains_key(&spec.id) {
+        let Some((until_ms, spec)) = self.late.pop_front() else { return };
+        if wall_ms <= until_ms && !self.containers.contains_key(&spec.id) {
             self.unseen.insert(spec.id.clone());
             self.run(&spec, wall_ms);
         }
@@ -199,6 +205,15 @@ impl FakeRuntime {
         };
         self.containers.insert(spec.id.clone(), info.clone());
         info
+    }
+}
+
+/// Which container an action makes or changes.
+fn container_of(action: &RuntimeAction) -> Option<&ContainerRef> {
+    match action {
+        RuntimeAction::Start(spec) => Some(&spec.id),
+        RuntimeAction::Stop { id, .. } | RuntimeAction::Remove { id } => Some(id),
+        RuntimeAction::List | RuntimeAction::EnsureImage { .. } | RuntimeAction::Probe { .. } => None,
     }
 }
 
@@ -304,8 +319,9 @@ impl World {
     /// Another life of the daemon: it knows what it last reported, and asks the same runtime.
     pub(super) fn restart(&mut self, known: Vec<SlotFacts>) {
         let asked = std::mem::take(&mut self.runtime.asked);
+        let until_ms = self.now.wall_ms + START_LIMIT_MS;
         self.runtime.late.extend(asked.into_iter().filter_map(|action| match action {
-            RuntimeAction::Start(spec) => Some(spec),
+            RuntimeAction::Start(spec) => Some((until_ms, spec)),
             _ => None,
         }));
         self.agent = Agent::new(config(), random::from_seed(2));

@@ -322,15 +322,15 @@ impl Pod {
         let Some(spec) = template.spec.containers.get(n) else { return };
         let Some(network_of) = self.network_for(n, template.spec.host_network) else { return };
         let name = self.containers[n].name.clone();
-        let another = |instance: &Instance| instance.id.container == name && !instance.has_ended();
+        let attempt = self.containers[n].next_attempt();
+        // One that ended gives its number free only once it is removed.
+        let another = |instance: &Instance| {
+            instance.id.container == name && (!instance.has_ended() || instance.id.attempt == attempt)
+        };
         if !ctx.may_start() || self.leftovers.iter().any(another) || !self.has_image(n, ctx) {
             return;
         }
-        let id = ContainerRef {
-            uid: self.identity.uid.clone(),
-            container: name,
-            attempt: self.containers[n].next_attempt(),
-        };
+        let id = ContainerRef { uid: self.identity.uid.clone(), container: name, attempt };
         let joined = network_of.as_ref().map(|first| first.attempt);
         let wish = Wish {
             id: id.clone(),

@@ -126,7 +126,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8_000))]
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
     fn exactly_the_wanted_containers_run_in_the_end_and_then_it_is_quiet(
