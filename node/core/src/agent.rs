@@ -17,6 +17,8 @@ use crate::runtime::{Capacity, PullPolicy, RuntimeAction, RuntimeEvent};
 use crate::slot::{SLOT_KIND, Value, pod_name, pod_uid};
 use crate::status::{Claim, Event, PodStatus};
 
+pub mod judge;
+
 mod admission;
 mod backoff;
 mod container;
@@ -24,7 +26,6 @@ mod engine;
 mod environment;
 mod images;
 mod instance;
-mod judge;
 mod pod;
 mod probe;
 mod settle;

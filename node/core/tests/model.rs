@@ -6,5 +6,6 @@
 mod model {
     mod checker;
     mod page;
+    mod slots;
     mod voters;
 }

@@ -1,5 +1,5 @@
 //! The judgement on one slot: which of this node's pods start, go on or stop, and which claims this node makes. A pure
-//! function of what the state says and of how this node's pods are.
+//! function of what the state says and of how this node's pods are. It is public for the model that checks it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,29 +13,33 @@ use crate::status::Claim;
 
 /// A pod of this node's that fills or filled the slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ours {
-    pub(super) uid: Arc<str>,
+pub struct Ours {
+    /// The pod's uid.
+    pub uid: Arc<str>,
     /// The value that placed it. Not known of a pod without an owner that was found after a restart: then its uid says it.
-    pub(super) write: Option<WriteId>,
+    pub write: Option<WriteId>,
     /// Whether it has containers.
-    pub(super) started: bool,
-    pub(super) ready: bool,
-    pub(super) stopping: bool,
+    pub started: bool,
+    /// Whether it is ready to serve.
+    pub ready: bool,
+    /// Whether it is being stopped, which is for good.
+    pub stopping: bool,
 }
 
 /// What becomes of a slot's pods on this node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Judgement {
+pub struct Judgement {
     /// The value whose pod is to start, if it is this node's and is not there yet.
-    pub(super) start: Option<WriteId>,
+    pub start: Option<WriteId>,
     /// The pods to stop.
-    pub(super) stop: BTreeSet<Arc<str>>,
+    pub stop: BTreeSet<Arc<str>>,
     /// All claims on this slot.
-    pub(super) claims: BTreeSet<Claim>,
+    pub claims: BTreeSet<Claim>,
 }
 
 /// Judges a slot. `facts` is `None` when it is not known to the state; `claims` are those made before.
-pub(super) fn judge(
+#[must_use]
+pub fn judge(
     me: &NodeId,
     cluster: &ClusterId,
     facts: Option<&SlotFacts>,

@@ -8,6 +8,9 @@ use std::fmt;
 
 use super::checker::Model;
 
+mod alike;
+mod tests;
+
 /// How many nodes there are.
 const NODES: usize = 4;
 /// The most elections, and the greatest term.
@@ -192,16 +195,9 @@ impl Model for Voters {
         other.map(|(term, a, b)| format!("{} and {} are both quorate in term {term}", name(a), name(b)))
     }
 
-    /// The smallest of the states that differ in the names of nodes alone.
     fn canonical(&self, mut state: State) -> State {
         self.forget_what_cannot_matter(&mut state);
-        let mut order: [usize; NODES] = std::array::from_fn(|n| n);
-        let profiles: [Profile; NODES] = std::array::from_fn(|n| Profile::of(&state, n));
-        order.sort_by_key(|n| profiles[*n]);
-        let mut best = renamed(&state, &order);
-        // Nodes that look alike one by one may differ in who points to whom: all their orders are tried.
-        permute_alike(&profiles, &mut order, 0, &mut |order| best = best.min(renamed(&state, order)));
-        best
+        alike::smallest(&state)
     }
 }
 
@@ -446,190 +442,4 @@ fn neighbours(weights: &[u8; NODES]) -> Vec<[u8; NODES]> {
         }
     }
     found
-}
-
-/// What is to be seen of a node without the names of others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Profile {
-    record: (u8, (u8, u8), bool, bool),
-    reign: Option<(u8, u32, u32)>,
-    weights: [u8; MAX_SETS],
-    backers: u8,
-}
-
-impl Profile {
-    fn of(state: &State, n: usize) -> Self {
-        let node = &state.nodes[n];
-        Profile {
-            record: (node.term, node.set.at(), node.voted == NOBODY, usize::from(node.voted) == n),
-            reign: node.reign.map(|reign| (reign.term, reign.votes.count_ones(), reign.hold.count_ones())),
-            weights: std::array::from_fn(|s| state.sets[s].map_or(0, |set| set.weights[n])),
-            backers: state.nodes.iter().filter(|node| usize::from(node.voted) == n).count() as u8,
-        }
-    }
-}
-
-/// Calls `each` with every order that differs from the first in places of nodes with the same profile.
-fn permute_alike(
-    profiles: &[Profile; NODES],
-    order: &mut [usize; NODES],
-    from: usize,
-    each: &mut impl FnMut(&[usize; NODES]),
-) {
-    if from == NODES {
-        return each(order);
-    }
-    for other in from..NODES {
-        if profiles[order[other]] == profiles[order[from]] {
-            order.swap(from, other);
-            permute_alike(profiles, order, from + 1, each);
-            order.swap(from, other);
-        }
-    }
-}
-
-/// The state with the node `order[n]` called `n`.
-fn renamed(state: &State, order: &[usize; NODES]) -> State {
-    let mut new_name = [0_u8; NODES];
-    (0..NODES).for_each(|n| new_name[order[n]] = n as u8);
-    let name = |old: u8| if old == NOBODY { NOBODY } else { new_name[usize::from(old)] };
-    let names = |old: u8| mask((0..NODES).filter(|n| has(old, order[*n])));
-    let set = |set: Set| Set { weights: std::array::from_fn(|n| set.weights[order[n]]), ..set };
-    let reign = |reign: Reign| Reign { votes: names(reign.votes), hold: names(reign.hold), ..reign };
-    let node = |n: usize| {
-        let node = state.nodes[order[n]];
-        let (before, reign) = (node.before.map(set), node.reign.map(reign));
-        Node { voted: name(node.voted), set: set(node.set), before, reign, ..node }
-    };
-    let mut then = State { nodes: std::array::from_fn(node), ..*state };
-    for asked in then.asked.iter_mut().flatten() {
-        asked.candidate = name(asked.candidate);
-    }
-    then.asked.sort_unstable();
-    for own in then.sets.iter_mut().flatten() {
-        *own = set(*own);
-    }
-    then.sets.sort_unstable();
-    for leader in &mut then.quorate {
-        *leader = name(*leader);
-    }
-    then
-}
-
-mod tests {
-    use super::super::checker::search;
-    use super::super::page::{assert_sound, assert_weaker};
-    use super::*;
-    use skein_core::election::VoterSet;
-    use skein_gossip::NodeId;
-
-    const SOUND: Voters = Voters { first: [1, 1, 1, 0], elections: 2, changes: 2, restarts: false, weaker: None };
-
-    #[test]
-    fn three_voters_and_a_stranger_change_twice_under_two_leaders() {
-        assert_sound("voters A B C, 2 elections, 2 changes", &search(&SOUND));
-    }
-
-    #[test]
-    fn three_voters_and_a_stranger_change_once_under_three_leaders() {
-        let model = Voters { elections: 3, changes: 1, ..SOUND };
-        assert_sound("voters A B C, 3 elections, 1 change", &search(&model));
-    }
-
-    #[test]
-    fn two_voters_one_of_which_weighs_two_change_twice_under_two_leaders() {
-        let model = Voters { first: [2, 1, 0, 0], ..SOUND };
-        assert_sound("voters A(2) B, 2 elections, 2 changes", &search(&model));
-    }
-
-    #[test]
-    fn four_voters_change_twice_under_two_leaders() {
-        let model = Voters { first: [1, 1, 1, 1], ..SOUND };
-        assert_sound("voters A B C D, 2 elections, 2 changes", &search(&model));
-    }
-
-    #[test]
-    fn nodes_that_are_restarted_change_once_under_two_leaders() {
-        let model = Voters { changes: 1, restarts: true, ..SOUND };
-        assert_sound("voters A B C, restarts, 2 elections, 1 change", &search(&model));
-    }
-
-    #[test]
-    fn a_set_that_raises_no_term_breaks_nothing_here() {
-        let model = Voters { weaker: Some(Weaker::RaisesNoTerm), ..SOUND };
-        assert_sound("voters A B C, a newer set raises no term, 2 elections, 2 changes", &search(&model));
-    }
-
-    #[test]
-    #[ignore = "takes a minute"]
-    fn three_voters_and_a_stranger_change_three_times_under_two_leaders() {
-        assert_sound("voters A B C, 2 elections, 3 changes", &search(&Voters { changes: 3, ..SOUND }));
-    }
-
-    fn assert_needed(rule: &str, model: Voters) {
-        assert_weaker(rule, &search(&model));
-    }
-
-    #[test]
-    fn a_change_is_by_one_unit_of_weight() {
-        assert_needed("a leader changes two weights at once", Voters { weaker: Some(Weaker::ChangesByTwo), ..SOUND });
-    }
-
-    #[test]
-    fn a_leader_first_writes_the_set_again() {
-        let (first, elections) = ([1, 1, 1, 1], 3);
-        let model = Voters { first, elections, weaker: Some(Weaker::ChangesAtOnce), ..SOUND };
-        assert_needed("a leader changes the set without writing it again first", model);
-    }
-
-    #[test]
-    fn a_change_waits_until_a_majority_holds_the_last() {
-        let model = Voters { weaker: Some(Weaker::ChangesUnheld), ..SOUND };
-        assert_needed("a leader does not wait until a majority holds the set", model);
-    }
-
-    #[test]
-    fn who_holds_the_set_counts_only_while_it_backs_the_leader() {
-        let model = Voters { weaker: Some(Weaker::HoldsWithoutBacking), ..SOUND };
-        assert_needed("a voter that has gone over to a later term counts as holding the set", model);
-    }
-
-    #[test]
-    fn voters_compare_sets() {
-        let model = Voters { weaker: Some(Weaker::ComparesNoSets), ..SOUND };
-        assert_needed("a voter votes for candidates with an older set", model);
-    }
-
-    #[test]
-    fn a_vote_is_on_disk() {
-        let model = Voters { restarts: true, weaker: Some(Weaker::ForgetsItsVote), ..SOUND };
-        assert_needed("a restart forgets the vote", model);
-    }
-
-    #[test]
-    fn the_set_is_on_disk() {
-        let model = Voters { restarts: true, weaker: Some(Weaker::ForgetsItsSet), ..SOUND };
-        assert_needed("a restart forgets the newest set", model);
-    }
-
-    #[test]
-    fn half_is_no_majority() {
-        assert_needed("half of the weight is enough", Voters { weaker: Some(Weaker::HalfIsEnough), ..SOUND });
-    }
-
-    #[test]
-    fn the_models_majority_is_the_products() {
-        for code in 0..3_u32.pow(NODES as u32) {
-            let weights = std::array::from_fn(|n| (code / 3_u32.pow(n as u32) % 3) as u8);
-            let ours = Set { term: 0, version: 0, weights };
-            let id = |n: usize| NodeId([n as u8; 32]);
-            let voters = (0..NODES).filter(|n| weights[*n] > 0).map(|n| (id(n), weights[n])).collect();
-            let theirs = VoterSet { weights: voters, ..VoterSet::default() };
-            for nodes in 0..1_u8 << NODES {
-                let ids: Vec<NodeId> = (0..NODES).filter(|n| has(nodes, *n)).map(id).collect();
-                let weight = theirs.weight_of(&ids);
-                assert_eq!(SOUND.is_majority(&ours, nodes), theirs.is_majority(weight), "{ours} {nodes:b}");
-            }
-        }
-    }
 }
