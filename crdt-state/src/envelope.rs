@@ -62,7 +62,8 @@ pub enum Body {
         incarnation: u32,
         /// When.
         stamp: Hlc,
-        /// The heads that the deleter saw, so that an edit it had not seen can be reported.
+        /// The heads and the births that the deleter saw, so that an edit that it had not seen can be reported, and a
+        /// creation made again.
         seen: Vec<WriteId>,
     },
     /// The founding of a cluster; its id is the hash of founder and nonce.

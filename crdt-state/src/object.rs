@@ -169,6 +169,11 @@ impl ObjectState {
         &self.changes
     }
 
+    /// The changes that created it: more than one if it was created apart.
+    pub fn births(&self) -> impl Iterator<Item = WriteId> {
+        self.changes.values().filter(|change| change.deps.is_empty()).map(|change| change.id)
+    }
+
     /// The changes that somebody with `heads` lacks, in an order in which they can be applied. Heads that are unknown here
     /// are passed over.
     #[must_use]

@@ -19,9 +19,11 @@ use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId};
 
 mod receive;
 mod restore;
+mod unseen;
 
 pub use receive::Received;
 pub use restore::Damaged;
+pub use unseen::Unseen;
 
 /// The longest section of a report, in bytes.
 pub const MAX_REPORT_BYTES: usize = 64 * 1024;
@@ -133,6 +135,8 @@ pub struct Store {
     wanted: DigestTable,
     reported: DigestTable,
     changed: BTreeSet<StoreChange>,
+    unseen: Vec<Unseen>,
+    ended: BTreeMap<ObjectKey, Arc<ObjectState>>,
     records: Vec<Record>,
 }
 
@@ -154,6 +158,8 @@ impl Store {
             wanted: DigestTable::default(),
             reported: DigestTable::default(),
             changed: BTreeSet::new(),
+            unseen: Vec::new(),
+            ended: BTreeMap::new(),
             records: Vec::new(),
         }
     }
@@ -333,7 +339,8 @@ impl Store {
             return None;
         }
         let stamp = self.tick(now);
-        let seen = self.objects.get(key).map(|object| object.heads().to_vec()).unwrap_or_default();
+        let seen = self.objects.get(key).map(|object| object.heads().iter().copied().chain(object.births()).collect());
+        let seen = seen.unwrap_or_default();
         let body = Body::Deletion { name: key.name_key(), incarnation: key.incarnation(), stamp, seen };
         Some(self.say(now, &body))
     }
@@ -408,8 +415,9 @@ impl Store {
         self.changed.insert(StoreChange::Object(key));
     }
 
-    /// Lets go of everything within the lives of `name` that are over. `seen` are the heads that a deleter saw.
-    fn sweep(&mut self, name: &NameKey, deleter: Option<(NodeId, &[WriteId])>) {
+    /// Lets go of everything within the lives of `name` that are over. The deleter, if it is known, with the life that it
+    /// deleted and what it had seen of that.
+    fn sweep(&mut self, name: &NameKey, deleter: Option<(u32, NodeId, &[WriteId])>) {
         let first = name.life(1);
         let within = |key: &ObjectKey| {
             let link = key.segments().get(first.segments().len() - 1);
@@ -427,9 +435,11 @@ impl Store {
             self.records.extend(object.changes().keys().map(|id| change_record(key, id, None)));
             self.wanted.set(Item::Object(key.clone()), None);
             self.changed.insert(StoreChange::Object(key.clone()));
-            let edited = |seen: &[WriteId]| object.heads().iter().any(|head| !seen.contains(head));
-            if let Some((by, _)) = deleter.filter(|(_, seen)| key.name_key() == *name && edited(seen)) {
-                self.changed.insert(StoreChange::EditLost(key.clone(), by));
+            match deleter {
+                _ if key.name_key() != *name => {}
+                Some((incarnation, by, seen)) if key.incarnation() == incarnation => self.ended_by(object, by, seen),
+                Some((_, by, _)) => drop(self.changed.insert(StoreChange::EditLost(key.clone(), by))),
+                None => self.ended_before_its_deletion(object),
             }
         }
         for name in self.lives.forget_within(name) {

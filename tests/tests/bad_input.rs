@@ -27,7 +27,7 @@ struct Story {
 
 type Step = fn(&mut Story) -> Outcome<String>;
 
-const STEPS: [(&str, Step); 15] = [
+const STEPS: [(&str, Step); 16] = [
     ("a typo in a manifest", a_typo),
     ("an unknown kind", an_unknown_kind),
     ("a wrong type", a_wrong_type),
@@ -39,6 +39,7 @@ const STEPS: [(&str, Step); 15] = [
     ("a token for another cluster", a_foreign_token),
     ("a port that is taken", a_taken_port),
     ("a data directory of another cluster", a_directory_of_another_cluster),
+    ("a data directory of another version", a_directory_of_another_version),
     ("a data directory that is in use", a_directory_in_use),
     ("wrong usage", wrong_usage),
     ("random bytes at the peers' port", random_bytes),
@@ -210,6 +211,27 @@ fn a_directory_of_another_cluster(story: &mut Story) -> Outcome<String> {
     ensure(code == 1, || format!("exit {code}: {said}"))?;
     let said = names(&said, &["cluster", "--discard"])?;
     // The refusal cost the directory nothing.
+    let mut daemon = start.up()?;
+    daemon.wait_ready()?;
+    Ok(said)
+}
+
+fn a_directory_of_another_version(story: &mut Story) -> Outcome<String> {
+    let host = story.cluster.lab().host(3);
+    let start = Start::on(host).in_directory(&host.directory.join("newer"));
+    let mut daemon = start.up()?;
+    daemon.wait_ready()?;
+    daemon.stop()?;
+    let path = start.directory().join("cluster.json");
+    let sound = std::fs::read_to_string(&path)?;
+    let mut file: Value = serde_json::from_str(&sound)?;
+    file["version"] = json!(99);
+    std::fs::write(&path, file.to_string())?;
+    let (code, said) = start.refused(&["up"])?;
+    ensure(code == 1, || format!("exit {code}: {said}"))?;
+    let said = names(&said, &["cluster.json", "version", "99"])?;
+    // The refusal cost the directory nothing.
+    std::fs::write(&path, sound)?;
     let mut daemon = start.up()?;
     daemon.wait_ready()?;
     Ok(said)

@@ -138,7 +138,8 @@ impl Store {
         }
         self.wanted.set(Item::Deletion(name.clone()), Some(u64::from(incarnation)));
         self.records.push(deletion_record(name, Some(envelope.encode())));
-        self.sweep(name, Some((envelope.author(), seen)));
+        self.sweep(name, Some((incarnation, envelope.author(), seen)));
+        self.deletion_came(name, incarnation, envelope.author(), seen);
         Received::Applied
     }
 

@@ -31,6 +31,7 @@ mod handover;
 mod lead;
 mod own;
 mod pods;
+mod rebirth;
 mod route;
 mod spread;
 mod start;
@@ -198,6 +199,8 @@ pub(crate) enum Wait {
     Project,
     /// To start what the disk says though no peer could be asked.
     CatchUp,
+    /// To make again what was created apart from its deleter.
+    Rebirth,
     /// To stop a pod though nothing else of its workload serves.
     Handover,
     /// To leave though the voters have not gone on without this node.
@@ -242,6 +245,7 @@ pub struct Node {
     pods: pods::PodIndex,
     catch_up: catch_up::CatchUp,
     handovers: handover::Handovers,
+    rebirths: rebirth::Rebirths,
     leaving: Option<RequestId>,
     left: bool,
     batch: u64,

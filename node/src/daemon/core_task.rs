@@ -116,7 +116,14 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
         Effect::Leadership(leadership) => {
             let name = |id: &NodeId| node.store().members().get(id).map_or_else(|| id.short(), |m| m.name.clone());
             let leader = leadership.leader.as_ref().map(name);
-            info!(leader, term = leadership.term, quorate = leadership.quorate, mine = leadership.mine, "leadership");
+            info!(
+                leader,
+                term = leadership.term,
+                quorate = leadership.quorate,
+                voters = leadership.voters.count,
+                mine = leadership.mine,
+                "leadership"
+            );
         }
         Effect::Offence { peer, what } => shell.net.offence(peer, what),
         Effect::Notice(text) => warn!("{text}"),

@@ -141,6 +141,7 @@ impl Node {
                 Wait::Reconcile => self.reconcile(now),
                 Wait::Durable(token) => self.durable_late(now, token),
                 Wait::Project => self.project(now, &BTreeSet::new()),
+                Wait::Rebirth => self.rebirths_due(now),
                 Wait::Handover => self.look_at_handovers(now),
                 Wait::CatchUp => self.caught_up(now),
                 Wait::Depart => self.depart(now),
@@ -226,6 +227,7 @@ impl Node {
                 StoreChange::Report(..) | StoreChange::Object(_) => {}
             }
         }
+        self.take_up_unseen(now);
         self.refresh_pods(now, changes);
         if self.concerns_handovers(changes) {
             self.look_at_handovers(now);

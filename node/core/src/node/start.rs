@@ -111,6 +111,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         pods: super::pods::PodIndex::default(),
         catch_up: super::catch_up::CatchUp::default(),
         handovers: BTreeMap::new(),
+        rebirths: BTreeMap::new(),
         leaving: None,
         left: false,
         batch: 0,

@@ -1,0 +1,148 @@
+//! What a deletion had not seen of what it ended: an edit is lost and reported; a creation is handed to whoever makes it again
+//! as the next life, since its deleter cannot have meant it.
+
+use std::sync::Arc;
+
+use skein_gossip::NodeId;
+
+use super::{Store, StoreChange};
+use crate::{NameKey, ObjectKey, ObjectState, WriteId};
+
+/// The most ended objects whose deletion has not come that are kept; beyond it those first in order are let go.
+const MAX_ENDED: usize = 256;
+/// The most unseen creations that wait to be drained; more are let go with a report.
+const MAX_UNSEEN: usize = 1024;
+
+/// An object that was created apart from somebody who deleted another creation of the same life.
+#[derive(Debug, Clone)]
+pub struct Unseen {
+    /// What it was in the end.
+    pub object: Arc<ObjectState>,
+    /// Who deleted the life.
+    pub by: NodeId,
+}
+
+impl Store {
+    /// The creations since the last call that ended with a life whose deleter had not seen them.
+    pub fn drain_unseen(&mut self) -> Vec<Unseen> {
+        std::mem::take(&mut self.unseen)
+    }
+
+    /// An object ended by the deletion of its own life.
+    pub(super) fn ended_by(&mut self, object: Arc<ObjectState>, by: NodeId, seen: &[WriteId]) {
+        let created_apart = object.births().any(|birth| !seen.contains(&birth));
+        if created_apart && self.unseen.len() < MAX_UNSEEN {
+            self.unseen.push(Unseen { object, by });
+        } else if object.heads().iter().any(|head| !seen.contains(head)) {
+            self.changed.insert(StoreChange::EditLost(object.key().clone(), by));
+        }
+    }
+
+    /// An object ended since a later life of its name is known; what its deleter had seen is told by the deletion, which is
+    /// still to come.
+    pub(super) fn ended_before_its_deletion(&mut self, object: Arc<ObjectState>) {
+        self.ended.insert(object.key().clone(), object);
+        if self.ended.len() > MAX_ENDED {
+            self.ended.pop_first();
+        }
+    }
+
+    /// The deletion of a life has come: of what ended before it came, now more is known.
+    pub(super) fn deletion_came(&mut self, name: &NameKey, incarnation: u32, by: NodeId, seen: &[WriteId]) {
+        let (first, last) = (name.life(0), name.life(incarnation));
+        let between = self.ended.range(first..=last).map(|(key, _)| key);
+        let over: Vec<ObjectKey> = between.filter(|key| key.name_key() == *name).cloned().collect();
+        for key in over {
+            let Some(object) = self.ended.remove(&key) else { continue };
+            if key.incarnation() == incarnation {
+                self.ended_by(object, by, seen);
+            } else {
+                // The word on its own life was overtaken by one on a later life, so nobody knows what was seen of it.
+                self.changed.insert(StoreChange::EditLost(key, by));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::memo::MemoLimits;
+    use crate::{ClusterId, Edit, Envelope, Identity, Kind, Memo, Scalar, members};
+    use skein_gossip::{Instant, Keypair, Now};
+
+    const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
+
+    fn keys(n: u8) -> Keypair {
+        Keypair::from_secret([n; 32])
+    }
+
+    /// Two members that have not heard of each other's writes.
+    fn apart() -> (Store, Store) {
+        let cluster: ClusterId = members::cluster_id(&keys(1).node_id(), &[5; 32]);
+        let store = |n: u8| {
+            let identity = Identity { keys: keys(n), cluster, boot: 1, nonce: n.into(), layout_version: 1 };
+            Store::new(identity, Memo::new(MemoLimits::SIMULATOR))
+        };
+        let (mut a, mut b) = (store(1), store(2));
+        for said in [a.found(NOW, [5; 32], "a"), a.admit(NOW, keys(2).node_id(), "b", [0; 32])] {
+            b.receive(NOW, &said);
+        }
+        (a, b)
+    }
+
+    fn name() -> NameKey {
+        NameKey::root(&Kind::new("Namespace"), "shop")
+    }
+
+    fn write(store: &mut Store, life: u32, value: i64) -> Arc<Envelope> {
+        store.edit(NOW, &name().life(life), &[Edit::set("data.x", Scalar::Int(value))], "").unwrap().unwrap()
+    }
+
+    fn edits_lost(store: &mut Store) -> usize {
+        store.drain_changes().iter().filter(|change| matches!(change, StoreChange::EditLost(..))).count()
+    }
+
+    #[test]
+    fn what_was_created_apart_from_its_deleter_is_handed_out() {
+        let (mut a, mut b) = apart();
+        write(&mut a, 1, 1);
+        write(&mut b, 1, 2);
+        let deletion = a.delete(NOW, &name().life(1)).unwrap();
+        assert!(a.drain_unseen().is_empty(), "the deleter had seen its own");
+        b.receive(NOW, &deletion);
+        let unseen = b.drain_unseen();
+        assert_eq!(unseen.len(), 1);
+        assert_eq!(unseen[0].object.get("data.x"), Some(&Scalar::Int(2)));
+        assert_eq!(unseen[0].by, keys(1).node_id());
+        assert_eq!(edits_lost(&mut b), 0);
+    }
+
+    #[test]
+    fn what_the_deleter_had_seen_is_over_and_an_edit_that_it_had_not_seen_is_reported() {
+        let (mut a, mut b) = apart();
+        let created = write(&mut a, 1, 1);
+        b.receive(NOW, &created);
+        write(&mut b, 1, 2);
+        b.drain_changes();
+        let deletion = a.delete(NOW, &name().life(1)).unwrap();
+        b.receive(NOW, &deletion);
+        assert!(b.drain_unseen().is_empty());
+        assert_eq!(edits_lost(&mut b), 1);
+    }
+
+    #[test]
+    fn a_creation_that_ended_with_the_news_of_a_later_life_is_judged_when_the_deletion_comes() {
+        let (mut a, mut b) = apart();
+        write(&mut a, 1, 1);
+        write(&mut b, 1, 2);
+        let deletion = a.delete(NOW, &name().life(1)).unwrap();
+        let next = write(&mut a, 2, 3);
+        b.receive(NOW, &next);
+        assert!(b.object(&name().life(1)).is_none());
+        assert!(b.drain_unseen().is_empty(), "nobody knows yet what the deleter had seen");
+        b.receive(NOW, &deletion);
+        assert_eq!(b.drain_unseen().len(), 1);
+    }
+}
