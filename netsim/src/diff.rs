@@ -1,4 +1,5 @@
-//! Where two traces part. The line with the knobs is left out, since two runs that are compared differ in it from the start.
+//! Where two traces part. The line with the knobs is left out, since two runs that are compared differ in it from the
+//! start.
 
 /// How many lines before and after are shown.
 const CONTEXT: usize = 5;

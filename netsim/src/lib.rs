@@ -16,6 +16,7 @@ pub mod minimise;
 pub mod oracle;
 pub mod overrides;
 pub mod run;
+pub mod story;
 pub mod trace;
 pub mod workload;
 pub mod world;

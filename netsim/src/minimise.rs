@@ -1,5 +1,5 @@
-//! Finding a smaller run that still fails: fewer kinds of faults, fewer hosts, a shorter time, fewer users. What "still fails"
-//! means is asked of the caller, so nothing is run here.
+//! Finding a smaller run that still fails: fewer kinds of faults, fewer hosts, a shorter time, fewer users. What
+//! "still fails" means is asked of the caller, so nothing is run here.
 
 use crate::knobs::Knobs;
 use crate::overrides;

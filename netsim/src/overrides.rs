@@ -1,5 +1,5 @@
-//! Knobs by their names: setting one from a text, telling in which two runs differ, and which of them are faults. It follows
-//! from the fields of [`Knobs`]; a new knob needs nothing here.
+//! Knobs by their names: setting one from a text, telling in which two runs differ, and which of them are faults. It
+//! follows from the fields of [`Knobs`]; a new knob needs nothing here.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! One run: faults and users are at work for a while, then everything is mended and must settle. Somebody may look on; it
-//! makes no difference to the run.
+//! One run: faults and users are at work for a while, then everything is mended and must settle. Somebody may look
+//! on; it makes no difference to the run.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +10,7 @@ use crate::trace::Line;
 use crate::world::{Event, World};
 
 /// How long the cluster forms before anything breaks, in virtual microseconds.
-const FORM_US: u64 = 5_000_000;
+pub(crate) const FORM_US: u64 = 5_000_000;
 /// How long it must stay settled.
 const QUIET_US: u64 = 3_000_000;
 /// How often it is asked whether it has settled.

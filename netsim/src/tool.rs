@@ -12,6 +12,7 @@ mod minimise;
 mod progress;
 mod report;
 mod single;
+mod story;
 mod sweep;
 mod tally;
 
@@ -39,8 +40,8 @@ Exit codes:
   5  the simulated code panicked
 Of several runs the worst counts: a panic, then a broken promise, then a missed deadline.
 
-Knobs: a seed draws all of them; `--set NAME=VALUE` sets one by hand, as often as wanted. A name that is none is answered
-with all names, and every failure prints the values of its run.";
+Knobs: a seed draws all of them; `--set NAME=VALUE` sets one by hand, as often as wanted. A name that is none is
+answered with all names, and every failure prints the values of its run.";
 
 /// Runs whole skein clusters in virtual time and checks their promises.
 #[derive(Parser)]
@@ -89,6 +90,15 @@ enum Command {
         #[command(flatten)]
         sides: diff::Sides,
     },
+    /// Write a run as one page to look at in a browser: who led when, what was cut, what ran where.
+    #[command(after_help = AFTER_HELP)]
+    Story {
+        #[command(flatten)]
+        which: Which,
+        /// Where to write the page.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
 }
 
 /// One run: a seed, and what is set by hand.
@@ -134,6 +144,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Sweep { seeds, sets, jobs, resume } => sweep::sweep(&sweep::Plan { seeds, sets, jobs, resume }),
         Command::Minimise { which } => minimise::minimise_one(&which),
         Command::Diff { sides } => diff::diff(&sides),
+        Command::Story { which, output } => story::story(&which, &output),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {
         complain(&format!("netsim: {}", failure.what));

@@ -1,5 +1,5 @@
-//! The trace: what happened, line by line, and a hash of it by which two runs are compared. What becomes of the lines is the
-//! business of whoever follows it: nothing is printed here.
+//! The trace: what happened, line by line, and a hash of it by which two runs are compared. What becomes of the lines
+//! is the business of whoever follows it: nothing is printed here.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -6,8 +6,8 @@ use skein_netsim::run;
 use super::report;
 use super::{Failure, HELD, Which, say};
 
-/// Looks for a smaller run that fails by the same check, says what was tried, and how to replay what was found. The exit
-/// code is that of the failure.
+/// Looks for a smaller run that fails by the same check, says what was tried, and how to replay what was found. The
+/// exit code is that of the failure.
 pub(super) fn minimise_one(which: &Which) -> Result<u8, Failure> {
     let knobs = which.knobs()?;
     let outcome = run(&knobs);

@@ -15,8 +15,8 @@ thread_local! {
     static PANICKED_AT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps where a panic was, rather than printing it at once: the merge library's panics are contained, and those that are
-/// not are reported with their run.
+/// Keeps where a panic was, rather than printing it at once: the merge library's panics are contained, and those that
+/// are not are reported with their run.
 pub(super) fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string);
@@ -55,8 +55,8 @@ pub(super) fn last_lines(outcome: &Outcome) -> &[String] {
     &outcome.last[outcome.last.len().saturating_sub(SHOWN_LINES)..]
 }
 
-/// Prints what went wrong, if anything did: what happened last unless the whole trace was printed, the check and what it
-/// found, the knobs, and the command that replays the run.
+/// Prints what went wrong, if anything did: what happened last unless the whole trace was printed, the check and what
+/// it found, the knobs, and the command that replays the run.
 pub(super) fn failure(knobs: &Knobs, outcome: &Outcome, panicked_at: Option<&str>, traced: bool) {
     let Some(violation) = outcome.end.violation() else { return };
     if !traced {

@@ -1,4 +1,5 @@
-//! `netsim sweep`: many seeds on all cores. Results are printed in the order of the seeds; a record of them may be kept.
+//! `netsim sweep`: many seeds on all cores. Results are printed in the order of the seeds; a record of them may be
+//! kept.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,8 +1,9 @@
-//! What has been run, in a small text file: a sweep that is interrupted goes on where it was. It is only ever appended to.
+//! What has been run, in a small text file: a sweep that is interrupted goes on where it was. It is only ever
+//! appended to.
 //!
-//! A section begins with a line that names the program, by its version and the hash of its bytes, and what was set by hand;
-//! results of other sections do not count, since other code or other knobs may end otherwise. Then comes a line for each
-//! seed: the seed, the exit code, the check or `-`, how long it took to settle in virtual milliseconds.
+//! A section begins with a line that names the program, by its version and the hash of its bytes, and what was set by
+//! hand; results of other sections do not count, since other code or other knobs may end otherwise. Then comes a line
+//! for each seed: the seed, the exit code, the check or `-`, how long it took to settle in virtual milliseconds.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
