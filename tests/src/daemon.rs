@@ -3,13 +3,14 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::built;
 use crate::failure::{Failure, Outcome, ensure};
 use crate::lab::{Host, output};
 use crate::netns::Netns;
@@ -216,30 +217,9 @@ pub fn log_end(path: &Path, count: usize) -> String {
 pub fn binary() -> Outcome<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = BINARY.get_or_init(|| {
-        let found = find_binary().map_err(|failure| failure.to_string())?;
+        let found = built::program("SKEIN_BIN", "skein-cli", "skein").map_err(|failure| failure.to_string())?;
         say(&format!("   the skein under test is {}", found.display()));
         Ok(found)
     });
     found.as_deref().map_err(|text| Failure::new(text.clone()))
-}
-
-fn find_binary() -> Outcome<PathBuf> {
-    if let Some(path) = std::env::var_os("SKEIN_BIN").map(PathBuf::from) {
-        ensure(path.is_file(), || format!("SKEIN_BIN names {}, which is no file", path.display()))?;
-        return Ok(path);
-    }
-    // The test is TARGET/debug/deps/NAME-HASH.
-    let test = std::env::current_exe()?;
-    let built = test.ancestors().nth(2).ok_or_else(|| Failure::new("this test is in no target directory"))?;
-    let target = built.parent().ok_or_else(|| Failure::new("this test is in no target directory"))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "skein-cli", "--bin", "skein", "--target-dir"]).arg(target);
-    // What cargo told this test about its own package would look to build scripts like a change, and much would be built anew.
-    let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR";
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(own)) {
-        build.env_remove(name);
-    }
-    crate::netns::run(build.current_dir(env!("CARGO_MANIFEST_DIR")))?;
-    Ok(built.join("skein"))
 }

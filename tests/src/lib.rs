@@ -3,6 +3,8 @@
 //! What is asserted about skein is in `tests/tests/*.rs`, one file for each theme.
 
 pub mod api;
+pub mod browser;
+pub mod built;
 pub mod cluster;
 pub mod daemon;
 pub mod engine;
