@@ -122,7 +122,7 @@ impl Recorder {
         let idle = if host.node.is_none() {
             Some(Idle::Down(self.said.get(&lane).cloned().unwrap_or_default()))
         } else {
-            (host.paused_until > now_us).then_some(Idle::Paused)
+            stands_still(host, now_us).then_some(Idle::Paused)
         };
         // Why a node is down is what was said when it went down.
         let same = |known: &Idle, idle: &Idle| std::mem::discriminant(known) == std::mem::discriminant(idle);
@@ -248,6 +248,10 @@ fn sides(count: usize, passes: impl Fn(usize, usize) -> bool) -> Vec<usize> {
     side.into_iter().map(|number| rank(number.unwrap_or(0))).collect()
 }
 
+fn stands_still(host: &Host, now_us: u64) -> bool {
+    host.paused_until > now_us
+}
+
 /// Of which host a line of the trace speaks: the one that it begins with.
 fn host_in(line: &str) -> Option<usize> {
     line.strip_prefix('h')?.split(' ').next()?.parse().ok()
@@ -288,8 +292,11 @@ fn told(answer: &Answer) -> (Told, String) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::knobs::Knobs;
+    use crate::overrides;
     use crate::run::run_watched;
 
     fn story(knobs: &Knobs) -> Story {
@@ -334,7 +341,10 @@ mod tests {
         let quiet = story(&Knobs { busy_ms: 3_000, ..calm.clone() });
         assert!(quiet.lanes.iter().all(|lane| lane.idle.is_empty()) && quiet.cuts.is_empty());
         assert!(quiet.writes.iter().any(|write| write.told == Told::Done && write.answered_us > write.asked_us));
-        let knobs = Knobs { busy_ms: 6_000, crash_every_ms: 1_000, one_way_every_ms: 500, ..calm };
+        let mut knobs = Knobs { busy_ms: 6_000, ..calm };
+        for pair in ["crash_every_ms=1000", "one_way_every_ms=500"] {
+            overrides::set(&mut knobs, pair).unwrap();
+        }
         let broken = story(&knobs);
         let down = |span: &Span<Idle>| matches!(&span.what, Idle::Down(said) if said.contains("killed"));
         assert!(broken.lanes.iter().flat_map(|lane| &lane.idle).any(down), "{:?}", broken.lanes);
