@@ -211,7 +211,7 @@ impl<'a> Chart<'a> {
 
     /// What users asked for and were told, and what else happened here.
     fn marks(&self, out: &mut String, number: usize, y: usize) {
-        let shown = |what: &str| !what.ends_with("stands still") && !what.contains(" boots, start 1");
+        let shown = |what: &str| !what.ends_with("stands still") && !what.ends_with(" boots, start 1");
         let moments = self.story.moments.iter().filter(|moment| moment.lane == Some(number) && shown(&moment.what));
         for moment in moments {
             let (x, title) = (percent(self.scale.at(moment.at_us)), escaped(&moment.what));
@@ -299,6 +299,7 @@ fn word(idle: &Idle) -> (&'static str, &'static str) {
     match idle {
         Idle::Paused => ("paused", "paused"),
         Idle::Down(said) if said.contains("power") => ("power", "no power"),
+        Idle::Down(said) if said.contains("has left") => ("down", "left"),
         Idle::Down(_) => ("down", "down"),
     }
 }

@@ -24,6 +24,8 @@ const MAX_MOMENTS: usize = 20_000;
 pub struct Recorder {
     story: Story,
     looked_us: Option<u64>,
+    /// Whether faults and users were at work at the last look.
+    was_busy: bool,
     /// What the trace said last of each lane.
     said: BTreeMap<usize, String>,
     idle: BTreeMap<usize, Open<Idle>>,
@@ -73,9 +75,10 @@ impl Observer for Recorder {
             return;
         }
         self.looked_us = Some(world.now_us);
-        if !world.busy && self.story.mended_us.is_none() && world.violation.is_none() {
+        if self.was_busy && !world.busy && world.violation.is_none() {
             self.story.mended_us = Some(world.now_us);
         }
+        self.was_busy = world.busy;
         for host in &world.hosts {
             self.look_at_host(world, host);
         }
@@ -120,7 +123,8 @@ impl Recorder {
             self.story.lanes.push(Lane { name, ..Lane::default() });
         }
         let idle = if host.node.is_none() {
-            Some(Idle::Down(self.said.get(&lane).cloned().unwrap_or_default()))
+            // Before its first start it is not down.
+            (host.start > 0).then(|| Idle::Down(self.said.get(&lane).cloned().unwrap_or_default()))
         } else {
             stands_still(host, now_us).then_some(Idle::Paused)
         };
@@ -252,9 +256,12 @@ fn stands_still(host: &Host, now_us: u64) -> bool {
     host.paused_until > now_us
 }
 
-/// Of which host a line of the trace speaks: the one that it begins with.
+/// Of which host a line of the trace speaks: the one that it begins with, or else the only one in it.
 fn host_in(line: &str) -> Option<usize> {
-    line.strip_prefix('h')?.split(' ').next()?.parse().ok()
+    let mut hosts = line.split(' ').filter_map(|word| word.strip_prefix('h')?.parse().ok());
+    let first = hosts.next()?;
+    let begins = line.starts_with(&format!("h{first} "));
+    (begins || hosts.next().is_none()).then_some(first)
 }
 
 fn pod(info: &ContainerInfo) -> Pod {
@@ -317,8 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_speaks_of_the_host_that_it_begins_with() {
+    fn a_line_speaks_of_the_host_that_it_begins_with_or_names_alone() {
         assert_eq!(host_in("h12 boots, start 1"), Some(12));
+        assert_eq!(host_in("h3 and h2 lose their connection"), Some(3));
+        assert_eq!(host_in("the clock of h4 jumps"), Some(4));
         assert_eq!(host_in("cut from h1 to h2"), None);
         assert_eq!(host_in("hello"), None);
     }
