@@ -211,7 +211,7 @@ impl<'a> Chart<'a> {
 
     /// What users asked for and were told, and what else happened here.
     fn marks(&self, out: &mut String, number: usize, y: usize) {
-        let shown = |what: &str| !what.ends_with("stands still") && !what.ends_with(" boots, start 1");
+        let shown = |what: &str| !what.contains(" stands still for ") && !what.ends_with(" boots, start 1");
         let moments = self.story.moments.iter().filter(|moment| moment.lane == Some(number) && shown(&moment.what));
         for moment in moments {
             let (x, title) = (percent(self.scale.at(moment.at_us)), escaped(&moment.what));
