@@ -5,6 +5,7 @@
 
 mod model {
     mod checker;
+    mod leases;
     mod page;
     mod slots;
     mod voters;

@@ -102,8 +102,8 @@ pub(super) fn search<M: Model>(model: &M) -> Findings {
     Findings { states: seen.states.len(), depth, violation: None }
 }
 
-/// The steps that lead to a state, and the state. They are found again from the start on, so that nodes keep their names on the way even
-/// where the search went on with other names.
+/// The steps that lead to a state, and the state. They are found again from the start on, so that nodes keep their names on
+/// the way even where the search went on with other names.
 fn trace<M: Model>(model: &M, seen: &Seen<M::State>, to: usize) -> (Vec<String>, M::State) {
     let mut way = vec![to];
     while let Some(parent) = way.last().map(|n| seen.parents[*n]).filter(|parent| *parent != NONE) {
@@ -111,15 +111,13 @@ fn trace<M: Model>(model: &M, seen: &Seen<M::State>, to: usize) -> (Vec<String>,
     }
     let first = &seen.states[way.pop().unwrap_or(to)];
     let begins = |start: &M::State| &model.canonical(start.clone()) == first;
-    let mut state = model.starts().into_iter().find(begins).unwrap_or_else(|| first.clone());
+    let mut state = model.starts().into_iter().find(begins).expect("every way begins at a start");
     let mut told = Vec::new();
     let mut steps = Vec::new();
     while let Some(n) = way.pop() {
         model.steps(&state, &mut steps);
-        let Some((step, then)) = steps.drain(..).find(|(_, then)| model.canonical(then.clone()) == seen.states[n])
-        else {
-            break;
-        };
+        let found = steps.drain(..).find(|(_, then)| model.canonical(then.clone()) == seen.states[n]);
+        let (step, then) = found.expect("states that are alike have steps that are alike");
         told.push(step.to_string());
         state = then;
     }
