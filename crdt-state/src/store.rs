@@ -292,9 +292,10 @@ impl Store {
         self.say(now, &Body::Founding { nonce, name: name.to_owned(), stamp })
     }
 
-    /// Admits a node.
+    /// Admits a node. One that has left is in again, also if its clock was ahead of this one's when it left.
     pub fn admit(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32]) -> Arc<Envelope> {
-        let stamp = self.tick(now);
+        let left = self.members.get(&node).and_then(|member| member.left);
+        let stamp = self.tick(now).max(left.map_or(Hlc::default(), |left| left.next(0)));
         self.say(now, &Body::Admission { node, name: name.to_owned(), token, stamp })
     }
 

@@ -11,6 +11,7 @@ mod agreement;
 mod deleted;
 mod leader;
 mod replicas;
+pub mod traffic;
 mod votes;
 
 /// What is amiss, if anything is.
@@ -19,6 +20,8 @@ type Check = fn(&World) -> Option<String>;
 /// What is watched while a run goes on.
 #[derive(Debug, Default)]
 pub struct Watch {
+    /// What went over the network.
+    pub traffic: traffic::Traffic,
     votes: votes::Votes,
     leaders: leader::Leaders,
 }
@@ -27,6 +30,11 @@ impl Watch {
     /// A vote that has come to a host's disk; what is broken by it.
     pub fn vote(&mut self, host: usize, row: &[u8]) -> Option<String> {
         self.votes.seen(host, row)
+    }
+
+    /// A host begins anew with an empty disk.
+    pub fn begins_anew(&mut self, host: usize) {
+        self.votes.forget(host);
     }
 
     /// What a host says of who leads; what is broken by it.

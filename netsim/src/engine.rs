@@ -9,6 +9,8 @@ use skein_core::runtime::{
 };
 use skein_gossip::Rng;
 
+use crate::knobs::Faults;
+
 /// One host's engine.
 #[derive(Debug, Default)]
 pub struct Engine {
@@ -20,11 +22,13 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 struct Container {
     info: ContainerInfo,
+    cpu_millis: u64,
 }
 
 /// What an engine offers in every run.
-const CPU_MILLIS: u64 = 4000;
-const MEMORY_BYTES: u64 = 4 << 30;
+const CPU_MILLIS: u64 = 5000;
+const MEMORY_BYTES: u64 = 8 << 30;
+const MAX_PODS: u32 = 110;
 
 impl Engine {
     /// What it says of itself.
@@ -35,7 +39,7 @@ impl Engine {
             runtime_version: "netsim://1".into(),
             cpu_millis: CPU_MILLIS,
             memory_bytes: MEMORY_BYTES,
-            max_pods: 110,
+            max_pods: MAX_PODS,
             os_image: "netsim".into(),
             kernel_version: "0".into(),
             architecture: "amd64".into(),
@@ -44,10 +48,10 @@ impl Engine {
     }
 
     /// How long an action takes, in microseconds.
-    pub fn duration_us(rng: &mut Rng, action: &RuntimeAction) -> u64 {
+    pub fn duration_us(rng: &mut Rng, pull_ms: u64, action: &RuntimeAction) -> u64 {
         match action {
             RuntimeAction::List => rng.random_range(1_000..20_000),
-            RuntimeAction::EnsureImage { .. } => rng.random_range(1_000..200_000),
+            RuntimeAction::EnsureImage { .. } => rng.random_range(1_000..=pull_ms.max(2) * 1_000),
             RuntimeAction::Start(_) => rng.random_range(50_000..800_000),
             RuntimeAction::Stop { .. } => rng.random_range(5_000..500_000),
             RuntimeAction::Remove { .. } => rng.random_range(1_000..50_000),
@@ -60,7 +64,7 @@ impl Engine {
         &mut self,
         rng: &mut Rng,
         wall_ms: u64,
-        failure_permille: u32,
+        faults: &Faults,
         action: RuntimeAction,
     ) -> RuntimeEvent {
         match action {
@@ -68,11 +72,15 @@ impl Engine {
                 RuntimeEvent::Listed(self.containers.values().map(|container| container.info.clone()).collect())
             }
             RuntimeAction::EnsureImage { image, .. } => {
+                if rng.random_range(0..1000) < faults.pull_failure_permille {
+                    let message = "the registry does not answer".to_owned();
+                    return RuntimeEvent::ImageFailed { image, message, permanent: false };
+                }
                 self.images.insert(image.clone());
                 RuntimeEvent::ImageReady { image }
             }
             RuntimeAction::Start(spec) => {
-                if rng.random_range(0..1000) < failure_permille {
+                if rng.random_range(0..1000) < faults.start_failure_permille {
                     let (reason, message) = ("RunContainerError".to_owned(), "the simulator says no".to_owned());
                     return RuntimeEvent::StartFailed { id: spec.id, reason, message };
                 }
@@ -114,6 +122,35 @@ impl Engine {
         }
     }
 
+    /// A container is removed behind the daemon's back; `None`: it was not there.
+    pub fn vanish(&mut self, wall_ms: u64, id: &ContainerRef) -> Option<Exit> {
+        self.containers.remove(id)?;
+        Some(Exit { code: None, oom_killed: false, finished_at_ms: wall_ms, message: "it is gone".into() })
+    }
+
+    /// A container runs that nobody asked for, with this node's labels: what an earlier daemon left behind.
+    pub fn orphan(&mut self, like: &ContainerInfo, uid: &str) {
+        let mut info = like.clone();
+        info.id.uid = uid.into();
+        info.runtime_id = format!("netsim://{uid}");
+        self.containers.insert(info.id.clone(), Container { info, cpu_millis: 0 });
+    }
+
+    /// What runs beyond what is offered, if anything does.
+    #[must_use]
+    pub fn overload(&self) -> Option<String> {
+        let running = self.containers.values().filter(|container| container.info.state == ContainerState::Running);
+        let (mut cpu_millis, mut pods) = (0, BTreeSet::new());
+        for container in running {
+            cpu_millis += container.cpu_millis;
+            pods.insert(container.info.id.uid.clone());
+        }
+        let too_many = pods.len() > MAX_PODS as usize;
+        (cpu_millis > CPU_MILLIS || too_many).then(|| {
+            format!("runs {} pods that ask for {cpu_millis}m of its {CPU_MILLIS}m processor time", pods.len())
+        })
+    }
+
     /// The containers that run.
     pub fn running(&self) -> impl Iterator<Item = &ContainerInfo> {
         self.containers.values().map(|container| &container.info).filter(|info| info.state == ContainerState::Running)
@@ -141,7 +178,8 @@ impl Engine {
             ip: Some("10.0.0.1".into()),
             started_at_ms: wall_ms,
         };
-        self.containers.insert(spec.id.clone(), Container { info: info.clone() });
+        let cpu_millis = spec.cpu_request_millis.unwrap_or(0);
+        self.containers.insert(spec.id.clone(), Container { info: info.clone(), cpu_millis });
         info
     }
 }

@@ -4,9 +4,12 @@ use std::fmt;
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use skein_gossip::random;
+use skein_gossip::{Rng, random};
 
-/// What a run is like. Its fields can be set from the command line by their names, see [`overrides`](crate::overrides).
+use crate::link::profile::Network;
+
+/// What a run is like. Its fields, those of the faults among them, can be set from the command line by their names, see
+/// [`overrides`](crate::overrides).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Knobs {
     /// The seed that all of it is drawn from.
@@ -15,38 +18,119 @@ pub struct Knobs {
     pub nodes: usize,
     /// How long faults and users are at work, in virtual milliseconds.
     pub busy_ms: u64,
-    /// The least latency of a link, in microseconds.
-    pub latency_us: u64,
-    /// How much latency varies, in microseconds.
-    pub jitter_us: u64,
-    /// How many of a thousand frames are lost.
-    pub loss_permille: u32,
+    /// How the hosts are connected.
+    pub network: Network,
     /// How long a disk takes at most, in microseconds.
     pub disk_us: u64,
-    /// How many of a thousand starts of containers fail.
-    pub start_failure_permille: u32,
-    /// The mean time between partitions, in milliseconds; 0: none.
-    pub partition_every_ms: u64,
-    /// The mean time between cuts of a single direction, in milliseconds; 0: none.
-    pub one_way_every_ms: u64,
-    /// The mean time between crashes of a daemon, in milliseconds; 0: none.
-    pub crash_every_ms: u64,
-    /// The mean time between losses of power of a machine, in milliseconds; 0: none.
-    pub power_every_ms: u64,
-    /// The mean time between pauses (a closed laptop), in milliseconds; 0: none.
-    pub pause_every_ms: u64,
-    /// The mean time between containers that end by themselves, in milliseconds; 0: none.
-    pub exit_every_ms: u64,
+    /// How long an image takes to be pulled at most, in milliseconds.
+    pub pull_ms: u64,
     /// The mean time between what users do, in milliseconds; 0: they do nothing.
     pub user_every_ms: u64,
-    /// How far apart the wall clocks start, in milliseconds.
-    pub clock_spread_ms: u64,
+    /// How long one leader stays at the front, in milliseconds.
+    pub tenure_ms: u64,
     /// How long the cluster may take to settle once everything is mended, in virtual milliseconds.
     pub settle_ms: u64,
     /// The most events that may wait at once; more break the promise that queues are bounded.
     pub queue_max: usize,
     /// When the run is to panic, in virtual milliseconds; 0: never. It shows what becomes of a panic.
     pub panic_at_ms: u64,
+    /// What breaks.
+    #[serde(flatten)]
+    pub faults: Faults,
+}
+
+/// How often what breaks; 0: never. Mean times between two of a kind are in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Faults {
+    /// How many of a thousand frames are lost, and sent again a while later; what follows waits.
+    pub loss_permille: u64,
+    /// How many of a thousand frames a full queue drops.
+    pub drop_permille: u64,
+    /// Between partitions.
+    pub partition_every_ms: u64,
+    /// Between cuts of a single direction.
+    pub one_way_every_ms: u64,
+    /// Between connections that are reset.
+    pub reset_every_ms: u64,
+    /// Between directions that clog.
+    pub clog_every_ms: u64,
+    /// Between crashes of a daemon.
+    pub crash_every_ms: u64,
+    /// Between losses of power of a machine.
+    pub power_every_ms: u64,
+    /// Between pauses (a closed laptop).
+    pub pause_every_ms: u64,
+    /// Between departures of a node; it joins again later.
+    pub leave_every_ms: u64,
+    /// How far apart the wall clocks start, at most, in milliseconds.
+    pub clock_spread_ms: u64,
+    /// By how many parts in a million clocks run too fast or too slow, at most.
+    pub drift_ppm: u64,
+    /// Between jumps of a wall clock.
+    pub jump_every_ms: u64,
+    /// How many of a thousand pulls fail.
+    pub pull_failure_permille: u64,
+    /// How many of a thousand starts of containers fail.
+    pub start_failure_permille: u64,
+    /// Between containers that end by themselves.
+    pub exit_every_ms: u64,
+    /// Between containers that nobody knows of.
+    pub orphan_every_ms: u64,
+}
+
+/// How many kinds of faults there are.
+pub const FAULTS: usize = 17;
+
+impl Faults {
+    /// Each by its name, for printing them and for leaving some out.
+    pub fn by_name(&mut self) -> [(&'static str, &mut u64); FAULTS] {
+        [
+            ("loss_permille", &mut self.loss_permille),
+            ("drop_permille", &mut self.drop_permille),
+            ("partition_every_ms", &mut self.partition_every_ms),
+            ("one_way_every_ms", &mut self.one_way_every_ms),
+            ("reset_every_ms", &mut self.reset_every_ms),
+            ("clog_every_ms", &mut self.clog_every_ms),
+            ("crash_every_ms", &mut self.crash_every_ms),
+            ("power_every_ms", &mut self.power_every_ms),
+            ("pause_every_ms", &mut self.pause_every_ms),
+            ("leave_every_ms", &mut self.leave_every_ms),
+            ("clock_spread_ms", &mut self.clock_spread_ms),
+            ("drift_ppm", &mut self.drift_ppm),
+            ("jump_every_ms", &mut self.jump_every_ms),
+            ("pull_failure_permille", &mut self.pull_failure_permille),
+            ("start_failure_permille", &mut self.start_failure_permille),
+            ("exit_every_ms", &mut self.exit_every_ms),
+            ("orphan_every_ms", &mut self.orphan_every_ms),
+        ]
+    }
+
+    /// Each is turned on in another half of the seeds.
+    fn draw(rng: &mut Rng) -> Self {
+        let mut sometimes = |low: u64, high: u64| {
+            let value = rng.random_range(low..high);
+            if rng.random_bool(0.5) { value } else { 0 }
+        };
+        Faults {
+            loss_permille: sometimes(1, 30),
+            drop_permille: sometimes(1, 50),
+            partition_every_ms: sometimes(4_000, 20_000),
+            one_way_every_ms: sometimes(5_000, 20_000),
+            reset_every_ms: sometimes(1_000, 10_000),
+            clog_every_ms: sometimes(3_000, 15_000),
+            crash_every_ms: sometimes(4_000, 20_000),
+            power_every_ms: sometimes(8_000, 30_000),
+            pause_every_ms: sometimes(6_000, 25_000),
+            leave_every_ms: sometimes(8_000, 30_000),
+            clock_spread_ms: sometimes(1, 600_000),
+            drift_ppm: sometimes(10, 10_000),
+            jump_every_ms: sometimes(5_000, 20_000),
+            pull_failure_permille: sometimes(1, 200),
+            start_failure_permille: sometimes(1, 200),
+            exit_every_ms: sometimes(3_000, 15_000),
+            orphan_every_ms: sometimes(5_000, 20_000),
+        }
+    }
 }
 
 impl Knobs {
@@ -54,66 +138,70 @@ impl Knobs {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut rng = random::from_seed(seed ^ 0x6b6e_6f62);
-        let mut sometimes = |low: u64, high: u64| {
-            let every = rng.random_range(low..high);
-            if rng.random_bool(0.5) { every } else { 0 }
-        };
-        let partition_every_ms = sometimes(4_000, 20_000);
-        let one_way_every_ms = sometimes(5_000, 20_000);
-        let crash_every_ms = sometimes(4_000, 20_000);
-        let power_every_ms = sometimes(8_000, 30_000);
-        let pause_every_ms = sometimes(6_000, 25_000);
-        let exit_every_ms = sometimes(3_000, 15_000);
-        let loss = sometimes(1, 50);
-        let start_failures = sometimes(1, 200);
+        let faults = Faults::draw(&mut rng);
         Knobs {
             seed,
-            nodes: rng.random_range(3..=7),
-            busy_ms: rng.random_range(20_000..45_000),
-            latency_us: rng.random_range(50..3_000),
-            jitter_us: rng.random_range(10..5_000),
-            loss_permille: u32::try_from(loss).unwrap_or(0),
+            // Most mistakes need few nodes, and those runs are fast.
+            nodes: if rng.random_bool(0.75) { rng.random_range(3..=6) } else { rng.random_range(7..=12) },
+            busy_ms: rng.random_range(15_000..40_000),
+            network: Network::draw(&mut rng),
             disk_us: rng.random_range(200..20_000),
-            start_failure_permille: u32::try_from(start_failures).unwrap_or(0),
-            partition_every_ms,
-            one_way_every_ms,
-            crash_every_ms,
-            power_every_ms,
-            pause_every_ms,
-            exit_every_ms,
+            pull_ms: rng.random_range(5..4_000),
             user_every_ms: rng.random_range(200..1_500),
-            clock_spread_ms: rng.random_range(0..600_000),
+            tenure_ms: rng.random_range(8_000..60_000),
             settle_ms: 180_000,
             queue_max: 2_000_000,
             panic_at_ms: 0,
+            faults,
         }
     }
 
     /// The same cluster and users with no fault at all.
     #[must_use]
     pub fn calm(seed: u64, nodes: usize) -> Self {
-        Knobs {
-            nodes,
-            loss_permille: 0,
-            start_failure_permille: 0,
-            partition_every_ms: 0,
-            one_way_every_ms: 0,
-            crash_every_ms: 0,
-            power_every_ms: 0,
-            pause_every_ms: 0,
-            exit_every_ms: 0,
-            ..Knobs::draw(seed)
-        }
+        let network = Network::Lan;
+        Knobs { nodes, network, faults: Faults::default(), ..Knobs::draw(seed) }
     }
 }
 
 impl fmt::Display for Knobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {} nodes {} busy {} ms, ", self.seed, self.nodes, self.busy_ms)?;
-        write!(f, "latency {}+{} us, loss {} per mille, ", self.latency_us, self.jitter_us, self.loss_permille)?;
-        write!(f, "disk {} us, failed starts {} per mille, ", self.disk_us, self.start_failure_permille)?;
-        write!(f, "every (ms): partition {}, one way {}, ", self.partition_every_ms, self.one_way_every_ms)?;
-        write!(f, "crash {}, power {}, pause {}, ", self.crash_every_ms, self.power_every_ms, self.pause_every_ms)?;
-        write!(f, "exit {}, user {}; clocks {} ms apart", self.exit_every_ms, self.user_every_ms, self.clock_spread_ms)
+        write!(f, "seed {} nodes {} busy_ms {} network {}", self.seed, self.nodes, self.busy_ms, self.network)?;
+        write!(f, " disk_us {} pull_ms {}", self.disk_us, self.pull_ms)?;
+        write!(f, " user_every_ms {} tenure_ms {};", self.user_every_ms, self.tenure_ms)?;
+        let mut faults = self.faults;
+        for (name, value) in faults.by_name() {
+            write!(f, " {name} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_is_off_in_some_seeds_and_on_in_others() {
+        let mut on = [0; FAULTS];
+        for seed in 0..100 {
+            let mut faults = Knobs::draw(seed).faults;
+            for (count, (_, value)) in on.iter_mut().zip(faults.by_name()) {
+                *count += u32::from(*value > 0);
+            }
+        }
+        assert!(on.iter().all(|count| (20..80).contains(count)), "{on:?}");
+    }
+
+    #[test]
+    fn every_knob_is_printed() {
+        let mut knobs = Knobs::draw(3);
+        let mut next = 1_000_001;
+        for (_, value) in knobs.faults.by_name() {
+            *value = next;
+            next += 1;
+        }
+        let text = knobs.to_string();
+        assert!((1_000_001..next).all(|value| text.contains(&value.to_string())), "{text}");
     }
 }

@@ -5,6 +5,7 @@
 //! they promise is checked in [`checks`], one file for each promise.
 
 pub mod checks;
+pub mod clock;
 pub mod diff;
 pub mod disk;
 pub mod engine;

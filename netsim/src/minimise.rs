@@ -94,9 +94,12 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::knobs::Faults;
 
     fn all_faults() -> Knobs {
-        Knobs { partition_every_ms: 5000, crash_every_ms: 6000, pause_every_ms: 7000, nodes: 7, ..Knobs::draw(3) }
+        let faults =
+            Faults { partition_every_ms: 5000, crash_every_ms: 6000, pause_every_ms: 7000, ..Faults::default() };
+        Knobs { nodes: 7, faults, ..Knobs::draw(3) }
     }
 
     #[test]
@@ -105,7 +108,7 @@ mod tests {
         let mut fails = |knobs: &Knobs| {
             assert!(!runs.contains(knobs), "{knobs} were run twice");
             runs.push(knobs.clone());
-            knobs.partition_every_ms > 0 && knobs.nodes >= 3 && knobs.busy_ms >= 9_000
+            knobs.faults.partition_every_ms > 0 && knobs.nodes >= 3 && knobs.busy_ms >= 9_000
         };
         let least = minimise(&all_faults(), &mut fails, &mut |attempt| attempts.push(attempt.clone()));
         assert_eq!(overrides::faults_on(&least, &overrides::fault_kinds()), ["partition_every_ms"]);

@@ -149,6 +149,7 @@ impl Runner<'_> {
     fn live(&mut self, world: &mut World) -> End {
         // The cluster forms before anything breaks: how it forms under fire is a matter of its own.
         self.advance(world, FORM_US);
+        world.busy = true;
         faults::begin(world);
         if world.knobs.user_every_ms > 0 {
             world.after(1_000, Event::User);

@@ -27,15 +27,15 @@ impl Workload {
             return;
         }
         let every = world.knobs.user_every_ms;
-        let delay = world.rng.random_range(every / 2..every * 3 / 2);
+        let delay = world.chance.users.random_range(every / 2..every * 3 / 2);
         world.after(delay * MS, Event::User);
-        let up: Vec<usize> = world.up().into_iter().filter(|n| world.hosts[*n].paused_until <= world.now_us).collect();
+        let up: Vec<usize> = world.up().into_iter().filter(|n| world.hosts[*n].answers()).collect();
         if up.is_empty() {
             return;
         }
-        let peer = up[world.rng.random_range(0..up.len())];
-        let namespace = NAMESPACES[world.rng.random_range(0..NAMESPACES.len())];
-        let name = DEPLOYMENTS[world.rng.random_range(0..DEPLOYMENTS.len())];
+        let peer = up[world.chance.users.random_range(0..up.len())];
+        let namespace = NAMESPACES[world.chance.users.random_range(0..NAMESPACES.len())];
+        let name = DEPLOYMENTS[world.chance.users.random_range(0..DEPLOYMENTS.len())];
         if let Some(op) = choose(world, peer, namespace, name) {
             write(world, peer, op);
         }
@@ -73,7 +73,7 @@ fn choose(world: &mut World, peer: usize, namespace: &str, name: &str) -> Option
     };
     let deployment = owner.name_of_child(&Kind::new("Deployment.apps"), name);
     let config = owner.name_of_child(&Kind::new("ConfigMap"), name);
-    match world.rng.random_range(0..100) {
+    match world.chance.users.random_range(0..100) {
         0..3 => Some(WriteOp::Delete { key: owner, if_heads: None }).filter(|_| namespace != "default"),
         3..20 => Some(edit_config(world, peer, config)),
         20..26 => current(world, peer, &deployment).map(|key| WriteOp::Delete { key, if_heads: None }),
@@ -89,8 +89,8 @@ fn current(world: &World, peer: usize, name: &NameKey) -> Option<ObjectKey> {
 }
 
 fn edit_config(world: &mut World, peer: usize, name: NameKey) -> WriteOp {
-    let path = format!("data.k{}", world.rng.random_range(0..4));
-    let edits = vec![Edit::set(&path, Scalar::Int(world.rng.random_range(0..1_000_000)))];
+    let path = format!("data.k{}", world.chance.users.random_range(0..4));
+    let edits = vec![Edit::set(&path, Scalar::Int(world.chance.users.random_range(0..1_000_000)))];
     match current(world, peer, &name) {
         Some(key) => WriteOp::Edit { key, edits, if_heads: None },
         None => WriteOp::Create { name, edits },
@@ -98,8 +98,8 @@ fn edit_config(world: &mut World, peer: usize, name: NameKey) -> WriteOp {
 }
 
 fn create_deployment(world: &mut World, name: NameKey) -> WriteOp {
-    let replicas = world.rng.random_range(1..=MAX_REPLICAS);
-    let manifest = manifest(name.name(), replicas, world.rng.random_range(0..5));
+    let replicas = world.chance.users.random_range(1..=MAX_REPLICAS);
+    let manifest = manifest(name.name(), replicas, world.chance.users.random_range(0..5));
     let leaves = crate::world::layout()
         .flatten(&Kind::new("Deployment.apps"), &manifest, &std::collections::BTreeMap::new())
         .unwrap_or_default();
@@ -107,10 +107,10 @@ fn create_deployment(world: &mut World, name: NameKey) -> WriteOp {
 }
 
 fn edit_deployment(world: &mut World, key: ObjectKey) -> WriteOp {
-    let edit = if world.rng.random_bool(0.6) {
-        Edit::set("spec.replicas", Scalar::Int(world.rng.random_range(0..=MAX_REPLICAS)))
+    let edit = if world.chance.users.random_bool(0.6) {
+        Edit::set("spec.replicas", Scalar::Int(world.chance.users.random_range(0..=MAX_REPLICAS)))
     } else {
-        let image = format!("image:{}", world.rng.random_range(0..5));
+        let image = format!("image:{}", world.chance.users.random_range(0..5));
         Edit::set(r#"spec.template.spec.containers[name="main"].image"#, Scalar::str(&image))
     };
     WriteOp::Edit { key, edits: vec![edit], if_heads: None }
@@ -128,7 +128,7 @@ fn manifest(name: &str, replicas: i64, version: u32) -> Value {
                     "containers": [{
                         "name": "main",
                         "image": format!("image:{version}"),
-                        "resources": {"requests": {"cpu": "50m", "memory": "32Mi"}},
+                        "resources": {"requests": {"cpu": format!("{}m", 50 + 50 * version), "memory": "32Mi"}},
                     }],
                     "terminationGracePeriodSeconds": 2,
                 },

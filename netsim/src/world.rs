@@ -1,20 +1,21 @@
-//! The world: hosts, links and a queue of what happens next, by (time, order of arrival).
+//! The world: hosts, links and a queue of what happens next, by (time, order of arrival). What a daemon asks for is
+//! carried out in `daemon`, frames travel in `network`, hosts come and go in `standing`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand::RngExt;
-use skein_core::node::{Effect, Input, Lane, Node, NodeConfig, TOKEN_KIND};
-use skein_core::request::{AdmissionRequest, Durability, RequestId, WriteError, WriteOp, WriteReply, WriteRequest};
+use skein_core::node::{Input, Lane};
+use skein_core::request::RequestId;
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
 use skein_crdt_state::memo::MemoLimits;
-use skein_crdt_state::store::tables;
-use skein_crdt_state::{ClusterId, Edit, Envelope, Kind, Layout, Memo, NameKey, Record, Scalar, members};
+use skein_crdt_state::{ClusterId, Envelope, Kind, Layout, Memo, members};
 use skein_gossip::{NodeId, Rng, random};
 
 use crate::checks::Watch;
+use crate::clock::Clock;
 use crate::faults::Fault;
-use crate::host::{HeldFrame, Host};
+use crate::host::{Host, Standing};
 use crate::knobs::Knobs;
 use crate::link::Links;
 use crate::oracle::Oracle;
@@ -22,31 +23,77 @@ use crate::run::Violation;
 use crate::trace::Trace;
 use crate::workload::Workload;
 
-/// How long a connection takes to notice that nothing passes, in microseconds.
-const IDLE_US: std::ops::Range<u64> = 3_000_000..10_000_000;
+mod daemon;
+mod network;
+mod standing;
 
 /// Something that happens. Hosts go by their numbers; a `start` or a `life` that is over by then means that it does not.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are the hosts, starts and lives that the variants speak of")]
 pub enum Event {
     /// A frame arrives, if its connection still stands.
-    Deliver { to: usize, from: usize, life: u64, bytes: Arc<[u8]> },
+    Deliver { to: usize, from: usize, life: u64, lane: Lane, bytes: Arc<[u8]> },
     /// A dial succeeds, if it can.
     Connect { from: usize, to: usize },
-    /// A connection that nothing passes on ends.
-    Idle { a: usize, b: usize, life: u64 },
+    /// What was stalled in a direction is sent again.
+    Resend { from: usize, to: usize, life: u64 },
+    /// A connection that nothing seems to pass on is looked at.
+    Doubt { a: usize, b: usize, life: u64 },
+    /// A connection ends for no reason.
+    Reset { a: usize, b: usize, life: u64 },
+    /// A daemon hears something.
+    Hear { host: usize, start: u64, input: Box<Input> },
     /// A daemon's deadline.
     Timeout { host: usize, start: u64 },
     /// A batch is on the disk.
     Synced { host: usize, start: u64, batch: u64 },
     /// The engine has carried something out.
     Performed { host: usize, start: u64, action: Box<RuntimeAction> },
-    /// The engine says something by itself.
-    Runtime { host: usize, start: u64, event: Box<RuntimeEvent> },
+    /// A paused machine goes on.
+    Resume { host: usize },
+    /// A host asks to be let in, once more if nobody answered.
+    Join { host: usize },
+    /// A host was let in.
+    Admitted { host: usize, statements: Vec<Arc<Envelope>> },
+    /// A host is asked to leave.
+    Leave { host: usize },
+    /// A host that has left is switched off.
+    Gone { host: usize, start: u64 },
     /// Something breaks or is mended.
     Fault(Fault),
     /// A user does something.
     User,
+}
+
+/// All chance, a stream for each of those who draw, so that one drawing more does not shift the others.
+#[derive(Debug)]
+pub struct Chance {
+    /// Latencies and losses.
+    pub network: Rng,
+    /// What breaks.
+    pub faults: Rng,
+    /// What users do.
+    pub users: Rng,
+    /// How long engines take.
+    pub engines: Rng,
+    /// How long disks take.
+    pub disks: Rng,
+    /// What the nodes draw themselves.
+    pub nodes: Rng,
+}
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        let stream = |part: u64| random::from_seed(seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Chance {
+            network: stream(11),
+            faults: stream(12),
+            users: stream(13),
+            engines: stream(14),
+            disks: stream(15),
+            nodes: stream(16),
+        }
+    }
 }
 
 /// Everything.
@@ -68,7 +115,7 @@ pub struct World {
     /// What is checked while it runs.
     pub watch: Watch,
     /// All chance.
-    pub rng: Rng,
+    pub chance: Chance,
     /// What is broken already.
     pub violation: Option<Violation>,
     /// Whether faults and users are at work.
@@ -76,7 +123,9 @@ pub struct World {
     cluster: ClusterId,
     nonce: [u8; 32],
     memo: Memo,
-    statements: Vec<Arc<Envelope>>,
+    numbers: BTreeMap<NodeId, usize>,
+    /// Who asked to be let in under which request.
+    asked: BTreeMap<RequestId, usize>,
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
 }
@@ -89,39 +138,36 @@ pub fn layout() -> Layout {
 }
 
 impl World {
-    /// A world in which the first host has founded a cluster and all others have been admitted. Whoever follows its trace
-    /// takes the lines out as they come, see [`Trace::take`].
+    /// A world in which the first host has founded a cluster and all others ask to be let in. Whoever follows its trace takes
+    /// the lines out as they come, see [`Trace::take`].
     #[must_use]
     pub fn new(knobs: Knobs, followed: bool) -> Self {
-        let mut rng = random::from_seed(knobs.seed);
+        let mut chance = Chance::new(knobs.seed);
         let nonce = [7; 32];
-        let spread = knobs.clock_spread_ms;
-        let hosts: Vec<Host> =
-            (0..knobs.nodes).map(|n| Host::new(n, knobs.seed, rng.random_range(0..=spread))).collect();
+        let hosts: Vec<Host> = (0..knobs.nodes).map(|number| host(number, &knobs, &mut chance)).collect();
         let cluster = members::cluster_id(&hosts[0].keys.node_id(), &nonce);
         let mut world = World {
             now_us: 0,
+            numbers: hosts.iter().map(|host| (host.keys.node_id(), host.number)).collect(),
             hosts,
             links: Links::default(),
             trace: Trace::new(followed),
             workload: Workload::default(),
             oracle: Oracle::default(),
             watch: Watch::default(),
-            rng,
+            chance,
             violation: None,
-            busy: true,
+            busy: false,
             cluster,
             nonce,
             memo: Memo::new(MemoLimits::SIMULATOR),
-            statements: Vec::new(),
+            asked: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             knobs,
         };
         world.trace.line(0, format_args!("{}", world.knobs));
-        world.hosts[0].admitted = true;
-        world.boot(0);
-        world.admit_all();
+        world.found();
         world
     }
 
@@ -151,6 +197,14 @@ impl World {
         true
     }
 
+    /// Lets everything happen until a time, unless something is broken.
+    pub fn run_to(&mut self, until_us: u64) {
+        while self.step(until_us) {}
+        if self.violation.is_none() {
+            self.now_us = self.now_us.max(until_us);
+        }
+    }
+
     /// Notes the first thing that is broken.
     pub fn violate(&mut self, check: &'static str, what: String) {
         self.trace.line(self.now_us, format_args!("VIOLATION {check}: {what}"));
@@ -168,99 +222,37 @@ impl World {
     /// The host of a node.
     #[must_use]
     pub fn host_of(&self, id: &NodeId) -> Option<usize> {
-        self.hosts.iter().position(|host| host.keys.node_id() == *id)
+        self.numbers.get(id).copied()
     }
 
-    /// Switches a daemon on, with what its disk holds.
-    pub fn boot(&mut self, number: usize) {
-        let (seed, now_us) = (self.rng.random(), self.now_us);
-        let host = &mut self.hosts[number];
-        if host.node.is_some() || !host.admitted {
-            return;
-        }
-        host.start += 1;
-        host.origin_us = now_us;
-        host.timeout_at = None;
-        host.on_disk = 0;
-        host.held.clear();
-        let config = NodeConfig {
-            keys: host.keys.clone(),
-            cluster: self.cluster,
-            found: (number == 0).then_some(self.nonce),
-            name: host.name.clone(),
-            address: format!("10.0.0.{number}"),
-            peer_addresses: vec![format!("10.0.0.{number}:7311")],
-            api_address: format!("10.0.0.{number}:7443"),
-            version: "netsim".into(),
-            labels: BTreeMap::new(),
-            seed,
-            layout: layout(),
-            memo: self.memo.clone(),
-            serves_api: false,
-            tenure: std::time::Duration::from_secs(20),
-        };
-        let now = host.now(now_us);
-        match Node::start(config, now, host.disk.read()) {
-            Ok((node, damaged)) => {
-                self.trace.line(now_us, format_args!("h{number} boots, start {}", self.hosts[number].start));
-                self.hosts[number].node = Some(node);
-                if !damaged.is_empty() {
-                    self.violate("disk", format!("h{number} found damage on a sound disk: {damaged:?}"));
-                }
-            }
-            Err(error) => return self.violate("boot", format!("h{number} does not start: {error}")),
-        }
-        let (start, capacity) = (self.hosts[number].start, Box::new(self.hosts[number].engine.capacity()));
-        self.after(1_000, Event::Runtime { host: number, start, event: Box::new(RuntimeEvent::Capacity(*capacity)) });
-        self.drain(number);
+    /// The hosts whose daemons run and belong to the cluster, as their users see it.
+    #[must_use]
+    pub fn up(&self) -> BTreeSet<usize> {
+        let up = self.hosts.iter().filter(|host| host.node.is_some() && host.standing == Standing::Member);
+        up.map(|host| host.number).collect()
     }
 
-    /// Ends a daemon without a word. Its connections end, which peers see at once: the machine closes them.
-    pub fn kill(&mut self, number: usize) {
-        if self.hosts[number].node.take().is_none() {
-            return;
-        }
-        self.hosts[number].disk.crash();
-        for peer in self.links.of(number) {
-            self.end_connection(number, peer);
-        }
-    }
-
-    /// Gives a daemon an input.
-    pub fn input(&mut self, number: usize, input: Input) {
-        let now = self.hosts[number].now(self.now_us);
-        if let Some(node) = self.hosts[number].node.as_mut() {
-            node.handle(now, input);
-            self.drain(number);
-        }
-    }
-
-    /// Ends a connection for both.
-    pub fn end_connection(&mut self, a: usize, b: usize) {
-        if self.links.disconnect(a, b) {
-            for (host, peer) in [(a, b), (b, a)] {
-                let peer = self.hosts[peer].keys.node_id();
-                self.input(host, Input::LinkDown(peer));
-            }
-        }
+    /// How many events wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     fn happen(&mut self, event: Event) {
-        if let Some(until) = self.paused(&event) {
-            return self.at(until, event);
+        if let Some(host) = event.concerns().filter(|host| self.hosts[*host].paused) {
+            if let Event::Deliver { from, .. } = &event {
+                self.doubt(*from, host);
+            }
+            return self.hosts[host].backlog.push_back(event);
         }
         match event {
-            Event::Deliver { to, from, life, bytes } => {
-                if self.links.connection(from, to) == Some(life) && self.links.passes(from, to) {
-                    let from = self.hosts[from].keys.node_id();
-                    self.input(to, Input::Frame { from, bytes });
-                }
-            }
+            Event::Deliver { to, from, life, lane, bytes } => self.deliver(from, to, life, lane, bytes),
             Event::Connect { from, to } => self.connect(from, to),
-            Event::Idle { a, b, life } => {
-                let stands = self.links.connection(a, b) == Some(life);
-                if stands && !(self.links.passes(a, b) && self.links.passes(b, a)) {
-                    self.trace.line(self.now_us, format_args!("h{a} and h{b} lose their connection"));
+            Event::Resend { from, to, life } => self.resend(from, to, life),
+            Event::Doubt { a, b, life } => self.look_at(a, b, life),
+            Event::Reset { a, b, life } => {
+                if self.links.connection(a, b) == Some(life) {
+                    self.trace.line(self.now_us, format_args!("the connection of h{a} and h{b} is reset"));
                     self.end_connection(a, b);
                 }
             }
@@ -270,205 +262,62 @@ impl World {
             }
             Event::Synced { host, start, batch } if self.hosts[host].start == start => self.synced(host, batch),
             Event::Performed { host, start, action } => self.performed(host, start, *action),
-            Event::Runtime { host, start, event } if self.hosts[host].start == start => {
-                self.input(host, Input::Runtime(*event));
-            }
-            Event::Timeout { .. } | Event::Synced { .. } | Event::Runtime { .. } => {}
+            Event::Hear { host, start, input } if self.hosts[host].start == start => self.input(host, *input),
+            Event::Resume { host } => self.resume(host),
+            Event::Join { host } => self.join(host),
+            Event::Admitted { host, statements } => self.let_in(host, &statements),
+            Event::Leave { host } => self.leave(host),
+            Event::Gone { host, start } if self.hosts[host].start == start => self.gone(host),
+            Event::Timeout { .. } | Event::Synced { .. } | Event::Hear { .. } | Event::Gone { .. } => {}
             Event::Fault(fault) => fault.strike(self),
             Event::User => Workload::act(self),
         }
     }
 
-    /// Until when the host that an event happens at is paused, if it is.
-    fn paused(&self, event: &Event) -> Option<u64> {
-        let host = match event {
-            Event::Deliver { to, .. } => *to,
-            Event::Timeout { host, .. }
+    /// Stops a machine as it stands.
+    pub fn pause(&mut self, number: usize) {
+        self.hosts[number].paused = true;
+    }
+
+    /// Lets a paused machine go on, with all that happened meanwhile.
+    pub fn resume(&mut self, number: usize) {
+        self.hosts[number].paused = false;
+        for event in std::mem::take(&mut self.hosts[number].backlog) {
+            self.happen(event);
+        }
+    }
+}
+
+impl Event {
+    /// The host that must not stand still for it.
+    fn concerns(&self) -> Option<usize> {
+        match self {
+            Event::Deliver { to: host, .. }
+            | Event::Timeout { host, .. }
             | Event::Synced { host, .. }
             | Event::Performed { host, .. }
-            | Event::Runtime { host, .. } => *host,
-            _ => return None,
-        };
-        Some(self.hosts[host].paused_until).filter(|until| *until > self.now_us)
+            | Event::Hear { host, .. }
+            | Event::Admitted { host, .. }
+            | Event::Leave { host }
+            | Event::Gone { host, .. } => Some(*host),
+            _ => None,
+        }
     }
+}
 
-    fn connect(&mut self, from: usize, to: usize) {
-        let runs = |host: &Host| host.node.is_some() && host.paused_until <= self.now_us;
-        if !runs(&self.hosts[from]) || !runs(&self.hosts[to]) {
-            return;
-        }
-        if !self.links.passes(from, to) || !self.links.passes(to, from) {
-            return;
-        }
-        let (a, b) = (self.hosts[from].keys.node_id(), self.hosts[to].keys.node_id());
-        let knows =
-            |host: &Host, peer: &NodeId| host.node.as_ref().is_some_and(|node| node.store().members().is_active(peer));
-        // Whoever was not admitted, as far as the other knows, is not let in.
-        if !knows(&self.hosts[from], &b) || !knows(&self.hosts[to], &a) || self.links.connect(from, to).is_none() {
-            return;
-        }
-        self.input(from, Input::LinkUp(b));
-        self.input(to, Input::LinkUp(a));
-    }
+fn host(number: usize, knobs: &Knobs, chance: &mut Chance) -> Host {
+    let (spread, drift) = (knobs.faults.clock_spread_ms, knobs.faults.drift_ppm.cast_signed());
+    let clock = Clock {
+        wall_offset_ms: chance.nodes.random_range(0..=spread).cast_signed(),
+        drift_ppm: chance.nodes.random_range(-drift..=drift),
+        origin_us: 0,
+    };
+    let distance = knobs.network.access(&mut chance.nodes);
+    Host::new(number, knobs.seed, clock, distance)
+}
 
-    fn synced(&mut self, number: usize, batch: u64) {
-        self.hosts[number].disk.sync(batch);
-        self.hosts[number].on_disk = self.hosts[number].on_disk.max(batch);
-        self.watch_votes(number);
-        let later = self.hosts[number].held.split_off(&(batch + 1));
-        let due = std::mem::replace(&mut self.hosts[number].held, later);
-        for frame in due.into_values().flatten() {
-            self.send(number, frame.to, frame.lane, frame.bytes);
-        }
-        self.input(number, Input::Persisted(batch));
-    }
-
-    fn performed(&mut self, number: usize, start: u64, action: RuntimeAction) {
-        let wall_ms = self.hosts[number].wall_ms(self.now_us);
-        let failures = if self.busy { self.knobs.start_failure_permille } else { 0 };
-        let event = self.hosts[number].engine.perform(&mut self.rng, wall_ms, failures, action);
-        // The engine does its work whether or not the daemon that asked is still there to hear of it.
-        if self.hosts[number].start == start {
-            self.input(number, Input::Runtime(event));
-        }
-    }
-
-    /// Carries out what a daemon asks for.
-    fn drain(&mut self, number: usize) {
-        while let Some(effect) = self.hosts[number].node.as_mut().and_then(Node::poll_effect) {
-            self.effect(number, effect);
-        }
-        let host = &mut self.hosts[number];
-        let Some(at) = host.node.as_ref().and_then(Node::poll_timeout) else { return };
-        let at = host.true_us(at).max(self.now_us);
-        if host.timeout_at.is_none_or(|known| at < known) {
-            host.timeout_at = Some(at);
-            let start = host.start;
-            self.at(at, Event::Timeout { host: number, start });
-        }
-    }
-
-    fn effect(&mut self, number: usize, effect: Effect) {
-        let start = self.hosts[number].start;
-        match effect {
-            Effect::Send { to, lane, bytes, after } => match after {
-                Some(batch) if batch > self.hosts[number].on_disk => {
-                    self.hosts[number].held.entry(batch).or_default().push(HeldFrame { to, lane, bytes });
-                }
-                _ => self.send(number, to, lane, bytes),
-            },
-            Effect::Persist { batch, records } => {
-                self.hosts[number].disk.begin(batch, records);
-                let delay = self.rng.random_range(50..=self.knobs.disk_us.max(51));
-                self.after(delay, Event::Synced { host: number, start, batch });
-            }
-            Effect::Act(action) => {
-                let delay = crate::engine::Engine::duration_us(&mut self.rng, &action);
-                self.after(delay, Event::Performed { host: number, start, action: Box::new(action) });
-            }
-            Effect::Written(id, result) => self.written(number, id, result),
-            Effect::Admitted(_, Ok(statements)) => self.statements = statements,
-            Effect::Admitted(_, Err(error)) => self.violate("admission", error.to_string()),
-            Effect::Dial(peer) => {
-                if let Some(to) = self.host_of(&peer).filter(|to| self.links.connection(number, *to).is_none()) {
-                    let delay = 2 * self.latency();
-                    self.after(delay, Event::Connect { from: number, to });
-                }
-            }
-            Effect::Leadership(leadership) => {
-                let (mine, term) = (leadership.mine, leadership.term);
-                self.trace.line(
-                    self.now_us,
-                    format_args!(
-                        "h{number} leader {:?} term {term} mine {mine} quorate {}",
-                        leadership.leader, leadership.quorate
-                    ),
-                );
-                if let Some(what) = self.watch.leadership(number, &leadership) {
-                    self.violate("leader", what);
-                }
-            }
-            // Nobody here is dishonest.
-            Effect::Offence { peer, what } => self.violate("honest", format!("h{number} is told by {peer}: {what}")),
-            Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
-            Effect::Members(_) | Effect::Changed(_) | Effect::Left(_) => {}
-        }
-    }
-
-    fn written(&mut self, number: usize, id: RequestId, result: Result<WriteReply, WriteError>) {
-        match &result {
-            Ok(reply) => {
-                let warned = !reply.warnings.is_empty();
-                self.trace
-                    .line(self.now_us, format_args!("h{number} request {id} done: {} warned {warned}", reply.key));
-            }
-            Err(error) => self.trace.line(self.now_us, format_args!("h{number} request {id} refused: {error}")),
-        }
-        self.oracle.answered(id, result);
-    }
-
-    fn send(&mut self, from: usize, to: NodeId, lane: Lane, bytes: Arc<[u8]>) {
-        let Some(to) = self.host_of(&to) else { return };
-        let Some(life) = self.links.connection(from, to) else { return };
-        if !self.links.passes(from, to) {
-            // A connection that nothing passes on ends after a while.
-            let delay = self.rng.random_range(IDLE_US);
-            return self.after(delay, Event::Idle { a: from, b: to, life });
-        }
-        if self.busy && self.rng.random_range(0..1000) < self.knobs.loss_permille {
-            return;
-        }
-        let at = self.now_us + self.latency();
-        let at = self.links.in_order(from, to, u8::from(lane == Lane::Bulk), at);
-        self.at(at, Event::Deliver { to, from, life, bytes });
-    }
-
-    fn latency(&mut self) -> u64 {
-        self.knobs.latency_us + self.rng.random_range(0..=self.knobs.jitter_us)
-    }
-
-    /// The founder admits everybody with a token, and each starts with that on its disk.
-    fn admit_all(&mut self) {
-        let token = [9; 32];
-        let name = NameKey::root(&Kind::new(TOKEN_KIND), &"09".repeat(32));
-        let edits = vec![Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)), Edit::set("spec.uses", Scalar::Int(1000))];
-        let request = WriteRequest {
-            op: WriteOp::Create { name, edits },
-            durability: Durability::Local,
-            user: "founder".into(),
-            manager: "netsim".into(),
-            request_id: "token".into(),
-        };
-        self.input(0, Input::Write(0, Box::new(request)));
-        let others: Vec<(NodeId, String)> =
-            self.hosts.iter().skip(1).map(|host| (host.keys.node_id(), host.name.clone())).collect();
-        for (node, name) in others {
-            self.input(0, Input::Admit(0, AdmissionRequest { node, name, token }));
-        }
-        for number in 1..self.hosts.len() {
-            let records = self.statements.iter().map(|said| Record {
-                table: tables::MEMBERS,
-                key: said.digest().to_vec(),
-                value: Some(said.encode()),
-            });
-            let records = records.collect();
-            self.hosts[number].disk.begin(0, records);
-            self.hosts[number].disk.sync(0);
-            self.hosts[number].admitted = true;
-            self.boot(number);
-        }
-    }
-
-    fn watch_votes(&mut self, number: usize) {
-        let row = self.hosts[number].disk.row("meta", b"vote").cloned();
-        if let Some(what) = row.and_then(|row| self.watch.vote(number, &row)) {
-            self.violate("vote", what);
-        }
-    }
-
-    /// The hosts whose daemons run.
-    #[must_use]
-    pub fn up(&self) -> BTreeSet<usize> {
-        self.hosts.iter().filter(|host| host.node.is_some()).map(|host| host.number).collect()
-    }
+/// Something that a daemon of a start hears.
+#[must_use]
+pub fn hears(host: usize, start: u64, event: RuntimeEvent) -> Event {
+    Event::Hear { host, start, input: Box::new(Input::Runtime(event)) }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use skein_core::runtime::ContainerInfo;
 use skein_core::slot::SLOT_KIND;
-use skein_core::status::{Claim, NodeStatus};
-use skein_crdt_state::{Kind, ObjectKey, Scalar, Store};
+use skein_core::status::{Claim, NodeStatus, PodStatus};
+use skein_crdt_state::{Kind, ObjectKey, ObjectState, Scalar, Store};
 use skein_gossip::NodeId;
 
 use crate::world::World;
@@ -23,7 +23,7 @@ pub(super) fn check(world: &World) -> Option<String> {
     for slot in store.live(&Kind::new(SLOT_KIND)) {
         match by_slot.remove(&slot.key().to_string()).as_deref() {
             Some([_]) => {}
-            None | Some([]) => return Some(format!("nothing runs for {}", slot.key())),
+            None | Some([]) => return Some(format!("nothing runs for {}: {}", slot.key(), why(store, slot))),
             Some(many) => {
                 let places: Vec<(&String, &str)> = many.iter().map(|(host, info)| (host, &info.write[..8])).collect();
                 let values = skein_core::slot::values(slot);
@@ -35,6 +35,18 @@ pub(super) fn check(world: &World) -> Option<String> {
     }
     let (slot, places) = by_slot.first_key_value()?;
     Some(format!("an orphan of {slot} runs on {:?}", places.iter().map(|(host, _)| host).collect::<Vec<_>>()))
+}
+
+/// Where a slot's pods are placed and what their nodes say of them, for the report.
+fn why(store: &Store, slot: &ObjectState) -> String {
+    let values = skein_core::slot::values(slot);
+    let said = values.iter().filter_map(|value| {
+        let uid = skein_core::slot::pod_uid(&store.cluster(), slot.key(), &value.write);
+        let report = store.report(&value.placement.node?, &format!("pod/{uid}"))?;
+        postcard::from_bytes::<PodStatus>(&report.body).ok()
+    });
+    let said: Vec<String> = said.map(|status| format!("{:?} {} {}", status.phase, status.reason, status.message)).collect();
+    format!("values {values:?}, reports {said:?}, claims {:?}", claims_on(store, slot.key()))
 }
 
 /// What nodes claim of a slot, for the report.

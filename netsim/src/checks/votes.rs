@@ -13,6 +13,12 @@ pub(crate) struct Votes {
 }
 
 impl Votes {
+    /// A host begins anew with an empty disk: its peers know that its vote counts no more.
+    pub(crate) fn forget(&mut self, host: usize) {
+        self.given.retain(|(of, _), _| *of != host);
+        self.terms.remove(&host);
+    }
+
     /// A record that has come to a host's disk; what is broken by it.
     pub(crate) fn seen(&mut self, host: usize, row: &[u8]) -> Option<String> {
         let Ok(record) = postcard::from_bytes::<VoteRecord>(row) else {

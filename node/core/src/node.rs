@@ -247,6 +247,7 @@ pub struct Node {
     handovers: handover::Handovers,
     rebirths: rebirth::Rebirths,
     leaving: Option<RequestId>,
+    departure_told: u32,
     left: bool,
     batch: u64,
     records: Vec<Record>,

@@ -1,12 +1,13 @@
 //! Letting nodes in, and letting this one go.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skein_crdt_state::{Kind, NameKey, ObjectKey};
-use skein_gossip::Now;
+use skein_crdt_state::{Envelope, Kind, NameKey, ObjectKey};
+use skein_gossip::{NodeId, Now};
 
-use super::{Effect, Node, Wait};
+use super::{Effect, Frame, Node, Wait};
 use crate::request::{AdmissionError, AdmissionRequest, Durability, RequestId, WriteOp, WriteRequest};
 
 /// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
@@ -16,6 +17,8 @@ const MAX_NODE_NAME: usize = 63;
 
 /// How long a node that leaves waits for the voters to go on without it.
 const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a node that has left tells whoever it can reach, until one of them says that it knows; then it gives up.
+const TELL_DEPARTURE: u32 = 20;
 
 /// What a token's object says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +97,30 @@ impl Node {
         }
         let departure = said[0].clone();
         self.push(now, said, None);
+        self.await_departure(now, id, departure);
+        self.election.handle(now, crate::election::Input::StepDown);
+        self.membership.handle(now, skein_gossip::membership::Input::Leave);
+        self.stop_all_pods(now);
+        self.left = true;
+    }
+
+    /// The user repeats the wish to leave at a node that has left: whoever has not heard of it is told.
+    pub(super) fn leave_again(&mut self, now: Now, id: RequestId) {
+        match self.departure() {
+            Some(departure) => {
+                self.leaving = Some(id);
+                self.await_departure(now, id, departure);
+            }
+            None => self.effects.push_back(Effect::Left(id)),
+        }
+    }
+
+    fn departure(&self) -> Option<Arc<Envelope>> {
+        self.store.members().envelope(&(self.me, 2, self.me)).cloned()
+    }
+
+    fn await_departure(&mut self, now: Now, id: RequestId, departure: Arc<Envelope>) {
+        let node = NameKey::root(&Kind::new("Node"), &self.config.name);
         let request = WriteRequest {
             op: WriteOp::Delete { key: node.life(1), if_heads: None },
             durability: Durability::One,
@@ -101,11 +128,25 @@ impl Node {
             manager: String::new(),
             request_id: String::new(),
         };
+        self.departure_told = 0;
         self.await_durable(now, id, &request, node.life(1), departure);
-        self.election.handle(now, crate::election::Input::StepDown);
-        self.membership.handle(now, skein_gossip::membership::Input::Leave);
-        self.stop_all_pods(now);
-        self.left = true;
+    }
+
+    /// Nobody has said yet that it knows of this node's departure: tells whoever can be reached once more. `false`: it was
+    /// tried for long enough.
+    pub(super) fn tell_departure_again(&mut self, token: u64) -> bool {
+        let peers: Vec<NodeId> = self.peers.linked.iter().copied().collect();
+        self.departure_told += 1;
+        if self.departure_told > TELL_DEPARTURE {
+            let text = "no peer has said that it knows of this node's departure; those that do not know wait for it to come back";
+            self.effects.push_back(Effect::Notice(text.into()));
+            return false;
+        }
+        let Some(departure) = self.departure() else { return false };
+        for peer in peers {
+            self.send(peer, &Frame::Push { envelopes: vec![departure.clone()], token: Some(token) }, None);
+        }
+        true
     }
 }
 

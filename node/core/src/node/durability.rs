@@ -128,16 +128,18 @@ impl Node {
         let token = self.durable.next_token;
         self.durable.next_token += 1;
         let asked = self.push(now, vec![envelope], Some(token));
-        let members = self.store.members().active().len();
+        let leaves = self.leaving == Some(id);
+        let members = self.store.members().active().len() + usize::from(leaves);
         let needed = match request.durability {
             Durability::Local => 0,
             Durability::One => usize::from(members > 1),
             Durability::Majority => members / 2,
         };
         let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
-        let batch = self.coming_batch();
+        // What was said in an earlier life is on disk already.
+        let batch = if self.records_are_settled() { self.batch } else { self.coming_batch() };
         // Nobody to ask: waiting would bring nothing.
-        let given_up = asked < needed && asked == 0;
+        let given_up = asked < needed && asked == 0 && !leaves;
         let write = PendingWrite { id, reply, batch, needed, asked, stored_by: BTreeSet::new(), given_up };
         self.durable.writes.insert(token, write);
         if needed > 0 && !given_up {
@@ -152,7 +154,11 @@ impl Node {
         }
     }
 
-    pub(super) fn durable_late(&mut self, _now: Now, token: u64) {
+    pub(super) fn durable_late(&mut self, now: Now, token: u64) {
+        let leaves = self.durable.writes.get(&token).is_some_and(|write| self.leaving == Some(write.id));
+        if leaves && self.tell_departure_again(token) {
+            return self.timers.set(Wait::Durable(token), now.mono + PEER_TIMEOUT);
+        }
         if let Some(write) = self.durable.writes.get_mut(&token) {
             write.given_up = true;
             self.finish_writes();

@@ -27,7 +27,7 @@ const MAX_ROUNDS: usize = 64;
 impl Node {
     pub(super) fn route(&mut self, now: Now, input: Input) {
         if self.left && !self.is_heard_after_leaving(&input) {
-            return self.refuse_after_leaving(&input);
+            return self.refuse_after_leaving(now, &input);
         }
         match input {
             Input::LinkUp(peer) => {
@@ -290,14 +290,17 @@ impl Node {
         )
     }
 
-    fn refuse_after_leaving(&mut self, input: &Input) {
+    fn refuse_after_leaving(&mut self, now: Now, input: &Input) {
         match *input {
             Input::Write(id, _) => self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Left))),
             Input::Admit(id, _) => {
                 let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
                 self.effects.push_back(Effect::Admitted(id, Err(reason)));
             }
-            Input::Leave(id) => self.effects.push_back(Effect::Left(id)),
+            Input::Leave(id) => self.leave_again(now, id),
+            // Who is told of the departure must be known; nothing else is said to it.
+            Input::LinkUp(peer) => drop(self.peers.linked.insert(peer)),
+            Input::LinkDown(peer) => drop(self.peers.linked.remove(&peer)),
             _ => {}
         }
     }

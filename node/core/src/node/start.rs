@@ -113,6 +113,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         handovers: BTreeMap::new(),
         rebirths: BTreeMap::new(),
         leaving: None,
+        departure_told: 0,
         left: false,
         batch: 0,
         records: Vec::new(),

@@ -1,0 +1,95 @@
+//! What befalls a machine, its clocks and its containers.
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use skein_core::runtime::{ContainerInfo, RuntimeEvent};
+
+use super::{Fault, MS, any_host};
+use crate::host::Standing;
+use crate::world::{Event, World, hears};
+
+/// The fewest members that are left when one leaves: fewer could not carry what users ask for.
+const MIN_MEMBERS: usize = 3;
+
+pub(super) fn crash(world: &mut World) {
+    let host = any_host(world);
+    world.trace.line(world.now_us, format_args!("h{host} is killed"));
+    world.kill(host);
+    start_later(world, host, 200..6_000);
+}
+
+pub(super) fn power(world: &mut World) {
+    let host = any_host(world);
+    if world.hosts[host].node.is_some() {
+        world.trace.line(world.now_us, format_args!("h{host} loses its power"));
+        world.power_off(host);
+        start_later(world, host, 1_000..12_000);
+    }
+}
+
+pub(super) fn pause(world: &mut World) {
+    let host = any_host(world);
+    if world.hosts[host].paused || world.hosts[host].node.is_none() {
+        return;
+    }
+    let ms = world.chance.faults.random_range(500..12_000);
+    world.trace.line(world.now_us, format_args!("h{host} stands still for {ms} ms"));
+    world.pause(host);
+    world.after(ms * MS, Event::Resume { host });
+}
+
+pub(super) fn leave(world: &mut World) {
+    let host = any_host(world);
+    let members = world.hosts.iter().filter(|host| host.standing == Standing::Member).count();
+    if members > MIN_MEMBERS && world.hosts[host].standing == Standing::Member && world.hosts[host].node.is_some() {
+        world.after(0, Event::Leave { host });
+    }
+}
+
+/// By a second, a minute or an hour, there or back.
+pub(super) fn jump(world: &mut World) {
+    let host = any_host(world);
+    let rng = &mut world.chance.faults;
+    let most_ms: i64 = [1_000, 60_000, 3_600_000][rng.random_range(0..3)];
+    let by_ms = rng.random_range(-most_ms..=most_ms);
+    world.trace.line(world.now_us, format_args!("the clock of h{host} jumps by {by_ms} ms"));
+    world.hosts[host].clock.wall_offset_ms += by_ms;
+}
+
+pub(super) fn exit(world: &mut World) {
+    let host = any_host(world);
+    let Some(info) = any_container(world, host) else { return };
+    let (id, wall_ms) = (info.id, world.hosts[host].wall_ms(world.now_us));
+    let code = world.chance.faults.random_range(0..4);
+    world.trace.line(world.now_us, format_args!("h{host} container {} of {} ends, {code}", id.container, id.uid));
+    let engine = &mut world.hosts[host].engine;
+    let exit = if code == 3 { engine.vanish(wall_ms, &id) } else { engine.end(wall_ms, &id, Some(code)) };
+    if let Some(exit) = exit {
+        let start = world.hosts[host].start;
+        world.after(MS, hears(host, start, RuntimeEvent::Exited { id, exit }));
+    }
+}
+
+pub(super) fn orphan(world: &mut World) {
+    let host = any_host(world);
+    let Some(mut info) = any_container(world, host) else { return };
+    let number: u64 = world.chance.faults.random();
+    if world.chance.faults.random_bool(0.5) {
+        info.slot = info.slot.replace("/Slot.skein.dev:", "/Slot.skein.dev:9");
+    }
+    world.trace.line(world.now_us, format_args!("h{host} is killed and leaves a container behind for {}", info.slot));
+    world.kill(host);
+    let uid = format!("{:08x}-0000-5000-8000-{:012x}", number >> 32, number & 0xffff_ffff);
+    world.hosts[host].engine.orphan(&info, &uid);
+    start_later(world, host, 200..3_000);
+}
+
+fn any_container(world: &mut World, host: usize) -> Option<ContainerInfo> {
+    let running: Vec<ContainerInfo> = world.hosts[host].engine.running().cloned().collect();
+    running.choose(&mut world.chance.faults).cloned()
+}
+
+fn start_later(world: &mut World, host: usize, ms: std::ops::Range<u64>) {
+    let delay = world.chance.faults.random_range(ms);
+    world.after(delay * MS, Event::Fault(Fault::Start(host)));
+}

@@ -1,0 +1,235 @@
+//! A daemon in the simulator: it gives the core its inputs and carries out its effects, as the real one does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::RngExt;
+use skein_core::node::{Effect, Input, Node, NodeConfig};
+use skein_core::request::{RequestId, WriteError, WriteReply};
+use skein_core::runtime::{RuntimeAction, RuntimeEvent};
+
+use super::{Event, World, hears, layout};
+use crate::engine::Engine;
+use crate::host::{HeldFrame, Standing};
+
+/// How long after a daemon's start its engine says what it offers, in microseconds.
+const ENGINE_AFTER_US: u64 = 1_000;
+
+impl World {
+    /// Switches a daemon on, with what its disk holds.
+    pub fn boot(&mut self, number: usize) {
+        if self.hosts[number].node.is_some() || !self.hosts[number].is_switched_on() {
+            return;
+        }
+        // Whoever still believes in a connection to what was there before learns better.
+        for peer in self.links.of(number) {
+            self.end_connection(number, peer);
+        }
+        let seed = self.chance.nodes.random();
+        let now_us = self.now_us;
+        let host = &mut self.hosts[number];
+        host.start += 1;
+        host.clock.origin_us = now_us;
+        host.timeout_at = None;
+        host.on_disk = 0;
+        host.held.clear();
+        let (config, now, start) = (self.config(number, seed), self.hosts[number].now(now_us), self.hosts[number].start);
+        match Node::start(config, now, self.hosts[number].disk.read()) {
+            Ok((node, damaged)) => {
+                self.trace.line(now_us, format_args!("h{number} boots, start {start}"));
+                self.hosts[number].node = Some(node);
+                if !damaged.is_empty() {
+                    self.violate("disk", format!("h{number} found damage on a sound disk: {damaged:?}"));
+                }
+            }
+            Err(error) => return self.violate("boot", format!("h{number} does not start: {error}")),
+        }
+        let capacity = RuntimeEvent::Capacity(self.hosts[number].engine.capacity());
+        self.after(ENGINE_AFTER_US, hears(number, start, capacity));
+        self.drain(number);
+        if self.hosts[number].standing == Standing::Leaving {
+            // Whoever asked it to leave had no answer, and asks again.
+            self.after(1_000_000, Event::Leave { host: number });
+        }
+    }
+
+    fn config(&self, number: usize, seed: u64) -> NodeConfig {
+        let host = &self.hosts[number];
+        NodeConfig {
+            keys: host.keys.clone(),
+            cluster: self.cluster,
+            found: host.is_founder.then_some(self.nonce),
+            name: host.name.clone(),
+            address: format!("10.0.0.{number}"),
+            peer_addresses: vec![format!("10.0.0.{number}:7311")],
+            api_address: format!("10.0.0.{number}:7443"),
+            version: "netsim".into(),
+            labels: BTreeMap::new(),
+            seed,
+            layout: layout(),
+            memo: self.memo.clone(),
+            serves_api: false,
+            tenure: Duration::from_millis(self.knobs.tenure_ms),
+        }
+    }
+
+    /// Ends a daemon without a word. Its connections end, which peers see at once: the machine closes them.
+    pub fn kill(&mut self, number: usize) {
+        if !self.switch_off(number) {
+            return;
+        }
+        for peer in self.links.of(number) {
+            self.end_connection(number, peer);
+        }
+    }
+
+    /// Takes a machine's power away: unlike a killed daemon's, its connections are not closed, and its containers end.
+    pub fn power_off(&mut self, number: usize) {
+        let wall_ms = self.hosts[number].wall_ms(self.now_us);
+        self.hosts[number].engine.power_loss(wall_ms);
+        self.switch_off(number);
+        for peer in self.links.of(number) {
+            self.doubt(number, peer);
+        }
+    }
+
+    fn switch_off(&mut self, number: usize) -> bool {
+        let host = &mut self.hosts[number];
+        if host.node.take().is_none() {
+            return false;
+        }
+        host.disk.crash();
+        host.paused = false;
+        // What the engine was at goes on without the daemon; all else was for the daemon alone.
+        for event in std::mem::take(&mut host.backlog) {
+            if matches!(event, Event::Performed { .. }) {
+                self.after(0, event);
+            }
+        }
+        true
+    }
+
+    /// Gives a daemon an input.
+    pub fn input(&mut self, number: usize, input: Input) {
+        let now = self.hosts[number].now(self.now_us);
+        if let Some(node) = self.hosts[number].node.as_mut() {
+            node.handle(now, input);
+            self.drain(number);
+        }
+    }
+
+    /// The same, also to a machine that stands still: it hears of it when it goes on.
+    pub(super) fn tell(&mut self, number: usize, input: Input) {
+        let host = &mut self.hosts[number];
+        if host.paused {
+            host.backlog.push_back(Event::Hear { host: number, start: host.start, input: Box::new(input) });
+        } else {
+            self.input(number, input);
+        }
+    }
+
+    pub(super) fn synced(&mut self, number: usize, batch: u64) {
+        self.hosts[number].disk.sync(batch);
+        self.hosts[number].on_disk = self.hosts[number].on_disk.max(batch);
+        self.watch_votes(number);
+        let later = self.hosts[number].held.split_off(&(batch + 1));
+        let due = std::mem::replace(&mut self.hosts[number].held, later);
+        for frame in due.into_values().flatten() {
+            self.send(number, frame.to, frame.lane, frame.bytes);
+        }
+        self.input(number, Input::Persisted(batch));
+    }
+
+    fn watch_votes(&mut self, number: usize) {
+        let row = self.hosts[number].disk.row("meta", b"vote").cloned();
+        if let Some(what) = row.and_then(|row| self.watch.vote(number, &row)) {
+            self.violate("vote", what);
+        }
+    }
+
+    pub(super) fn performed(&mut self, number: usize, start: u64, action: RuntimeAction) {
+        let wall_ms = self.hosts[number].wall_ms(self.now_us);
+        let faults = if self.busy { self.knobs.faults } else { crate::knobs::Faults::default() };
+        let event = self.hosts[number].engine.perform(&mut self.chance.engines, wall_ms, &faults, action);
+        if let Some(what) = self.hosts[number].engine.overload() {
+            self.violate("capacity", format!("h{number} {what}"));
+        }
+        // The engine does its work whether or not the daemon that asked is still there to hear of it.
+        if self.hosts[number].start == start {
+            self.input(number, Input::Runtime(event));
+        }
+    }
+
+    /// Carries out what a daemon asks for.
+    pub(super) fn drain(&mut self, number: usize) {
+        while let Some(effect) = self.hosts[number].node.as_mut().and_then(Node::poll_effect) {
+            self.effect(number, effect);
+        }
+        let host = &mut self.hosts[number];
+        let Some(at) = host.node.as_ref().and_then(Node::poll_timeout) else { return };
+        let at = host.true_us(at).max(self.now_us);
+        if host.timeout_at.is_none_or(|known| at < known) {
+            host.timeout_at = Some(at);
+            let start = host.start;
+            self.at(at, Event::Timeout { host: number, start });
+        }
+    }
+
+    fn effect(&mut self, number: usize, effect: Effect) {
+        let start = self.hosts[number].start;
+        match effect {
+            Effect::Send { to, lane, bytes, after } => match after {
+                Some(batch) if batch > self.hosts[number].on_disk => {
+                    self.hosts[number].held.entry(batch).or_default().push(HeldFrame { to, lane, bytes });
+                }
+                _ => self.send(number, to, lane, bytes),
+            },
+            Effect::Persist { batch, records } => {
+                self.hosts[number].disk.begin(batch, records);
+                let delay = self.chance.disks.random_range(50..=self.knobs.disk_us.max(51));
+                self.after(delay, Event::Synced { host: number, start, batch });
+            }
+            Effect::Act(action) => {
+                let delay = Engine::duration_us(&mut self.chance.engines, self.knobs.pull_ms, &action);
+                self.after(delay, Event::Performed { host: number, start, action: Box::new(action) });
+            }
+            Effect::Written(id, result) => self.written(number, id, result),
+            Effect::Admitted(id, answer) => self.admitted(number, id, answer),
+            Effect::Left(_) => self.has_left(number),
+            Effect::Dial(peer) => {
+                if let Some(to) = self.host_of(&peer) {
+                    self.dial(number, to);
+                }
+            }
+            Effect::Members(members) => self.keep_to_members(number, &members),
+            Effect::Leadership(leadership) => {
+                let (mine, term, quorate) = (leadership.mine, leadership.term, leadership.quorate);
+                let leader = leadership.leader.and_then(|id| self.host_of(&id)).map(|host| format!("h{host}"));
+                let leader = leader.unwrap_or_else(|| "none".into());
+                self.trace.line(
+                    self.now_us,
+                    format_args!("h{number} leader {leader} term {term} mine {mine} quorate {quorate}"),
+                );
+                if let Some(what) = self.watch.leadership(number, &leadership) {
+                    self.violate("leader", what);
+                }
+            }
+            // Nobody here is dishonest.
+            Effect::Offence { peer, what } => self.violate("honest", format!("h{number} is told by {peer}: {what}")),
+            Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
+            Effect::Changed(_) => {}
+        }
+    }
+
+    fn written(&mut self, number: usize, id: RequestId, result: Result<WriteReply, WriteError>) {
+        match &result {
+            Ok(reply) => {
+                let warned = !reply.warnings.is_empty();
+                let line = format_args!("h{number} request {id} done: {} warned {warned}", reply.key);
+                self.trace.line(self.now_us, line);
+            }
+            Err(error) => self.trace.line(self.now_us, format_args!("h{number} request {id} refused: {error}")),
+        }
+        self.oracle.answered(id, result);
+    }
+}
