@@ -89,6 +89,17 @@ impl Members {
         self.members.values().filter(|member| member.token == *token).count()
     }
 
+    /// The stamp of the latest statement about a node: what is said of it next must be later, whatever clocks say.
+    #[must_use]
+    pub fn latest_word_on(&self, node: &NodeId) -> Hlc {
+        let about = self.statements.iter().filter(|((of, _, _), _)| of == node);
+        let stamps = about.filter_map(|(_, body)| match body {
+            Body::Founding { stamp, .. } | Body::Admission { stamp, .. } | Body::Departure { stamp } => Some(*stamp),
+            _ => None,
+        });
+        stamps.max().unwrap_or_default()
+    }
+
     /// The statements themselves, for storing and sending.
     pub fn envelopes(&self) -> impl Iterator<Item = (&(NodeId, u8, NodeId), &Arc<Envelope>)> {
         self.envelopes.iter()
@@ -216,6 +227,24 @@ mod tests {
             prop_assert!(members.is_known(&keys(3).node_id()));
             prop_assert!(!members.is_known(&keys(78).node_id()));
         }
+    }
+
+    #[test]
+    fn who_leaves_is_out_and_who_is_let_in_again_is_in() {
+        let (cluster, all) = statements();
+        let mut members = Members::default();
+        for (envelope, body) in &all {
+            members.insert(&cluster, envelope, body.clone());
+        }
+        let node = keys(3).node_id();
+        assert_eq!(members.latest_word_on(&node), Hlc(50));
+        let admission = Body::Admission { node, name: "n3".into(), token: [1; 32], stamp: Hlc(51) };
+        let (envelope, body) = say(&cluster, 2, 20, admission);
+        members.insert(&cluster, &envelope, body);
+        assert!(members.is_active(&node));
+        let (envelope, body) = say(&cluster, 3, 10, Body::Departure { stamp: members.latest_word_on(&node).next(0) });
+        members.insert(&cluster, &envelope, body);
+        assert!(!members.is_active(&node));
     }
 
     #[test]

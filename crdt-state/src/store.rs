@@ -292,16 +292,15 @@ impl Store {
         self.say(now, &Body::Founding { nonce, name: name.to_owned(), stamp })
     }
 
-    /// Admits a node. One that has left is in again, also if its clock was ahead of this one's when it left.
+    /// Admits a node.
     pub fn admit(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32]) -> Arc<Envelope> {
-        let left = self.members.get(&node).and_then(|member| member.left);
-        let stamp = self.tick(now).max(left.map_or(Hlc::default(), |left| left.next(0)));
+        let stamp = self.tick_on_member(now, &node);
         self.say(now, &Body::Admission { node, name: name.to_owned(), token, stamp })
     }
 
     /// Leaves the cluster for good.
     pub fn depart(&mut self, now: Now) -> Arc<Envelope> {
-        let stamp = self.tick(now);
+        let stamp = self.tick_on_member(now, &self.me());
         self.say(now, &Body::Departure { stamp })
     }
 
@@ -380,6 +379,12 @@ impl Store {
     fn tick(&mut self, now: Now) -> Hlc {
         self.clock = self.clock.next(now.wall_ms);
         self.clock
+    }
+
+    /// A stamp after all that was said of a node: of an admission and a departure the later holds, and clocks may be far
+    /// apart.
+    fn tick_on_member(&mut self, now: Now, node: &NodeId) -> Hlc {
+        self.tick(now).max(self.members.latest_word_on(node).next(0))
     }
 
     fn observe(&mut self, now: Now, stamp: Hlc) {

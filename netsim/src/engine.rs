@@ -60,13 +60,7 @@ impl Engine {
     }
 
     /// Carries out an action at the end of its time.
-    pub fn perform(
-        &mut self,
-        rng: &mut Rng,
-        wall_ms: u64,
-        faults: &Faults,
-        action: RuntimeAction,
-    ) -> RuntimeEvent {
+    pub fn perform(&mut self, rng: &mut Rng, wall_ms: u64, faults: &Faults, action: RuntimeAction) -> RuntimeEvent {
         match action {
             RuntimeAction::List => {
                 RuntimeEvent::Listed(self.containers.values().map(|container| container.info.clone()).collect())
@@ -146,9 +140,8 @@ impl Engine {
             pods.insert(container.info.id.uid.clone());
         }
         let too_many = pods.len() > MAX_PODS as usize;
-        (cpu_millis > CPU_MILLIS || too_many).then(|| {
-            format!("runs {} pods that ask for {cpu_millis}m of its {CPU_MILLIS}m processor time", pods.len())
-        })
+        (cpu_millis > CPU_MILLIS || too_many)
+            .then(|| format!("runs {} pods that ask for {cpu_millis}m of its {CPU_MILLIS}m processor time", pods.len()))
     }
 
     /// The containers that run.

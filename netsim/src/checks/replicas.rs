@@ -45,7 +45,8 @@ fn why(store: &Store, slot: &ObjectState) -> String {
         let report = store.report(&value.placement.node?, &format!("pod/{uid}"))?;
         postcard::from_bytes::<PodStatus>(&report.body).ok()
     });
-    let said: Vec<String> = said.map(|status| format!("{:?} {} {}", status.phase, status.reason, status.message)).collect();
+    let said: Vec<String> =
+        said.map(|status| format!("{:?} {} {}", status.phase, status.reason, status.message)).collect();
     format!("values {values:?}, reports {said:?}, claims {:?}", claims_on(store, slot.key()))
 }
 

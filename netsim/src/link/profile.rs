@@ -107,7 +107,12 @@ mod tests {
             [(Network::Lan, 25, 90, 1_000), (Network::Wifi, 500, 1_900, 40_000), (Network::Wan, 8_000, 44_000, 44_000)]
         {
             let all = drawn(network);
-            assert!(all[0] >= least && all[5_000] <= median && all[9_999] <= most, "{network} {} {}", all[0], all[9_999]);
+            assert!(
+                all[0] >= least && all[5_000] <= median && all[9_999] <= most,
+                "{network} {} {}",
+                all[0],
+                all[9_999]
+            );
         }
         let wifi = drawn(Network::Wifi);
         let late = wifi.iter().filter(|us| **us >= 3_000).count();

@@ -33,7 +33,8 @@ impl World {
         host.timeout_at = None;
         host.on_disk = 0;
         host.held.clear();
-        let (config, now, start) = (self.config(number, seed), self.hosts[number].now(now_us), self.hosts[number].start);
+        let (config, now, start) =
+            (self.config(number, seed), self.hosts[number].now(now_us), self.hosts[number].start);
         match Node::start(config, now, self.hosts[number].disk.read()) {
             Ok((node, damaged)) => {
                 self.trace.line(now_us, format_args!("h{number} boots, start {start}"));

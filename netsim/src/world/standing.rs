@@ -37,10 +37,8 @@ impl World {
         self.hosts[0].is_founder = true;
         self.boot(0);
         let name = NameKey::root(&Kind::new(TOKEN_KIND), &"09".repeat(32));
-        let edits = vec![
-            Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)),
-            Edit::set("spec.uses", Scalar::Int(1_000_000)),
-        ];
+        let edits =
+            vec![Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)), Edit::set("spec.uses", Scalar::Int(1_000_000))];
         let request = WriteRequest {
             op: WriteOp::Create { name, edits },
             durability: Durability::Local,
@@ -62,8 +60,7 @@ impl World {
         }
         *standing = Standing::Joining;
         self.after(ASK_AGAIN_US, Event::Join { host: number });
-        let up: Vec<usize> =
-            self.up().into_iter().filter(|via| self.links.is_whole(number, *via)).collect();
+        let up: Vec<usize> = self.up().into_iter().filter(|via| self.links.is_whole(number, *via)).collect();
         let Some(via) = up.into_iter().choose(&mut self.chance.faults) else { return };
         self.trace.line(self.now_us, format_args!("h{number} asks h{via} to be let in"));
         let id = OTHER_REQUESTS + 1 + self.asked.len() as u64;
@@ -74,12 +71,7 @@ impl World {
         self.after(delay, Event::Hear { host: via, start, input });
     }
 
-    pub(super) fn admitted(
-        &mut self,
-        via: usize,
-        id: RequestId,
-        answer: Result<Vec<Arc<Envelope>>, AdmissionError>,
-    ) {
+    pub(super) fn admitted(&mut self, via: usize, id: RequestId, answer: Result<Vec<Arc<Envelope>>, AdmissionError>) {
         let Some(host) = self.asked.get(&id).copied() else { return };
         match answer {
             Ok(statements) if self.links.is_whole(host, via) => {

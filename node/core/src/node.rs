@@ -248,6 +248,7 @@ pub struct Node {
     rebirths: rebirth::Rebirths,
     leaving: Option<RequestId>,
     departure_told: u32,
+    peer_holds_all: bool,
     left: bool,
     batch: u64,
     records: Vec<Record>,

@@ -15,8 +15,8 @@ pub const TOKEN_KIND: &str = "Token.skein.dev";
 /// The longest name of a node.
 const MAX_NODE_NAME: usize = 63;
 
-/// How long a node that leaves waits for the voters to go on without it.
-const RETIRE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a node that leaves waits for the voters to go on without it, and for a peer to hold all that it holds.
+const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a node that has left tells whoever it can reach, until one of them says that it knows; then it gives up.
 const TELL_DEPARTURE: u32 = 20;
 
@@ -78,9 +78,10 @@ impl Node {
     }
 
     /// Begins to leave: the voters are asked to go on without this node first, or most of a small cluster's votes would
-    /// leave with it.
+    /// leave with it; and a peer must hold all that this node holds, or writes that no other disk has would.
     pub(super) fn leave(&mut self, now: Now, id: RequestId) {
         self.retiring = Some(id);
+        self.peer_holds_all = self.store.members().active().len() <= 1;
         self.timers.set(Wait::Depart, now.mono + RETIRE_PATIENCE);
         self.election.handle(now, crate::election::Input::Retire);
     }

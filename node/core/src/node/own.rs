@@ -67,7 +67,8 @@ impl Node {
 
     /// Another node's word on itself changed: its claims decide about slots.
     pub(super) fn node_reported(&mut self, now: Now, node: NodeId) {
-        let report = self.store.report(&node, "node");
+        // Whoever has left holds on to nothing.
+        let report = self.store.report(&node, "node").filter(|_| self.store.members().is_active(&node));
         let status = report.and_then(|report| postcard::from_bytes::<NodeStatus>(&report.body).ok());
         let claims = status.map(|status| status.claims).unwrap_or_default();
         let before = self.claims_by_node.get(&node).cloned().unwrap_or_default();

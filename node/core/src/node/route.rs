@@ -76,7 +76,7 @@ impl Node {
                 self.say_events(now);
                 quiet = false;
             }
-            if self.retiring.is_some() && self.election.is_retired() {
+            if self.retiring.is_some() && self.peer_holds_all && self.election.is_retired() {
                 self.depart(now);
                 quiet = false;
             }
@@ -259,6 +259,8 @@ impl Node {
         let members = self.store.members().active();
         self.membership.handle(now, ToMembership::Members(members.clone()));
         self.election.handle(now, ToElection::Members(members.clone()));
+        let gone: Vec<NodeId> = self.claims_by_node.keys().filter(|node| !members.contains(node)).copied().collect();
+        gone.into_iter().for_each(|node| self.node_reported(now, node));
         self.effects.push_back(Effect::Members(members));
         self.aliveness_changed(now);
     }

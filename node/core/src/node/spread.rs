@@ -67,6 +67,9 @@ impl Node {
     /// Handles a message of an exchange.
     pub(super) fn exchange(&mut self, now: Now, from: NodeId, message: Exchange) {
         let heard = self.heard(&message);
+        if let Exchange::Root { wanted, .. } = &message {
+            self.peer_holds_all |= self.retiring.is_some() && *wanted == self.store.state_hash();
+        }
         let outcome = self.store.exchange(now, message);
         self.catch_up_by(now, from, heard, &outcome);
         self.note_offence(from, outcome.refused);

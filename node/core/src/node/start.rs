@@ -114,6 +114,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         rebirths: BTreeMap::new(),
         leaving: None,
         departure_told: 0,
+        peer_holds_all: false,
         left: false,
         batch: 0,
         records: Vec::new(),
