@@ -90,6 +90,11 @@ impl LifeTable {
         gone.into_iter().filter(|name| self.names.remove(name).is_some_and(|lives| lives.deleted > 0)).collect()
     }
 
+    /// All deletion numbers.
+    pub fn deletions(&self) -> impl Iterator<Item = (&NameKey, u32)> {
+        self.names.iter().filter(|(_, lives)| lives.deleted > 0).map(|(name, lives)| (name, lives.deleted))
+    }
+
     /// The statement that holds a name's deletion number.
     #[must_use]
     pub fn deletion(&self, name: &NameKey) -> Option<(u32, &Arc<Envelope>)> {

@@ -256,6 +256,11 @@ impl Store {
         &self.reported
     }
 
+    /// The names of which a life was deleted, each with the highest such life. Those below a dead owner are not among them.
+    pub fn deletions(&self) -> impl Iterator<Item = (&NameKey, u32)> {
+        self.lives.deletions()
+    }
+
     /// The statement that holds a name's deletion number.
     pub(crate) fn deletion(&self, name: &NameKey) -> Option<Arc<Envelope>> {
         self.lives.deletion(name).map(|(_, envelope)| envelope.clone())

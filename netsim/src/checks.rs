@@ -2,17 +2,27 @@
 //! once the faults have stopped.
 
 use skein_core::election::Leadership;
+use skein_core::node::Node;
+use skein_core::request::{WriteOp, WriteReply};
+use skein_crdt_state::Record;
 
 use crate::run::Violation;
 use crate::world::World;
 
 mod acknowledged;
 mod agreement;
+mod bounds;
 mod deleted;
+mod durable;
 mod leader;
+pub mod quiet;
 mod replicas;
+mod rising;
+mod served;
+mod synced;
 pub mod traffic;
 mod votes;
+mod words;
 
 /// What is amiss, if anything is.
 type Check = fn(&World) -> Option<String>;
@@ -24,6 +34,9 @@ pub struct Watch {
     pub traffic: traffic::Traffic,
     votes: votes::Votes,
     leaders: leader::Leaders,
+    words: words::Words,
+    rising: rising::Rising,
+    served: served::Served,
 }
 
 impl Watch {
@@ -41,23 +54,65 @@ impl Watch {
     pub fn leadership(&mut self, host: usize, leadership: &Leadership) -> Option<String> {
         self.leaders.seen(host, leadership)
     }
+
+    /// What a node wants on its disk; what is broken by it.
+    pub fn persists(&mut self, records: &[Record]) -> Option<String> {
+        self.words.seen(records)
+    }
+}
+
+/// A write that was acknowledged without a warning; what is broken by it.
+#[must_use]
+pub fn acknowledged(world: &World, host: usize, op: &WriteOp, reply: &WriteReply) -> Option<Violation> {
+    violation(world, "durable", durable::check(world, host, op, reply))
+}
+
+/// A node that has just started, and what its disk holds; what is broken.
+#[must_use]
+pub fn started(world: &World, node: &Node, rows: &[(String, Vec<u8>, Vec<u8>)]) -> Option<Violation> {
+    violation(world, "synced", synced::check(node, rows))
+}
+
+/// Everything is mended: it is noted whether all agree by now.
+pub fn mended(world: &mut World) {
+    let agree = agreement::check(world).is_none();
+    world.watch.served.agree(world.now_us, agree);
+}
+
+/// What must hold at all times and is looked at now and then; what is broken.
+pub fn look(world: &mut World) -> Option<Violation> {
+    let mut watch = std::mem::take(&mut world.watch);
+    let mut rising = |host: &crate::host::Host| {
+        let node = host.node.as_ref()?;
+        watch.rising.look(host.number, host.start, node, world.oracle.deleted())
+    };
+    let fallen = world.hosts.iter().find_map(&mut rising);
+    let unserved = watch.served.check(world);
+    world.watch = watch;
+    let found = [("rising", fallen), ("served", unserved), ("bounds", bounds::check(world))];
+    found.into_iter().find_map(|(check, what)| violation(world, check, what))
 }
 
 /// What must hold in the end and does not hold yet: a run goes on until there is none of it, or its deadline has come.
 #[must_use]
 pub fn unsettled(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, Check); 4] = [
+    let checks: [(&'static str, Check); 5] = [
         ("agreement", agreement::check),
         ("leader", leader::check),
         ("replicas", replicas::check),
         ("rollout", replicas::check_rollouts),
+        ("bounds", bounds::check_quiet),
     ];
-    checks.iter().find_map(|(check, ask)| Some(Violation { check, what: ask(world)?, at_us: world.now_us }))
+    checks.iter().find_map(|(check, ask)| violation(world, check, ask(world)))
 }
 
 /// What must hold once all is settled.
 #[must_use]
 pub fn broken(world: &World) -> Option<Violation> {
     let checks: [(&'static str, Check); 2] = [("acknowledged", acknowledged::check), ("deleted", deleted::check)];
-    checks.iter().find_map(|(check, ask)| Some(Violation { check, what: ask(world)?, at_us: world.now_us }))
+    checks.iter().find_map(|(check, ask)| violation(world, check, ask(world)))
+}
+
+fn violation(world: &World, check: &'static str, what: Option<String>) -> Option<Violation> {
+    Some(Violation { check, what: what?, at_us: world.now_us })
 }

@@ -51,6 +51,12 @@ impl Oracle {
         };
     }
 
+    /// What was asked under a request.
+    #[must_use]
+    pub fn op(&self, id: RequestId) -> Option<&WriteOp> {
+        Some(&self.asked.get(&id)?.op)
+    }
+
     /// All writes.
     pub fn all(&self) -> impl Iterator<Item = (&RequestId, &Asked)> {
         self.asked.iter()

@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::checks;
+use crate::checks::{self, quiet::Calm};
 use crate::faults;
 use crate::knobs::Knobs;
 use crate::trace::Line;
@@ -149,6 +149,7 @@ impl Runner<'_> {
     fn live(&mut self, world: &mut World) -> End {
         // The cluster forms before anything breaks: how it forms under fire is a matter of its own.
         self.advance(world, FORM_US);
+        world.after(0, Event::Look);
         world.busy = true;
         faults::begin(world);
         if world.knobs.user_every_ms > 0 {
@@ -166,21 +167,26 @@ impl Runner<'_> {
 
     fn settle(&mut self, world: &mut World) -> End {
         let deadline = world.now_us + world.knobs.settle_ms * 1000;
-        let mut quiet_since = None;
+        let mut calm: Option<Calm> = None;
         loop {
             self.advance(world, world.now_us + ASK_US);
             if let Some(violation) = world.violation.clone() {
                 return End::Broken(violation);
             }
-            match checks::unsettled(world) {
+            checks::mended(world);
+            let amiss = checks::unsettled(world).or_else(|| {
+                let what = calm.as_ref()?.broken(world)?;
+                Some(Violation { check: "quiet", what, at_us: world.now_us })
+            });
+            match amiss {
                 None => {
-                    let since = *quiet_since.get_or_insert(world.now_us);
-                    if world.now_us - since >= QUIET_US {
+                    let since_us = calm.get_or_insert_with(|| Calm::now(world)).since_us();
+                    if world.now_us - since_us >= QUIET_US {
                         break;
                     }
                 }
                 Some(amiss) if world.now_us >= deadline => return End::Late(amiss),
-                Some(_) => quiet_since = None,
+                Some(_) => calm = None,
             }
         }
         checks::broken(world).map_or(End::Clean, End::Broken)

@@ -1,18 +1,25 @@
-//! The users: at random peers they create, scale, edit, roll out, delete and create again.
+//! The users: at random peers they apply, scale, edit single fields, roll out, delete and create again. What they write is
+//! made in `manifests`.
 
 use rand::RngExt;
-use serde_json::{Value, json};
+use rand::seq::IndexedRandom;
 use skein_core::node::Input;
 use skein_core::request::{Durability, RequestId, WriteOp, WriteRequest};
-use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Scalar, layout};
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Scalar};
 
 use crate::world::{Event, World};
+
+mod manifests;
+
+pub use manifests::{deployment, manifest};
 
 const MS: u64 = 1000;
 const NAMESPACES: [&str; 2] = ["default", "shop"];
 const DEPLOYMENTS: [&str; 3] = ["web", "api", "db"];
-/// The most replicas that a user asks for: all fit on one host.
+/// The most replicas that a user asks for: all fit on few hosts.
 const MAX_REPLICAS: i64 = 6;
+/// A field that users edit at several peers at once.
+const CONTESTED_LEAF: &str = "metadata.labels.team";
 
 /// What users did so far.
 #[derive(Debug, Default)]
@@ -21,29 +28,25 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// One user does something at a random peer that runs, and the next will later.
+    /// One user does something at a random peer that answers, and the next will later.
     pub fn act(world: &mut World) {
         if !world.busy {
             return;
         }
         let every = world.knobs.user_every_ms;
-        let delay = world.chance.users.random_range(every / 2..every * 3 / 2);
+        let delay = world.chance.users.random_range(every / 2..=every * 3 / 2);
         world.after(delay * MS, Event::User);
-        let up: Vec<usize> = world.up().into_iter().filter(|n| world.hosts[*n].answers()).collect();
-        if up.is_empty() {
-            return;
-        }
-        let peer = up[world.chance.users.random_range(0..up.len())];
-        let namespace = NAMESPACES[world.chance.users.random_range(0..NAMESPACES.len())];
-        let name = DEPLOYMENTS[world.chance.users.random_range(0..DEPLOYMENTS.len())];
+        let Some(peer) = any_peer(world) else { return };
+        let namespace = any(world, &NAMESPACES);
+        let name = any(world, &DEPLOYMENTS);
         if let Some(op) = choose(world, peer, namespace, name) {
             write(world, peer, op);
         }
     }
 }
 
-/// Sends a write to a peer.
-pub fn write(world: &mut World, peer: usize, op: WriteOp) {
+/// Sends a write to a peer; under which request.
+pub fn write(world: &mut World, peer: usize, op: WriteOp) -> RequestId {
     world.workload.next += 1;
     let id = world.workload.next;
     world.trace.line(world.now_us, format_args!("h{peer} request {id}: {}", describe(&op)));
@@ -56,12 +59,16 @@ pub fn write(world: &mut World, peer: usize, op: WriteOp) {
         request_id: id.to_string(),
     };
     world.input(peer, Input::Write(id, Box::new(request)));
+    id
 }
 
 fn describe(op: &WriteOp) -> String {
     match op {
         WriteOp::Create { name, .. } => format!("create {name}"),
-        WriteOp::Edit { key, edits, .. } => format!("edit {key} {edits:?}"),
+        WriteOp::Edit { key, edits, if_heads } => {
+            let lock = if if_heads.is_some() { " if unchanged" } else { "" };
+            format!("edit {key}{lock} {edits:?}")
+        }
         WriteOp::Delete { key, .. } => format!("delete {key}"),
     }
 }
@@ -72,38 +79,58 @@ fn choose(world: &mut World, peer: usize, namespace: &str, name: &str) -> Option
         return Some(WriteOp::Create { name: owner, edits: vec![Edit::set("spec.phase", Scalar::str("wanted"))] });
     };
     let deployment = owner.name_of_child(&Kind::new("Deployment.apps"), name);
-    let config = owner.name_of_child(&Kind::new("ConfigMap"), name);
+    let known = current(world, peer, &deployment);
     match world.chance.users.random_range(0..100) {
         0..3 => Some(WriteOp::Delete { key: owner, if_heads: None }).filter(|_| namespace != "default"),
-        3..20 => Some(edit_config(world, peer, config)),
-        20..26 => current(world, peer, &deployment).map(|key| WriteOp::Delete { key, if_heads: None }),
-        _ => Some(match current(world, peer, &deployment) {
-            None => create_deployment(world, deployment),
+        3..18 => {
+            let config = owner.name_of_child(&Kind::new("ConfigMap"), name);
+            Some(edit_config(world, peer, config))
+        }
+        18..23 => {
+            let pod = owner.name_of_child(&Kind::new("Pod"), &format!("solo-{name}"));
+            Some(match current(world, peer, &pod) {
+                Some(key) => WriteOp::Delete { key, if_heads: None },
+                None => manifests::pod(world, pod),
+            })
+        }
+        23..30 => known.map(|key| WriteOp::Delete { key, if_heads: None }),
+        30..38 => contest(world, peer, known?),
+        38..55 => Some(manifests::apply(world, peer, deployment)),
+        _ => Some(match known {
+            None => manifests::apply(world, peer, deployment),
             Some(key) => edit_deployment(world, key),
         }),
     }
 }
 
-fn current(world: &World, peer: usize, name: &NameKey) -> Option<ObjectKey> {
+/// The life of a name that a peer shows.
+#[must_use]
+pub fn current(world: &World, peer: usize, name: &NameKey) -> Option<ObjectKey> {
     world.hosts[peer].node.as_ref()?.store().current_life(name)
 }
 
-fn edit_config(world: &mut World, peer: usize, name: NameKey) -> WriteOp {
-    let path = format!("data.k{}", world.chance.users.random_range(0..4));
-    let edits = vec![Edit::set(&path, Scalar::Int(world.chance.users.random_range(0..1_000_000)))];
-    match current(world, peer, &name) {
-        Some(key) => WriteOp::Edit { key, edits, if_heads: None },
-        None => WriteOp::Create { name, edits },
+/// Two users edit the same field at two peers at the same time; what the second does.
+fn contest(world: &mut World, peer: usize, key: ObjectKey) -> Option<WriteOp> {
+    let value = |world: &World| Scalar::Int(i64::try_from(world.workload.next).unwrap_or(0) + 1);
+    if let Some(other) =
+        any_peer(world).filter(|other| *other != peer && current(world, *other, &key.name_key()).as_ref() == Some(&key))
+    {
+        let edits = vec![Edit::set(CONTESTED_LEAF, value(world))];
+        write(world, other, WriteOp::Edit { key: key.clone(), edits, if_heads: None });
     }
+    let edits = vec![Edit::set(CONTESTED_LEAF, value(world))];
+    Some(WriteOp::Edit { key, edits, if_heads: None })
 }
 
-fn create_deployment(world: &mut World, name: NameKey) -> WriteOp {
-    let replicas = world.chance.users.random_range(1..=MAX_REPLICAS);
-    let manifest = manifest(name.name(), replicas, world.chance.users.random_range(0..5));
-    let leaves = crate::world::layout()
-        .flatten(&Kind::new("Deployment.apps"), &manifest, &std::collections::BTreeMap::new())
-        .unwrap_or_default();
-    WriteOp::Create { name, edits: layout::diff(&std::collections::BTreeMap::new(), &leaves) }
+/// Sets a value that nobody else ever sets, sometimes only if nobody wrote since the user read.
+fn edit_config(world: &mut World, peer: usize, name: NameKey) -> WriteOp {
+    let path = format!("data.k{}", world.chance.users.random_range(0..4));
+    let edits = vec![Edit::set(&path, Scalar::Int(i64::try_from(world.workload.next).unwrap_or(0) + 1))];
+    let Some(key) = current(world, peer, &name) else { return WriteOp::Create { name, edits } };
+    let read_at = any_peer(world).unwrap_or(peer);
+    let heads = world.hosts[read_at].node.as_ref().and_then(|node| Some(node.store().object(&key)?.heads().to_vec()));
+    let if_heads = heads.filter(|_| world.chance.users.random_bool(0.3));
+    WriteOp::Edit { key, edits, if_heads }
 }
 
 fn edit_deployment(world: &mut World, key: ObjectKey) -> WriteOp {
@@ -116,23 +143,11 @@ fn edit_deployment(world: &mut World, key: ObjectKey) -> WriteOp {
     WriteOp::Edit { key, edits: vec![edit], if_heads: None }
 }
 
-fn manifest(name: &str, replicas: i64, version: u32) -> Value {
-    json!({
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {
-                    "containers": [{
-                        "name": "main",
-                        "image": format!("image:{version}"),
-                        "resources": {"requests": {"cpu": format!("{}m", 50 + 50 * version), "memory": "32Mi"}},
-                    }],
-                    "terminationGracePeriodSeconds": 2,
-                },
-            },
-        },
-    })
+fn any_peer(world: &mut World) -> Option<usize> {
+    let up: Vec<usize> = world.up().into_iter().filter(|peer| world.hosts[*peer].answers()).collect();
+    up.choose(&mut world.chance.users).copied()
+}
+
+fn any<'a>(world: &mut World, names: &[&'a str]) -> &'a str {
+    names[world.chance.users.random_range(0..names.len())]
 }

@@ -12,7 +12,7 @@ use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{ClusterId, Envelope, Kind, Layout, Memo, members};
 use skein_gossip::{NodeId, Rng, random};
 
-use crate::checks::Watch;
+use crate::checks::{self, Watch};
 use crate::clock::Clock;
 use crate::faults::Fault;
 use crate::host::{Host, Standing};
@@ -26,6 +26,9 @@ use crate::workload::Workload;
 mod daemon;
 mod network;
 mod standing;
+
+/// How often it is looked whether all that must hold does, in microseconds.
+const LOOK_US: u64 = 250_000;
 
 /// Something that happens. Hosts go by their numbers; a `start` or a `life` that is over by then means that it does not.
 #[derive(Debug)]
@@ -63,6 +66,8 @@ pub enum Event {
     Fault(Fault),
     /// A user does something.
     User,
+    /// It is looked whether all that must hold does.
+    Look,
 }
 
 /// All chance, a stream for each of those who draw, so that one drawing more does not shift the others.
@@ -271,6 +276,20 @@ impl World {
             Event::Timeout { .. } | Event::Synced { .. } | Event::Hear { .. } | Event::Gone { .. } => {}
             Event::Fault(fault) => fault.strike(self),
             Event::User => Workload::act(self),
+            Event::Look => self.look(),
+        }
+    }
+
+    fn look(&mut self) {
+        self.after(LOOK_US, Event::Look);
+        let found = checks::look(self);
+        self.note(found);
+    }
+
+    /// Notes what a check has found, if anything.
+    pub fn note(&mut self, found: Option<Violation>) {
+        if let Some(Violation { check, what, .. }) = found {
+            self.violate(check, what);
         }
     }
 

@@ -33,7 +33,8 @@ pub(super) fn check(world: &World) -> Option<String> {
             continue;
         }
         let Some(object) = store.object(&reply.key) else { continue };
-        for edit in edits {
+        // Of a value that is taken away and one that is written apart the written one stays: a put beats a removal.
+        for edit in edits.iter().filter(|edit| edit.value.is_some()) {
             if !reply.heads.iter().any(|head| is_kept(object, &edit.path, head)) {
                 let shown = object.leaf(&edit.path);
                 return Some(format!(

@@ -33,6 +33,15 @@ pub(super) fn check(world: &World) -> Option<String> {
             }
         }
     }
+    for pod in store.live(&Kind::new("Pod")) {
+        // A pod without an owner is not started elsewhere when its node has left.
+        let places = by_slot.remove(&pod.key().to_string()).unwrap_or_default();
+        let placed = skein_core::slot::values(pod).into_iter().filter_map(|value| value.placement.node);
+        let stays = placed.into_iter().any(|node| store.members().is_active(&node));
+        if places.len() > 1 || (stays && places.is_empty()) {
+            return Some(format!("{} containers run for {}: {}", places.len(), pod.key(), why(store, pod)));
+        }
+    }
     let (slot, places) = by_slot.first_key_value()?;
     Some(format!("an orphan of {slot} runs on {:?}", places.iter().map(|(host, _)| host).collect::<Vec<_>>()))
 }

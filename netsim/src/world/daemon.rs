@@ -9,6 +9,7 @@ use skein_core::request::{RequestId, WriteError, WriteReply};
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
 
 use super::{Event, World, hears, layout};
+use crate::checks;
 use crate::engine::Engine;
 use crate::host::{HeldFrame, Standing};
 
@@ -35,9 +36,12 @@ impl World {
         host.held.clear();
         let (config, now, start) =
             (self.config(number, seed), self.hosts[number].now(now_us), self.hosts[number].start);
-        match Node::start(config, now, self.hosts[number].disk.read()) {
+        let rows = self.hosts[number].disk.read();
+        match Node::start(config, now, rows.clone()) {
             Ok((node, damaged)) => {
                 self.trace.line(now_us, format_args!("h{number} boots, start {start}"));
+                let forgotten = checks::started(self, &node, &rows);
+                self.note(forgotten);
                 self.hosts[number].node = Some(node);
                 if !damaged.is_empty() {
                     self.violate("disk", format!("h{number} found damage on a sound disk: {damaged:?}"));
@@ -186,6 +190,9 @@ impl World {
                 _ => self.send(number, to, lane, bytes),
             },
             Effect::Persist { batch, records } => {
+                if let Some(what) = self.watch.persists(&records) {
+                    self.violate("words", what);
+                }
                 self.hosts[number].disk.begin(batch, records);
                 let delay = self.chance.disks.random_range(50..=self.knobs.disk_us.max(51));
                 self.after(delay, Event::Synced { host: number, start, batch });
@@ -228,6 +235,10 @@ impl World {
                 let warned = !reply.warnings.is_empty();
                 let line = format_args!("h{number} request {id} done: {} warned {warned}", reply.key);
                 self.trace.line(self.now_us, line);
+                if let Some(op) = self.oracle.op(id).filter(|_| !warned && reply.changed).cloned() {
+                    let missing = checks::acknowledged(self, number, &op, reply);
+                    self.note(missing);
+                }
             }
             Err(error) => self.trace.line(self.now_us, format_args!("h{number} request {id} refused: {error}")),
         }

@@ -1,0 +1,34 @@
+//! A write that was acknowledged without a warning is on the disks of two members, or of the only one (promise P2,
+//! INVARIANTS I11).
+
+use skein_core::request::{WriteOp, WriteReply};
+use skein_crdt_state::store::tables;
+
+use crate::world::World;
+
+/// Looks at the disks at the moment of an acknowledgement; what is missing.
+pub(crate) fn check(world: &World, host: usize, op: &WriteOp, reply: &WriteReply) -> Option<String> {
+    let node = world.hosts[host].node.as_ref()?;
+    let wanted = node.store().members().active().len().min(2);
+    let key = reply.key.to_string();
+    let rows: Vec<(&str, Vec<u8>)> = match op {
+        WriteOp::Delete { .. } => vec![(tables::DELETIONS, reply.key.name_key().to_string().into_bytes())],
+        // What somebody has deleted since is on no disk any more.
+        _ if !node.store().is_live(&reply.key) => return None,
+        _ => reply.heads.iter().map(|head| (tables::CHANGES, [key.as_bytes(), &[0], &head.0].concat())).collect(),
+    };
+    let copies = |(table, row): &(&str, Vec<u8>)| {
+        world.hosts.iter().filter(|host| host.disk.row(table, row).is_some() || is_over(host, reply)).count()
+    };
+    let most = rows.iter().map(copies).max().unwrap_or(0);
+    (most < wanted).then(|| format!("{key} was acknowledged by h{host} and is on {most} of {wanted} disks"))
+}
+
+/// A peer that knows that the object or an owner is over needs nothing more of it.
+fn is_over(host: &crate::host::Host, reply: &WriteReply) -> bool {
+    let is_over = |link: skein_crdt_state::ObjectKey| {
+        let store = host.node.as_ref().map(skein_core::node::Node::store);
+        store.is_some_and(|store| store.next_life(&link.name_key()).incarnation() > link.incarnation())
+    };
+    reply.key.lineage().any(is_over)
+}

@@ -1,0 +1,33 @@
+//! A report has one writer, and no author says two things under one number: what it says is ordered by its boot and its
+//! sequence, which nobody uses twice (DESIGN section 4).
+
+use std::collections::BTreeMap;
+
+use skein_crdt_state::{Envelope, Record, Sequence};
+use skein_gossip::NodeId;
+
+/// The most words that are remembered; then the older boots' are forgotten.
+const MAX_WORDS: usize = 1_000_000;
+
+/// Everything that was said, by author and number.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    said: BTreeMap<(NodeId, Sequence), [u8; 32]>,
+}
+
+impl Words {
+    /// Records that a node wants on its disk; what is broken by them.
+    pub(crate) fn seen(&mut self, records: &[Record]) -> Option<String> {
+        let said = records.iter().filter(|record| record.table != "meta").filter_map(|record| record.value.as_ref());
+        said.filter_map(|value| Envelope::decode(value).ok()).find_map(|envelope| self.heard(&envelope))
+    }
+
+    fn heard(&mut self, envelope: &Envelope) -> Option<String> {
+        if self.said.len() >= MAX_WORDS {
+            self.said.clear();
+        }
+        let (author, number) = (envelope.author(), envelope.sequence());
+        let before = self.said.insert((author, number), envelope.digest())?;
+        (before != envelope.digest()).then(|| format!("{author} has said two things under {number:?}"))
+    }
+}
