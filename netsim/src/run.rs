@@ -150,7 +150,6 @@ impl Runner<'_> {
         // The cluster forms before anything breaks: how it forms under fire is a matter of its own.
         self.advance(world, FORM_US);
         world.after(0, Event::Look);
-        world.busy = true;
         faults::begin(world);
         if world.knobs.user_every_ms > 0 {
             world.after(1_000, Event::User);

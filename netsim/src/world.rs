@@ -162,7 +162,7 @@ impl World {
             watch: Watch::default(),
             chance,
             violation: None,
-            busy: false,
+            busy: true,
             cluster,
             nonce,
             memo: Memo::new(MemoLimits::SIMULATOR),

@@ -126,7 +126,7 @@ impl Recorder {
             // Before its first start it is not down.
             (host.start > 0).then(|| Idle::Down(self.said.get(&lane).cloned().unwrap_or_default()))
         } else {
-            stands_still(host, now_us).then_some(Idle::Paused)
+            host.paused.then_some(Idle::Paused)
         };
         // Why a node is down is what was said when it went down.
         let same = |known: &Idle, idle: &Idle| std::mem::discriminant(known) == std::mem::discriminant(idle);
@@ -250,10 +250,6 @@ fn sides(count: usize, passes: impl Fn(usize, usize) -> bool) -> Vec<usize> {
     by_size.sort_by_key(|number| std::cmp::Reverse(sizes[*number]));
     let rank = |number: usize| by_size.iter().position(|other| *other == number).unwrap_or(0);
     side.into_iter().map(|number| rank(number.unwrap_or(0))).collect()
-}
-
-fn stands_still(host: &Host, now_us: u64) -> bool {
-    host.paused_until > now_us
 }
 
 /// Of which host a line of the trace speaks: the one that it begins with, or else the only one in it.
