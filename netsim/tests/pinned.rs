@@ -32,7 +32,8 @@ fn a_calm_cluster_settles_at_once() {
     for nodes in [1, 2, 3, 7] {
         let outcome = run(&Knobs::calm(nodes as u64, nodes));
         assert_eq!(outcome.end, End::Clean, "{nodes} nodes");
-        assert!(outcome.settled_ms < 10_000, "{nodes} nodes settled after {} ms", outcome.settled_ms);
+        // A rollout that began last pulls its images one after another.
+        assert!(outcome.settled_ms < 20_000, "{nodes} nodes settled after {} ms", outcome.settled_ms);
         assert!(outcome.acknowledged > 5, "{} writes were acknowledged", outcome.acknowledged);
     }
 }
