@@ -53,20 +53,11 @@ pub fn admit(
     envelope: Arc<Envelope>,
     chunk: Vec<u8>,
 ) -> Result<Arc<ObjectState>, GateError> {
-    let id = check_chunk(&chunk)?;
-    if state.changes().contains_key(&id) {
-        return Err(GateError::Known);
-    }
+    let id = news(state, &chunk)?;
     if let Some(merged) = memo.merged(state, &id) {
         return Ok(merged);
     }
-    let change = catch_unwind(|| Change::from_bytes(chunk.clone()).ok())
-        .ok()
-        .flatten()
-        .ok_or(GateError::Invalid("not an Automerge change"))?;
-    check_change(state, &envelope, &change)?;
-    let stored = catch_unwind(AssertUnwindSafe(|| stored_change(id, envelope, chunk, &change)))
-        .map_err(|_| GateError::Invalid("its operations cannot be read"))??;
+    let (change, stored) = read(state, id, envelope, chunk)?;
     let merged = catch_unwind(AssertUnwindSafe(|| merge(memo, state, change, stored)))
         .map_err(|_| GateError::Invalid("applying it fails"))??;
     memo.keep_merged(state, &id, merged.clone());
@@ -84,18 +75,36 @@ pub fn admit_own(
     envelope: Arc<Envelope>,
     chunk: Vec<u8>,
 ) -> Result<Arc<ObjectState>, GateError> {
-    let id = check_chunk(&chunk)?;
-    if state.changes().contains_key(&id) {
-        return Err(GateError::Known);
-    }
-    let change = Change::from_bytes(chunk.clone()).map_err(|_| GateError::Invalid("not an Automerge change"))?;
-    check_change(state, &envelope, &change)?;
-    let stored = stored_change(id, envelope, chunk, &change)?;
+    let id = news(state, &chunk)?;
+    let (change, stored) = read(state, id, envelope, chunk)?;
     let mut doc = memo.document(state);
     doc.apply_changes([change]).map_err(|_| GateError::Invalid("applying it fails"))?;
     let merged = Arc::new(state.with_change(&doc, Arc::new(stored)));
     memo.keep_document(&merged, doc);
     Ok(merged)
+}
+
+/// The hash of a chunk that the object does not have yet.
+fn news(state: &ObjectState, chunk: &[u8]) -> Result<WriteId, GateError> {
+    let id = check_chunk(chunk)?;
+    if state.changes().contains_key(&id) { Err(GateError::Known) } else { Ok(id) }
+}
+
+/// Reads a change and holds it against the rules.
+fn read(
+    state: &ObjectState,
+    id: WriteId,
+    envelope: Arc<Envelope>,
+    chunk: Vec<u8>,
+) -> Result<(Change, StoredChange), GateError> {
+    let change = catch_unwind(|| Change::from_bytes(chunk.clone()).ok())
+        .ok()
+        .flatten()
+        .ok_or(GateError::Invalid("not an Automerge change"))?;
+    check_change(state, &envelope, &change)?;
+    let stored = catch_unwind(AssertUnwindSafe(|| stored_change(id, envelope, chunk, &change)))
+        .map_err(|_| GateError::Invalid("its operations cannot be read"))??;
+    Ok((change, stored))
 }
 
 /// Size, magic, type, length and checksum of a chunk, and the hash that names it. Automerge's own reader does not check
