@@ -43,6 +43,7 @@ struct Answers {
     answered: Option<Instant>,
     /// When the newest was sent that it answered with its vote of this term, on disk.
     backed: Option<Instant>,
+    /// The newest set that it held while its vote was this leader's.
     holds: SetVersion,
     /// Whether it must leave the voters: its disk went back in time, or it asked to.
     unwanted: bool,
@@ -134,10 +135,11 @@ impl Election {
         let is_voter = self.record.voters.weights.contains_key(&from);
         let answers = reign.answers.entry(from).or_default();
         answers.answered = answers.answered.max(Some(sent));
-        answers.holds = answers.holds.max(state.set);
         answers.unwanted = !state.seated || state.retiring;
         if stand == Stand::Backs && state.seated {
             answers.backed = answers.backed.max(Some(sent));
+            // One that has voted in a later term since it backed this leader may have given that vote under an older set.
+            answers.holds = answers.holds.max(state.set);
         }
         let pause = if is_voter { self.config.heartbeat } else { SET_PAUSE };
         if state.set < self.record.voters.at && answers.set_sent.is_none_or(|at| now.since(at) >= pause) {
@@ -264,5 +266,97 @@ impl Election {
         reign.asked.insert(next);
         self.timers.set(Timer::Tenure, now + HANDOVER_PAUSE);
         self.send_now(next, &Frame::Handover { term });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_gossip::Now;
+    use skein_gossip::random::from_seed;
+
+    use super::super::simulation::id;
+    use super::super::{ElectionConfig, Input, Output, VoteRecord, VoterSet};
+    use super::*;
+
+    /// A machine whose disk is as fast as its memory, at a time in milliseconds.
+    struct Desk {
+        machine: Election,
+        ms: u64,
+    }
+
+    impl Desk {
+        fn give(&mut self, input: Input) {
+            let mut inputs = vec![input];
+            while let Some(input) = inputs.pop() {
+                self.machine.handle(Now { mono: Instant::from_millis(self.ms), wall_ms: self.ms }, input);
+                while let Some(output) = self.machine.poll_output() {
+                    if let Output::Persist { seq, .. } = output {
+                        inputs.push(Input::Persisted(seq));
+                    }
+                }
+            }
+        }
+
+        fn hear(&mut self, from: usize, frame: &Frame) {
+            self.give(Input::Frame { from: id(from), bytes: frame.encode() });
+        }
+
+        /// What a peer says of itself that has voted in `term` and holds the machine's set.
+        fn state(&self, term: u64) -> State {
+            let set = self.machine.record().voters.at;
+            State { boot: 1, restored: 0, term, seated: true, retiring: false, set }
+        }
+
+        fn ack(&mut self, from: usize, term: u64, stand: Stand) {
+            let Role::Leader(reign) = &self.machine.role else { panic!("it does not lead") };
+            let (beat, of) = (reign.beat, reign.term);
+            let state = self.state(term);
+            self.hear(from, &Frame::Ack { term: of, beat, state, stand, better: None });
+        }
+
+        /// Votes of the peers 2 and 3 make it the leader of its term.
+        fn elect(&mut self) {
+            let term = self.machine.record().term;
+            for from in [2, 3] {
+                let state = self.state(term);
+                self.hear(from, &Frame::VoteReply { term, granted: true, state, leader: None });
+            }
+            assert!(matches!(self.machine.role, Role::Leader(_)));
+        }
+    }
+
+    #[test]
+    fn a_voter_that_has_gone_over_to_a_later_term_does_not_count_as_holding_the_set() {
+        let weights = (0..3).map(|n| (id(n), 1)).collect();
+        let voters = VoterSet { at: SetVersion { term: 0, version: 9 }, weights };
+        let record = VoteRecord { voters, ..VoteRecord::default() };
+        let machine = Election::new(ElectionConfig::default(), id(0), record, from_seed(1));
+        let mut desk = Desk { machine, ms: 0 };
+        let all: BTreeSet<NodeId> = (0..4).map(id).collect();
+        desk.give(Input::Members(all.clone()));
+        desk.give(Input::Alive(all));
+        while matches!(desk.machine.role, Role::Follower) {
+            desk.ms += 10;
+            desk.give(Input::Timeout);
+        }
+        for from in [2, 3] {
+            let (term, state) = (1, desk.state(0));
+            desk.hear(from, &Frame::PreVoteReply { term, granted: true, state, leader: None });
+        }
+        desk.elect();
+        // It has just asked for a later term, so it does not do so again within this second.
+        desk.ack(1, 1, Stand::Bound);
+        desk.elect();
+        let term = desk.machine.record().term;
+        assert_eq!(desk.machine.record().voters.at, SetVersion { term, version: 0 });
+        desk.ack(3, term, Stand::Backs);
+        // 2 has voted for it, then for another in the next term, and only then heard of the set.
+        desk.ack(2, term + 1, Stand::Bound);
+        desk.ack(3, term, Stand::Backs);
+        desk.ms += 250;
+        desk.give(Input::Timeout);
+        assert_eq!(desk.machine.record().voters.at, SetVersion { term, version: 0 });
+        desk.ack(1, term, Stand::Backs);
+        assert_eq!(desk.machine.record().voters.at, SetVersion { term, version: 1 });
     }
 }
