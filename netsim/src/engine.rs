@@ -16,6 +16,7 @@ use crate::knobs::Faults;
 pub struct Engine {
     containers: BTreeMap<ContainerRef, Container>,
     images: BTreeSet<String>,
+    started: u64,
 }
 
 /// A container with what it was made from.
@@ -78,6 +79,7 @@ impl Engine {
                     let (reason, message) = ("RunContainerError".to_owned(), "the simulator says no".to_owned());
                     return RuntimeEvent::StartFailed { id: spec.id, reason, message };
                 }
+                self.started += 1;
                 RuntimeEvent::Started(self.start(wall_ms, &spec))
             }
             RuntimeAction::Stop { id, .. } => {
@@ -142,6 +144,12 @@ impl Engine {
         let too_many = pods.len() > MAX_PODS as usize;
         (cpu_millis > CPU_MILLIS || too_many)
             .then(|| format!("runs {} pods that ask for {cpu_millis}m of its {CPU_MILLIS}m processor time", pods.len()))
+    }
+
+    /// How many containers it was made to start so far.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started
     }
 
     /// The containers that run.

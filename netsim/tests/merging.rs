@@ -1,0 +1,132 @@
+//! What becomes of creations, and of the pods of a host that was away, when hosts that were apart meet again.
+#![allow(clippy::unwrap_used)]
+
+use skein_core::request::WriteOp;
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Scalar};
+use skein_netsim::Knobs;
+use skein_netsim::workload::{current, deployment, manifest, write};
+use skein_netsim::world::World;
+
+const SECOND_US: u64 = 1_000_000;
+
+/// A cluster that has formed, and in which nothing happens by itself.
+fn formed(nodes: usize) -> World {
+    let mut world = World::new(Knobs::calm(1, nodes), false);
+    world.run_to(5 * SECOND_US);
+    world
+}
+
+fn pass(world: &mut World, seconds: u64) {
+    world.run_to(world.now_us + seconds * SECOND_US);
+    assert_eq!(world.violation, None);
+}
+
+/// Cuts the first host off from all others, in both directions.
+fn cut_off_the_first(world: &mut World) {
+    for other in 1..world.hosts.len() {
+        world.cut(0, other);
+        world.cut(other, 0);
+    }
+}
+
+fn in_default(world: &World, kind: &str, name: &str) -> NameKey {
+    let default = current(world, 1, &NameKey::root(&Kind::new("Namespace"), "default")).unwrap();
+    default.name_of_child(&Kind::new(kind), name)
+}
+
+fn create(world: &mut World, peer: usize, name: &NameKey, path: &str) {
+    let edits = vec![Edit::set(path, Scalar::Int(1))];
+    write(world, peer, WriteOp::Create { name: name.clone(), edits });
+}
+
+fn delete(world: &mut World, peer: usize, name: &NameKey) {
+    let key = current(world, peer, name).unwrap();
+    write(world, peer, WriteOp::Delete { key, if_heads: None });
+}
+
+fn lives(world: &World, name: &NameKey) -> Vec<Option<ObjectKey>> {
+    (0..world.hosts.len()).map(|peer| current(world, peer, name)).collect()
+}
+
+#[test]
+fn what_was_created_apart_from_its_deleter_goes_on_as_the_next_life() {
+    let mut world = formed(4);
+    let name = in_default(&world, "ConfigMap", "settings");
+    cut_off_the_first(&mut world);
+    pass(&mut world, 5);
+    create(&mut world, 0, &name, "data.here");
+    create(&mut world, 1, &name, "data.there");
+    pass(&mut world, 1);
+    delete(&mut world, 0, &name);
+    pass(&mut world, 1);
+    world.heal();
+    pass(&mut world, 25);
+    assert_eq!(lives(&world, &name), vec![Some(name.life(2)); 4]);
+    for host in &world.hosts {
+        let object = host.node.as_ref().unwrap().store().object(&name.life(2)).unwrap();
+        let paths: Vec<&str> = object.leaves().keys().map(|path| &**path).collect();
+        assert_eq!(paths, ["data.there"], "{}", host.name);
+        assert_eq!(object.births().count(), 1, "one peer made it again, not each");
+    }
+}
+
+#[test]
+fn what_its_deleter_had_seen_stays_deleted() {
+    let mut world = formed(4);
+    let name = in_default(&world, "ConfigMap", "settings");
+    create(&mut world, 1, &name, "data.x");
+    pass(&mut world, 2);
+    cut_off_the_first(&mut world);
+    pass(&mut world, 5);
+    let key = current(&world, 1, &name).unwrap();
+    write(&mut world, 1, WriteOp::Edit { key, edits: vec![Edit::set("data.y", Scalar::Int(2))], if_heads: None });
+    delete(&mut world, 0, &name);
+    pass(&mut world, 1);
+    world.heal();
+    pass(&mut world, 25);
+    assert_eq!(lives(&world, &name), vec![None; 4]);
+}
+
+/// A machine that loses its power and returns finds its containers ended, and on its disk that they should run. By then they
+/// run elsewhere: it must ask before it starts them, or it would start them, call them ready, and claim their slots back.
+#[test]
+fn a_host_that_returns_starts_nothing_that_runs_elsewhere_by_now() {
+    let mut world = formed(3);
+    let name = in_default(&world, "Deployment.apps", "web");
+    let op = deployment(&world, 1, name.clone(), &manifest(6, 0, "full"));
+    write(&mut world, 1, op);
+    pass(&mut world, 25);
+    let running = |world: &World, host: usize| world.hosts[host].engine.running().count();
+    assert_eq!((0..3).map(|host| running(&world, host)).sum::<usize>(), 6);
+    let started = |world: &World| world.hosts[0].engine.started();
+    assert!(running(&world, 0) > 0);
+    world.power_off(0);
+    pass(&mut world, 25);
+    assert_eq!(running(&world, 1) + running(&world, 2), 6);
+    let before = started(&world);
+    world.boot(0);
+    pass(&mut world, 25);
+    assert_eq!(started(&world), before, "containers were started on the host that returned");
+    assert_eq!(running(&world, 1) + running(&world, 2), 6);
+    assert_eq!(running(&world, 0), 0);
+}
+
+/// With nobody to ask it goes by its own disk.
+#[test]
+fn a_host_that_returns_alone_starts_its_own_pods() {
+    let mut world = formed(3);
+    let name = in_default(&world, "Deployment.apps", "web");
+    let op = deployment(&world, 1, name.clone(), &manifest(6, 0, "full"));
+    write(&mut world, 1, op);
+    pass(&mut world, 25);
+    let running = |world: &World| world.hosts[0].engine.running().count();
+    let before = running(&world);
+    assert!(before > 0);
+    for host in 0..3 {
+        world.power_off(host);
+    }
+    pass(&mut world, 1);
+    world.boot(0);
+    pass(&mut world, 20);
+    assert!(running(&world) >= before, "{} run, {before} did", running(&world));
+}
