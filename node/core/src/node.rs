@@ -31,6 +31,7 @@ mod handover;
 mod lead;
 mod own;
 mod pods;
+mod reach;
 mod rebirth;
 mod route;
 mod spread;
@@ -184,6 +185,15 @@ pub(crate) enum Frame {
         /// The token.
         token: u64,
     },
+    /// "How are you and your pods now?"
+    AskReports,
+    /// "So": all reports of the sender's own, in one frame or several.
+    Reports {
+        /// What it says.
+        envelopes: Vec<Arc<Envelope>>,
+        /// Whether that is all.
+        last: bool,
+    },
 }
 
 /// What a node waits for besides what its parts wait for.
@@ -246,6 +256,7 @@ pub struct Node {
     catch_up: catch_up::CatchUp,
     handovers: handover::Handovers,
     rebirths: rebirth::Rebirths,
+    reach: reach::Reach,
     leaving: Option<RequestId>,
     departure_told: u32,
     peer_holds_all: bool,

@@ -13,7 +13,7 @@ use crate::model::needs::PodNeeds;
 use crate::model::taint::Taint;
 use crate::model::workload::{DeploymentSpec, ReplicaSetSpec};
 use crate::runtime::Capacity;
-use crate::slot::{PLACEMENT_LEAF, Placement};
+use crate::slot::{PLACEMENT_LEAF, Placement, Value};
 use crate::status::{Phase, PodStatus};
 
 mod build;
@@ -150,8 +150,8 @@ pub struct SlotView {
     pub pod: Option<PodView>,
     /// The value that names the pod that is wanted, or the one that waits for a node; `None`: there is no value at all.
     pub value: Option<WriteId>,
-    /// What its one value says; `None`: there are several, or none.
-    pub sole: Option<Placement>,
+    /// Its one value; `None`: there are several, or none.
+    pub sole: Option<Value>,
     /// Before this, a pod that failed is not replaced: set when pods of this slot fail again and again.
     pub not_before: Option<Instant>,
 }

@@ -8,7 +8,7 @@ use skein_gossip::{Instant, NodeId};
 use super::{MAX_UNSCHEDULABLE_BYTES, MAX_WRITES, Plan, Step};
 use crate::model::needs::PodNeeds;
 use crate::scheduler::{Ask, Room};
-use crate::slot::{Displaced, Placement};
+use crate::slot::{Displaced, Placement, Value};
 use crate::status::Event;
 use crate::view::{View, place};
 
@@ -30,8 +30,8 @@ pub(super) struct Want<'v> {
     pub(super) workload: &'v ObjectKey,
     pub(super) avoid: Option<NodeId>,
     pub(super) displaces: Option<Displaced>,
-    /// What the slot's one value says now.
-    pub(super) sole: Option<Placement>,
+    /// The slot's one value.
+    pub(super) sole: Option<Value>,
     /// Whether the pod there must go even if no node will do for its successor.
     pub(super) evicted: bool,
 }
@@ -129,10 +129,11 @@ impl Want<'_> {
             }
             Target::There(key) if node.is_some() => {
                 let placement = Placement { node, displaces: self.displaces };
-                // A pod is a value, so the same again would be the same pod: the slot is emptied first. Whom it displaces is
-                // still said, so that this node may claim it meanwhile.
-                let empty = Placement { node: None, displaces: self.displaces };
-                let placement = if self.sole == Some(placement) { empty } else { placement };
+                // A pod is a value, so the same again would be the same pod: it displaces itself instead. Should it serve
+                // after all, it claims, and nothing is interrupted.
+                let same = self.sole.filter(|sole| sole.placement == placement);
+                let itself = same.and_then(|sole| Some(Displaced { node: node?, write: sole.write }));
+                let placement = Placement { node, displaces: itself.or(self.displaces) };
                 Some(Step::Edit { key: key.clone(), edits: vec![place(&placement)] })
             }
             Target::There(key) if self.evicted => {

@@ -53,7 +53,8 @@ fn of_slot(view: &View, set: &ReplicaSetView, slot: &SlotView) -> Vec<String> {
         said.push(format!(
             "{node} was lost for a while; its pod was never interrupted, so {node} claimed the slot back."
         ));
-    } else if let Some(displaced) = slot.sole.and_then(|sole| sole.displaces) {
+    } else if let Some(displaced) = slot.sole.and_then(|sole| sole.placement.displaces).filter(|of| of.node != pod.node)
+    {
         let node = view.node_name(&displaced.node);
         said.push(format!("It replaces a pod on {node}, which was lost. If that one still serves when {node} is back, it stays instead."));
     }

@@ -189,8 +189,6 @@ fn fill<'v>(
 ) {
     let pod: Option<&PodView> = slot.pod.as_ref();
     let node: Option<NodeId> = pod.map(|pod| pod.node);
-    // A slot that was emptied in order to be filled says whom that displaces.
-    let said = slot.sole.filter(|sole| sole.node.is_none()).and_then(|sole| sole.displaces);
     let displaces = pod.filter(|_| displaced).map(|pod| Displaced { node: pod.node, write: pod.write });
     draft.wants.push(Want {
         target: Target::There(slot.key.clone()),
@@ -198,7 +196,7 @@ fn fill<'v>(
         group: set.key.clone(),
         workload,
         avoid: node,
-        displaces: displaces.or(said),
+        displaces,
         sole: slot.sole,
         evicted: false,
     });

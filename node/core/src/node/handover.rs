@@ -15,7 +15,7 @@ pub(crate) type Handovers = BTreeMap<ObjectKey, Instant>;
 impl Node {
     /// Whether the pod of a slot that is over may stop now.
     pub(super) fn may_go(&mut self, now: Now, slot: &ObjectKey) -> bool {
-        let serves = |node: &_, uid: &str| self.peers.alive.contains(node) && self.is_reported_ready(node, uid);
+        let serves = |node: &_, uid: &str| self.serves(node, uid);
         if !self.agent.serves(slot) || may_stop(&self.store, &self.claims, slot, serves) {
             self.handovers.remove(slot);
             return true;
@@ -24,6 +24,10 @@ impl Node {
         if until <= now.mono {
             self.handovers.remove(slot);
             return true;
+        }
+        // Any of them may run what serves.
+        for peer in self.peers.alive.clone() {
+            self.want_word_of(peer);
         }
         self.timers.set(Wait::Handover, self.handovers.values().copied().min().unwrap_or(until));
         false

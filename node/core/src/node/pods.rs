@@ -127,8 +127,10 @@ impl Node {
         let mut ready = BTreeSet::new();
         for (node, write) in pods {
             let uid = pod_uid(&cluster, slot, &write);
-            if self.peers.alive.contains(&node) && self.is_reported_ready(&node, &uid) {
+            if self.serves(&node, &uid) {
                 ready.insert(write);
+            } else {
+                self.want_word_of(node);
             }
             self.pods.slot_of.insert(uid, slot.clone());
         }

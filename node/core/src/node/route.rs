@@ -35,9 +35,11 @@ impl Node {
                 self.membership.handle(now, ToMembership::LinkUp(peer));
                 self.open_exchange_with(peer);
                 self.compare_to_catch_up(peer);
+                self.in_reach(peer);
             }
             Input::LinkDown(peer) => {
                 self.peers.linked.remove(&peer);
+                self.out_of_reach(now, peer);
                 self.membership.handle(now, ToMembership::LinkDown(peer));
             }
             Input::Frame { from, bytes } => self.frame(now, from, &bytes),
@@ -121,6 +123,8 @@ impl Node {
             Frame::Exchange(message) => self.exchange(now, from, message),
             Frame::Push { envelopes, token } => self.pushed(now, from, &envelopes, token),
             Frame::Stored { token } => self.stored(now, from, token),
+            Frame::AskReports => self.tell_reports(from),
+            Frame::Reports { envelopes, last } => self.told_reports(now, from, envelopes, last),
         }
     }
 
@@ -158,6 +162,7 @@ impl Node {
             }
             membership::Output::Down(peer) => {
                 self.peers.seen_ms.insert(peer, now.wall_ms);
+                self.out_of_reach(now, peer);
                 self.aliveness_changed(now);
             }
             membership::Output::Suspect(_) => {}

@@ -96,6 +96,7 @@ impl Node {
         if let Some(peer) = peer {
             self.open_exchange_with(peer);
         }
+        self.ask_again();
         self.set_exchange_timer(now);
     }
 

@@ -112,6 +112,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         catch_up: super::catch_up::CatchUp::default(),
         handovers: BTreeMap::new(),
         rebirths: BTreeMap::new(),
+        reach: super::reach::Reach::default(),
         leaving: None,
         departure_told: 0,
         peer_holds_all: false,

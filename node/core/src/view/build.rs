@@ -202,7 +202,7 @@ impl Builder<'_> {
         let pod = pod(self.store, &self.claims, self.now, memory, key, &values);
         let waiting = values.iter().map(|value| (value.stamp, value.write)).min().map(|(_, write)| write);
         let value = pod.as_ref().map(|pod| pod.write).or(waiting);
-        let sole = values.first().filter(|_| values.len() == 1).map(|value| value.placement);
+        let sole = values.first().filter(|_| values.len() == 1).copied();
         let not_before =
             pod.as_ref().and_then(|pod| self.cache.back_off(key, pod.write, pod.status.as_deref(), self.now.mono));
         Some(SlotView { key: key.clone(), number, pod, value, sole, not_before })

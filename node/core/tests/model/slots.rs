@@ -36,9 +36,10 @@ pub(super) enum Weaker {
     GreatestStamp,
     /// Each node wants the pod that is ready as far as it knows, its own first.
     MostReady,
-    /// What a node heard of another's pods before the two were cut apart counts again as soon as they are not. So it is in
-    /// the product.
+    /// What a node heard of another's pods before the two were cut apart counts again as soon as they are not.
     BelievesOldReports,
+    /// A slot is emptied before the node that fills it fills it again.
+    Empties,
 }
 
 /// The model's scope, and the weaker rule if there is one.
@@ -328,11 +329,7 @@ impl Slots {
             then.nodes[node].pods[write] = pod;
             if matches!(step, Step::Fails { .. }) {
                 then.failures += 1;
-                // Whoever is in reach hears of it at once: a pod that fails while its last report is on the way is not to
-                // be told from one that fails a moment later.
-                for other in (0..NODES).filter(|other| state.sides[*other] == state.sides[node]) {
-                    then.nodes[other].heard[node].ready &= !(1 << write);
-                }
+                serves_no_more(&mut then, node, write);
             }
             into.push((step, then));
         }
@@ -346,18 +343,22 @@ impl Slots {
         }
         let won = self.wanted(state, node);
         let values = current(state, state.nodes[node].known);
-        let sole = values.first().filter(|_| values.len() == 1).and_then(|n| state.writes[*n]);
+        let sole = values.first().filter(|_| values.len() == 1).and_then(|n| Some((*n, state.writes[*n]?)));
         let (displaces, refill) = match won {
             Some((on, write)) if state.sides[on] != state.sides[node] => (Some((on as u8, write as u8)), true),
             Some(_) => return,
-            None => (sole.filter(|sole| sole.node.is_none()).and_then(|sole| sole.displaces), false),
+            None => (None, false),
         };
         let avoid = won.map(|(on, _)| on);
         for to in (0..NODES).filter(|to| state.sides[*to] == state.sides[node] && Some(*to) != avoid) {
-            // A pod is a value, so the same again would be the same pod: the slot is emptied first.
-            let again = sole.is_some_and(|sole| (sole.node, sole.displaces) == (Some(to as u8), displaces));
-            let to = if again { None } else { Some(to as u8) };
-            self.write(state, node, to, displaces, refill, into);
+            // A pod is a value, so the same again would be the same pod: it displaces itself instead.
+            let again = sole.filter(|(_, sole)| (sole.node, sole.displaces) == (Some(to as u8), displaces));
+            let itself = again.map(|(write, _)| (to as u8, write as u8));
+            if again.is_some() && self.weaker == Some(Weaker::Empties) {
+                self.write(state, node, None, displaces, refill, into);
+            } else {
+                self.write(state, node, Some(to as u8), itself.or(displaces), refill, into);
+            }
         }
     }
 
@@ -409,7 +410,11 @@ impl Slots {
             if let Some(write) = verdict.start {
                 me.pods[write] = Pod::Waiting;
             }
-            if *me == case.node {
+            let unchanged = *me == case.node;
+            for write in (0..MAX_WRITES).filter(|write| has(verdict.stop, *write)) {
+                serves_no_more(state, node, write);
+            }
+            if unchanged {
                 return;
             }
         }
@@ -496,6 +501,14 @@ impl Slots {
             ready: pod == Pod::Ready,
             stopping: pod == Pod::Stopping,
         }
+    }
+}
+
+/// A pod fails or is stopped. Whoever is in reach hears of it at once: a pod that ends while its last report is on the way is
+/// not to be told from one that ends a moment later.
+fn serves_no_more(state: &mut State, node: usize, write: usize) {
+    for other in (0..NODES).filter(|other| state.sides[*other] == state.sides[node]) {
+        state.nodes[other].heard[node].ready &= !(1 << write);
     }
 }
 

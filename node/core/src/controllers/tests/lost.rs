@@ -138,7 +138,10 @@ fn after_the_heal_a_claim_keeps_the_pod_that_was_never_interrupted() {
     world.pass(GRACE);
     world.settle();
     let values = slot::values(world.store.object(&slot).unwrap());
-    assert_eq!(values[0].placement.displaces.map(|displaced| displaced.write), Some(old.write));
+    // The same node fills the slot in its place, by a new pod that displaces its own: should that one serve, it claims.
+    assert_ne!(values[0].write, against);
+    assert_eq!(values[0].placement.displaces.map(|displaced| displaced.write), Some(against));
+    assert!(values[0].placement.node.is_some_and(|node| node != lost));
 }
 
 #[test]
