@@ -20,6 +20,8 @@ use crate::view::ViewCache;
 
 const META_BOOT: &[u8] = b"boot";
 const META_CLUSTER: &[u8] = b"cluster";
+/// How many numbers of starts fall on a millisecond.
+const BOOTS_PER_MS: u64 = 1000;
 /// The namespaces that every cluster has from the start.
 const FIRST_NAMESPACES: [&str; 2] = ["default", "kube-system"];
 
@@ -53,7 +55,7 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     let (meta, said): (Vec<Row>, Vec<Row>) = records.into_iter().partition(|(table, _, _)| table == META);
     let meta: BTreeMap<Vec<u8>, Vec<u8>> = meta.into_iter().map(|(_, key, value)| (key, value)).collect();
     check_cluster(&config, &meta)?;
-    let boot = next_boot(&meta, now)?;
+    let boot = next_boot(&meta, now, config.seed)?;
     let identity = Identity {
         keys: config.keys.clone(),
         cluster: config.cluster,
@@ -188,11 +190,14 @@ fn check_cluster(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Resu
     }
 }
 
-/// Greater than that of every earlier start: the wall clock usually is, also when the disk was restored from a backup.
-fn next_boot(meta: &BTreeMap<Vec<u8>, Vec<u8>>, now: Now) -> Result<u64, StartError> {
-    let Some(bytes) = meta.get(META_BOOT) else { return Ok(now.wall_ms / 1000) };
+/// Greater than that of every earlier start: the wall clock usually is, also when the disk was restored from a backup. Where
+/// a clock went back and the disk is a new one, the last digits keep it from being the same as an earlier one, under which
+/// other things were said.
+fn next_boot(meta: &BTreeMap<Vec<u8>, Vec<u8>>, now: Now, seed: u64) -> Result<u64, StartError> {
+    let by_clock = now.wall_ms.saturating_mul(BOOTS_PER_MS).saturating_add(seed % BOOTS_PER_MS);
+    let Some(bytes) = meta.get(META_BOOT) else { return Ok(by_clock) };
     let bytes: [u8; 8] = bytes.as_slice().try_into().map_err(|_| StartError::Unreadable("boot".into()))?;
-    Ok((u64::from_be_bytes(bytes) + 1).max(now.wall_ms / 1000))
+    Ok((u64::from_be_bytes(bytes) + 1).max(by_clock))
 }
 
 fn vote_record(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<VoteRecord, StartError> {
@@ -200,5 +205,29 @@ fn vote_record(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result
         Some(bytes) => postcard::from_bytes(bytes).map_err(|_| StartError::Unreadable("vote".into())),
         None if config.found.is_some() => Ok(VoteRecord::founder(config.keys.node_id())),
         None => Ok(VoteRecord::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skein_gossip::Instant;
+
+    fn at(wall_ms: u64) -> Now {
+        Now { mono: Instant::ZERO, wall_ms }
+    }
+
+    #[test]
+    fn two_starts_on_new_disks_at_one_instant_are_told_apart() {
+        let none = BTreeMap::new();
+        assert_ne!(next_boot(&none, at(1_750_000_000_000), 1), next_boot(&none, at(1_750_000_000_000), 2));
+    }
+
+    #[test]
+    fn a_start_counts_on_where_the_clock_went_back() {
+        let before = next_boot(&BTreeMap::new(), at(1_750_000_000_000), 999).unwrap_or_default();
+        let meta = BTreeMap::from([(META_BOOT.to_vec(), before.to_be_bytes().to_vec())]);
+        assert_eq!(next_boot(&meta, at(5), 0), Ok(before + 1));
+        assert_eq!(next_boot(&meta, at(1_750_000_000_001), 7), Ok(1_750_000_000_001_007));
     }
 }
