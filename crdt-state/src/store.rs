@@ -81,8 +81,14 @@ pub mod tables {
     pub const DELETIONS: &str = "deletions";
     /// Statement -> envelope.
     pub const MEMBERS: &str = "members";
+    /// The same once more.
+    pub const MEMBERS_COPY: &str = "members-copy";
     /// Section of this node's own reports -> envelope.
     pub const REPORTS: &str = "reports";
+    /// What was found damaged: its table, a zero byte, its key -> what was found. For people; the store never reads it.
+    pub const DAMAGED: &str = "damaged";
+    /// All that the store reads.
+    pub const ALL: [&str; 5] = [CHANGES, DELETIONS, MEMBERS, MEMBERS_COPY, REPORTS];
 }
 
 /// What became different.
@@ -174,6 +180,12 @@ impl Store {
     #[must_use]
     pub fn me(&self) -> NodeId {
         self.identity.keys.node_id()
+    }
+
+    /// The number of this start; greater than that of every earlier one that is known of.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.identity.boot
     }
 
     /// An object, live or not.
@@ -465,6 +477,12 @@ fn change_record(key: &ObjectKey, id: &WriteId, value: Option<Vec<u8>>) -> Recor
     name.push(0);
     name.extend_from_slice(&id.0);
     Record { table: tables::CHANGES, key: name, value }
+}
+
+/// A statement about a member, twice.
+fn member_records((node, kind, author): &(NodeId, u8, NodeId), said: &Envelope) -> [Record; 2] {
+    let key = [&node.0[..], &[*kind], &author.0[..]].concat();
+    [tables::MEMBERS, tables::MEMBERS_COPY].map(|table| Record { table, key: key.clone(), value: Some(said.encode()) })
 }
 
 fn deletion_record(name: &NameKey, value: Option<Vec<u8>>) -> Record {

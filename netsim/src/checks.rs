@@ -1,11 +1,15 @@
 //! The promises, one file each, with the property in a sentence. Some are watched at every step, the others are asked for
 //! once the faults have stopped.
 
+use std::collections::BTreeSet;
+
 use skein_core::election::Leadership;
 use skein_core::node::Node;
 use skein_core::request::{WriteOp, WriteReply};
 use skein_crdt_state::Record;
+use skein_crdt_state::store::Damaged;
 
+use crate::disk::RowKey;
 use crate::run::Violation;
 use crate::world::World;
 
@@ -67,10 +71,19 @@ pub fn acknowledged(world: &World, host: usize, op: &WriteOp, reply: &WriteReply
     violation(world, "durable", durable::check(world, host, op, reply))
 }
 
-/// A node that has just started, and what its disk holds; what is broken.
-#[must_use]
-pub fn started(world: &World, node: &Node, rows: &[(String, Vec<u8>, Vec<u8>)]) -> Option<Violation> {
-    violation(world, "synced", synced::check(node, rows))
+/// A node that has just started, what its disk holds and has changed, and what the node says of that; what is broken.
+pub fn started(
+    world: &mut World,
+    host: usize,
+    node: &Node,
+    rows: &[(String, Vec<u8>, Vec<u8>)],
+    corrupted: &BTreeSet<RowKey>,
+    damaged: &[Damaged],
+) -> Option<Violation> {
+    if corrupted.iter().any(|(table, _)| table == "meta") {
+        world.watch.votes.forget(host);
+    }
+    violation(world, "synced", synced::check(node, rows, corrupted, damaged))
 }
 
 /// Everything is mended: it is noted whether all agree by now.

@@ -32,6 +32,12 @@ pub enum Fault {
     Pause,
     /// A node leaves the cluster, and joins it again later.
     Leave,
+    /// A disk takes nothing for a while.
+    DiskRefuses,
+    /// A disk takes writes again.
+    DiskTakes(usize),
+    /// A daemon is killed, and its disk changes a bit before it starts again.
+    Corrupt,
     /// A wall clock jumps.
     Jump,
     /// A container ends by itself, or is removed behind the daemon's back.
@@ -44,7 +50,7 @@ const MS: u64 = 1000;
 
 impl Fault {
     /// The faults that come again and again, each with the mean time between two of its kind in milliseconds.
-    fn recurring(faults: &Faults) -> [(Fault, u64); 11] {
+    fn recurring(faults: &Faults) -> [(Fault, u64); 13] {
         [
             (Fault::Partition, faults.partition_every_ms),
             (Fault::OneWay, faults.one_way_every_ms),
@@ -54,6 +60,8 @@ impl Fault {
             (Fault::Power, faults.power_every_ms),
             (Fault::Pause, faults.pause_every_ms),
             (Fault::Leave, faults.leave_every_ms),
+            (Fault::DiskRefuses, faults.disk_refuses_every_ms),
+            (Fault::Corrupt, faults.corrupt_every_ms),
             (Fault::Jump, faults.jump_every_ms),
             (Fault::Exit, faults.exit_every_ms),
             (Fault::Orphan, faults.orphan_every_ms),
@@ -76,6 +84,9 @@ impl Fault {
             Fault::Power => machine::power(world),
             Fault::Pause => machine::pause(world),
             Fault::Leave => machine::leave(world),
+            Fault::DiskRefuses => machine::disk_refuses(world),
+            Fault::DiskTakes(host) => world.hosts[*host].disk.fail(None),
+            Fault::Corrupt => machine::corrupt(world),
             Fault::Jump => machine::jump(world),
             Fault::Exit => machine::exit(world),
             Fault::Orphan => machine::orphan(world),
@@ -102,6 +113,7 @@ pub fn mend(world: &mut World) {
         if world.hosts[number].paused {
             world.resume(number);
         }
+        world.hosts[number].disk.fail(None);
         world.boot(number);
     }
 }

@@ -62,6 +62,10 @@ pub struct Faults {
     pub pause_every_ms: u64,
     /// Between departures of a node; it joins again later.
     pub leave_every_ms: u64,
+    /// Between disks that refuse for a while, full or failing.
+    pub disk_refuses_every_ms: u64,
+    /// Between daemons that are killed and whose disk changes a bit before they start again.
+    pub corrupt_every_ms: u64,
     /// How far apart the wall clocks start, at most, in milliseconds.
     pub clock_spread_ms: u64,
     /// By how many parts in a million clocks run too fast or too slow, at most.
@@ -79,7 +83,7 @@ pub struct Faults {
 }
 
 /// How many kinds of faults there are.
-pub const FAULTS: usize = 17;
+pub const FAULTS: usize = 19;
 
 impl Faults {
     /// Each by its name, for printing them and for leaving some out.
@@ -95,6 +99,8 @@ impl Faults {
             ("power_every_ms", &mut self.power_every_ms),
             ("pause_every_ms", &mut self.pause_every_ms),
             ("leave_every_ms", &mut self.leave_every_ms),
+            ("disk_refuses_every_ms", &mut self.disk_refuses_every_ms),
+            ("corrupt_every_ms", &mut self.corrupt_every_ms),
             ("clock_spread_ms", &mut self.clock_spread_ms),
             ("drift_ppm", &mut self.drift_ppm),
             ("jump_every_ms", &mut self.jump_every_ms),
@@ -122,6 +128,8 @@ impl Faults {
             power_every_ms: sometimes(8_000, 30_000),
             pause_every_ms: sometimes(6_000, 25_000),
             leave_every_ms: sometimes(8_000, 30_000),
+            disk_refuses_every_ms: sometimes(5_000, 20_000),
+            corrupt_every_ms: sometimes(5_000, 20_000),
             clock_spread_ms: sometimes(1, 600_000),
             drift_ppm: sometimes(10, 10_000),
             jump_every_ms: sometimes(5_000, 20_000),

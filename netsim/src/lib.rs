@@ -17,6 +17,7 @@ pub mod minimise;
 pub mod oracle;
 pub mod overrides;
 pub mod run;
+pub mod script;
 pub mod story;
 pub mod trace;
 pub mod workload;
@@ -24,3 +25,4 @@ pub mod world;
 
 pub use knobs::Knobs;
 pub use run::{Observer, Outcome, Violation, run, run_watched};
+pub use script::Script;

@@ -1,6 +1,6 @@
 //! The oracle: what users asked for, and what they were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skein_core::request::{RequestId, WriteError, WriteOp, WriteReply};
 use skein_crdt_state::ObjectKey;
@@ -33,6 +33,7 @@ pub struct Asked {
 #[derive(Debug, Default)]
 pub struct Oracle {
     asked: BTreeMap<RequestId, Asked>,
+    damaged: BTreeSet<String>,
 }
 
 impl Oracle {
@@ -49,6 +50,19 @@ impl Oracle {
             Ok(reply) => Answer::DoneWithWarning(reply),
             Err(error) => Answer::Refused(error),
         };
+    }
+
+    /// A node has named a record of this object or name as damaged.
+    pub fn damaged(&mut self, key: &str) {
+        self.damaged.insert(key.to_owned());
+    }
+
+    /// Whether a write may be gone: it was on one disk alone, as the user was told, and a disk was damaged there.
+    #[must_use]
+    pub fn may_be_lost(&self, asked: &Asked) -> bool {
+        let Answer::DoneWithWarning(reply) = &asked.answer else { return false };
+        let links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);
+        links.into_iter().any(|name| self.damaged.contains(&name))
     }
 
     /// What was asked under a request.
@@ -72,7 +86,7 @@ impl Oracle {
 
     /// The lives that users were told are over.
     pub fn deleted(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.acknowledged().filter_map(|(asked, _)| match &asked.op {
+        self.acknowledged().filter(|(asked, _)| !self.may_be_lost(asked)).filter_map(|(asked, _)| match &asked.op {
             WriteOp::Delete { key, .. } => Some(key),
             _ => None,
         })

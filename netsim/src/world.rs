@@ -123,6 +123,8 @@ pub struct World {
     pub chance: Chance,
     /// What is broken already.
     pub violation: Option<Violation>,
+    /// The next frames with news that a host sends to another and that are lost, by (from, to).
+    pub lose_news: BTreeMap<(usize, usize), usize>,
     /// Whether faults and users are at work.
     pub busy: bool,
     cluster: ClusterId,
@@ -162,6 +164,7 @@ impl World {
             watch: Watch::default(),
             chance,
             violation: None,
+            lose_news: BTreeMap::new(),
             busy: true,
             cluster,
             nonce,

@@ -231,6 +231,8 @@ async fn assemble(
     rows.extend(entry.rows.iter().cloned());
     let node_config = node_config(&config, &keys, &entry, &peer_addresses)?;
     let (node, damaged) = Node::start(node_config, clock.now(), rows)?;
+    let metrics = Arc::new(Metrics::default());
+    metrics.damaged_records.set(damaged.len() as u64);
     for record in damaged {
         error!(table = %record.table, key = %record.key, reason = %record.reason, "a record on disk is damaged; it is set aside and taken from the peers again");
     }
@@ -248,7 +250,6 @@ async fn assemble(
         book: book.clone(),
     };
     let core_task = tokio::spawn(core_task::run(node, receiver, shell));
-    let metrics = Arc::new(Metrics::default());
     let daemon = Arc::new(backend::Daemon {
         core: handle.clone(),
         net: net.clone(),
@@ -347,7 +348,7 @@ fn start_disk(database: redb::Database, joined: &Rows, handle: &CoreHandle) -> R
             key: key.clone(),
             value: Some(value.clone()),
         };
-        disk.persist(0, joined.iter().map(record).collect());
+        disk.persist(0, joined.iter().map(record).collect(), false);
     }
     Ok(disk)
 }

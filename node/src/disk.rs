@@ -4,7 +4,7 @@
 //! one flush.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
@@ -43,13 +43,21 @@ pub enum DiskError {
 pub enum Written {
     /// All up to this one are durable.
     Until(u64),
-    /// This batch and those after it were refused; nothing of them is on disk. The disk may take later ones.
+    /// This batch and those after it were refused; nothing of them is on disk. All that come are refused until one asks again.
     Failed(u64, String),
+}
+
+/// A batch that waits to be written.
+struct Batch {
+    number: u64,
+    records: Arc<[Record]>,
+    /// Whether it holds all that was refused before it.
+    again: bool,
 }
 
 /// The thread that writes.
 pub struct Disk {
-    batches: Option<mpsc::SyncSender<(u64, Vec<Record>)>>,
+    batches: Option<mpsc::SyncSender<Batch>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -96,11 +104,12 @@ impl Disk {
         Ok(Disk { batches: Some(batches), thread: Some(thread) })
     }
 
-    /// Hands over a batch; batches come in rising order. Waits while too many are on their way.
-    pub fn persist(&self, batch: u64, records: Vec<Record>) {
+    /// Hands over a batch; batches come in rising order. After a refusal all are refused until one asks again, which holds
+    /// what was refused. Waits while too many are on their way.
+    pub fn persist(&self, number: u64, records: Arc<[Record]>, again: bool) {
         if let Some(batches) = &self.batches {
             // The thread ends only when this sender is dropped.
-            let _ = batches.send((batch, records));
+            let _ = batches.send(Batch { number, records, again });
         }
     }
 }
@@ -114,29 +123,37 @@ impl Drop for Disk {
     }
 }
 
-fn write_all(database: &Database, incoming: &mpsc::Receiver<(u64, Vec<Record>)>, mut written: impl FnMut(Written)) {
+fn write_all(database: &Database, incoming: &mpsc::Receiver<Batch>, mut written: impl FnMut(Written)) {
+    let mut refuses = false;
     while let Ok(first) = incoming.recv() {
         let mut batches = vec![first];
         batches.extend(incoming.try_iter().take(MAX_WAITING));
-        let (from, until) = (batches[0].0, batches.last().map_or(0, |(batch, _)| *batch));
+        if refuses {
+            // Without what was refused before it a batch may not stand.
+            let Some(again) = batches.iter().position(|batch| batch.again) else { continue };
+            batches.drain(..again);
+        }
+        let (from, until) = (batches[0].number, batches.last().map_or(0, |batch| batch.number));
         match commit(database, &batches) {
             Ok(()) => {
                 debug!(from, until, "batches on disk");
+                refuses = false;
                 written(Written::Until(until));
             }
             Err(reason) => {
                 error!(from, until, %reason, "the disk refuses writes");
+                refuses = true;
                 written(Written::Failed(from, reason.to_string()));
             }
         }
     }
 }
 
-fn commit(database: &Database, batches: &[(u64, Vec<Record>)]) -> Result<(), redb::Error> {
+fn commit(database: &Database, batches: &[Batch]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut table = transaction.open_table(RECORDS)?;
-        for record in batches.iter().flat_map(|(_, records)| records) {
+        for record in batches.iter().flat_map(|batch| batch.records.iter()) {
             let key = [record.table.as_bytes(), &[0], &record.key].concat();
             match &record.value {
                 Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
@@ -164,8 +181,8 @@ mod tests {
         assert!(rows.is_empty());
         let (sender, receiver) = mpsc::channel();
         let disk = Disk::start(database, move |written| sender.send(written).unwrap()).unwrap();
-        disk.persist(1, vec![record("a", Some("1")), record("b", Some("2"))]);
-        disk.persist(2, vec![record("a", None), record("c", Some("3"))]);
+        disk.persist(1, [record("a", Some("1")), record("b", Some("2"))].into(), false);
+        disk.persist(2, [record("a", None), record("c", Some("3"))].into(), false);
         let mut until = 0;
         while until < 2 {
             match receiver.recv().unwrap() {

@@ -184,6 +184,10 @@ table! {
     writes: Counter, "counter", "skein_writes_total";
     /// Writes that were acknowledged with a warning, such as that no other disk has them yet.
     writes_warned: Counter, "counter", "skein_writes_warned_total";
+    /// Whether the disk takes no writes now: it is full, or fails.
+    disk_refuses: Gauge, "gauge", "skein_disk_refuses_writes";
+    /// Records on the disk that were found damaged at the start of the daemon; they were set aside.
+    damaged_records: Gauge, "gauge", "skein_damaged_records";
     /// Writes that wait for their acknowledgement.
     writes_pending: Gauge, "gauge", "skein_writes_pending";
     /// Peers that this node has a link to.

@@ -2,7 +2,7 @@
 
 use super::{
     Arc, Body, Envelope, EnvelopeError, GateError, Item, NodeId, Now, ObjectKey, Record, Report, Sequence, Store,
-    StoreChange, WriteId, deletion_record, gate, tables,
+    StoreChange, WriteId, deletion_record, gate, member_records, tables,
 };
 use crate::{Hlc, NameKey};
 
@@ -87,8 +87,7 @@ impl Store {
         let (node, kind, author) = item;
         let version = u64::from_be_bytes(first_eight(&envelope.digest()));
         self.wanted.set(Item::Member(node, kind, author), Some(version));
-        let key = [&node.0[..], &[kind], &author.0[..]].concat();
-        self.records.push(Record { table: tables::MEMBERS, key, value: Some(envelope.encode()) });
+        self.records.extend(member_records(&item, envelope));
         self.changed.insert(StoreChange::Members);
         Received::Applied
     }

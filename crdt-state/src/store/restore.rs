@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Arc, Body, Envelope, Now, ObjectKey, Received, Store, gate, tables};
+use super::{Arc, Body, Envelope, Now, ObjectKey, Received, Record, Store, gate, member_records, tables};
 use crate::gate::GateError;
 
 /// A record that could not be used: the disk lost or changed some of it. It is set aside; peers give it again.
@@ -14,49 +14,92 @@ pub struct Damaged {
     pub key: String,
     /// What is wrong with it.
     pub reason: String,
+    /// The record's key and value, as they were found.
+    pub record: (Vec<u8>, Vec<u8>),
 }
 
-/// A record's key, what it holds, and what that says.
-type Said = (Vec<u8>, Arc<Envelope>, Body);
-/// A record's key, a change, and its chunk.
-type Waiting = (Vec<u8>, Arc<Envelope>, Vec<u8>);
+impl Damaged {
+    /// The record in words.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("the record {} of {}", self.key, self.table)
+    }
+
+    /// What must be written to set it aside: it moves to a table of its own, where people find it.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<Record> {
+        let (key, value) = self.record.clone();
+        let aside = [self.table.as_bytes(), &[0], &key].concat();
+        let kept = Record { table: tables::DAMAGED, key: aside, value: Some(value) };
+        let table = tables::ALL.into_iter().find(|table| *table == self.table);
+        table.map(|table| Record { table, key, value: None }).into_iter().chain([kept]).collect()
+    }
+}
+
+/// A record's key and value.
+type Raw = (Vec<u8>, Vec<u8>);
+/// A record, what it holds, and what that says.
+type Said = (Raw, Arc<Envelope>, Body);
+/// A record, a change, and its chunk.
+type Waiting = (Raw, Arc<Envelope>, Vec<u8>);
 
 impl Store {
     /// Takes in what a disk holds: (table, key, value). Must be called once, before anything else becomes known.
     pub fn restore(&mut self, now: Now, records: impl IntoIterator<Item = (String, Vec<u8>, Vec<u8>)>) -> Vec<Damaged> {
         let mut damaged = Vec::new();
         let mut by_table: BTreeMap<String, Vec<Said>> = BTreeMap::new();
-        for (table, key, value) in records {
+        for (table, key, value) in records.into_iter().filter(|(table, _, _)| table != tables::DAMAGED) {
             let opened = Envelope::decode(&value).and_then(|envelope| {
                 let body = envelope.open(&self.identity.cluster)?;
                 Ok((Arc::new(envelope), body))
             });
             match opened {
-                Ok((envelope, body)) => by_table.entry(table).or_default().push((key, envelope, body)),
-                Err(error) => damaged.push(damage(&table, &key, error.to_string())),
+                Ok((envelope, body)) => by_table.entry(table).or_default().push(((key, value), envelope, body)),
+                Err(error) => damaged.push(damage(&table, (key, value), error.to_string())),
             }
         }
+        let copies = by_table.get(tables::MEMBERS_COPY).map_or(0, Vec::len);
+        self.outlive_earlier_words(by_table.values().flatten().map(|(_, envelope, _)| &**envelope));
         // Members first, since whoever is not known says nothing; deletions before objects, so that the dead stay dead.
-        for table in [tables::MEMBERS, tables::DELETIONS, tables::REPORTS] {
+        for table in [tables::MEMBERS, tables::MEMBERS_COPY, tables::DELETIONS, tables::REPORTS] {
             let mut said = by_table.remove(table).unwrap_or_default();
             said.sort_by_key(|(_, envelope, _)| envelope.sequence());
-            for (key, envelope, _) in said {
+            for (record, envelope, _) in said {
                 if let Received::Refused(reason) = self.receive(now, &envelope) {
-                    damaged.push(damage(table, &key, reason));
+                    damaged.push(damage(table, record, reason));
                 }
             }
         }
         self.restore_objects(now, by_table.remove(tables::CHANGES).unwrap_or_default(), &mut damaged);
         self.records.clear();
+        self.keep_members_twice(copies, &damaged);
         damaged
     }
 
-    fn restore_objects(&mut self, now: Now, changes: Vec<(Vec<u8>, Arc<Envelope>, Body)>, damaged: &mut Vec<Damaged>) {
+    /// Whoever was let in again with an empty disk may have said things under a later boot than its clock now gives it.
+    fn outlive_earlier_words<'a>(&mut self, said: impl Iterator<Item = &'a Envelope>) {
+        let own = said.filter(|envelope| envelope.author() == self.me()).map(|envelope| envelope.sequence().boot);
+        if let Some(last) = own.max() {
+            self.identity.boot = self.identity.boot.max(last + 1);
+        }
+    }
+
+    /// Without the statements about its members a node reaches nobody who could give them again, so each is on disk twice.
+    fn keep_members_twice(&mut self, copies: usize, damaged: &[Damaged]) {
+        let is_hurt = damaged.iter().any(|record| [tables::MEMBERS, tables::MEMBERS_COPY].contains(&&*record.table));
+        if is_hurt || copies < self.members.envelopes().count() {
+            let all: Vec<Record> =
+                self.members.envelopes().flat_map(|(item, said)| member_records(item, said)).collect();
+            self.records.extend(all);
+        }
+    }
+
+    fn restore_objects(&mut self, now: Now, changes: Vec<Said>, damaged: &mut Vec<Damaged>) {
         let mut by_object: BTreeMap<ObjectKey, Vec<Waiting>> = BTreeMap::new();
         for (record, envelope, body) in changes {
             match body {
                 Body::Change { key, chunk, .. } => by_object.entry(key).or_default().push((record, envelope, chunk)),
-                _ => damaged.push(damage(tables::CHANGES, &record, "it is no change".into())),
+                _ => damaged.push(damage(tables::CHANGES, record, "it is no change".into())),
             }
         }
         for (key, mut waiting) in by_object {
@@ -83,13 +126,85 @@ impl Store {
                 }
             }
             for (record, _, _) in waiting {
-                damaged.push(damage(tables::CHANGES, &record, "what it was built on is not there".into()));
+                damaged.push(damage(tables::CHANGES, record, "what it was built on is not there".into()));
             }
         }
     }
 }
 
-fn damage(table: &str, key: &[u8], reason: String) -> Damaged {
-    let text = key.split(|byte| *byte == 0).next().unwrap_or_default();
-    Damaged { table: table.to_owned(), key: String::from_utf8_lossy(text).into_owned(), reason }
+fn damage(table: &str, record: Raw, reason: String) -> Damaged {
+    // What is no text is a statement's key: the node that it is about comes first.
+    let text = record.0.split(|byte| *byte == 0).next().and_then(|key| std::str::from_utf8(key).ok());
+    let text = text.filter(|key| !key.chars().any(char::is_control)).map(str::to_owned);
+    let key = text.unwrap_or_else(|| record.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect());
+    Damaged { table: table.to_owned(), key, reason, record }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::store::{Identity, new_cluster};
+    use crate::{ClusterId, Edit, Kind, Memo, Scalar};
+    use skein_gossip::{Instant, Keypair};
+
+    const NOW: Now = Now { mono: Instant::ZERO, wall_ms: 1_000_000 };
+
+    fn store(boot: u64) -> (ClusterId, Store) {
+        let keys = Keypair::from_secret([1; 32]);
+        let cluster = new_cluster(&keys, &[7; 32]);
+        let identity = Identity { keys, cluster, boot, nonce: boot, layout_version: 1 };
+        (cluster, Store::new(identity, Memo::new(crate::memo::MemoLimits::SIMULATOR)))
+    }
+
+    /// What the disk of a founder holds that has created and edited an object: (table, key, value).
+    fn rows() -> Vec<(String, Vec<u8>, Vec<u8>)> {
+        let (_, mut store) = store(5);
+        store.found(NOW, [7; 32], "n1");
+        let key = ObjectKey::root(&Kind::new("Namespace"), "shop", 1);
+        for value in 0..3 {
+            store.edit(NOW, &key, &[Edit::set("spec.value", Scalar::Int(value))], "test").unwrap();
+        }
+        store.delete(NOW, &ObjectKey::root(&Kind::new("Namespace"), "old", 1));
+        store.set_report(NOW, "node", b"says this").unwrap();
+        let records = store.drain_records().into_iter();
+        records.filter_map(|record| Some((record.table.to_owned(), record.key, record.value?))).collect()
+    }
+
+    #[test]
+    fn a_record_that_the_disk_has_changed_is_named_and_moved_aside_and_all_else_is_there() {
+        for row in 0..rows().len() {
+            for byte in [0, 1, 40, 80] {
+                let mut rows = rows();
+                let at = byte.min(rows[row].2.len() - 1);
+                rows[row].2[at] ^= 0x10;
+                let changed = rows[row].clone();
+                let damaged = store(6).1.restore(NOW, rows);
+                let found = damaged.iter().find(|found| found.table == changed.0 && found.record.0 == changed.1);
+                let found = found.unwrap_or_else(|| panic!("row {row} byte {byte}: {damaged:?}"));
+                let [gone, kept] = &found.set_aside()[..] else { panic!("{:?}", found.set_aside()) };
+                assert_eq!((gone.table, &gone.key, &gone.value), (&*changed.0, &changed.1, &None));
+                assert_eq!((kept.table, kept.value.as_ref()), (tables::DAMAGED, Some(&changed.2)));
+            }
+        }
+    }
+
+    #[test]
+    fn one_damaged_copy_of_a_membership_costs_nothing() {
+        for table in [tables::MEMBERS, tables::MEMBERS_COPY] {
+            let mut rows = rows();
+            rows.iter_mut().filter(|(of, _, _)| of == table).for_each(|(_, _, value)| value.truncate(20));
+            let (_, mut store) = store(6);
+            assert_eq!(store.restore(NOW, rows).len(), 1);
+            assert!(store.members().is_active(&store.me()));
+            assert!(store.drain_records().iter().any(|record| record.table == table), "both copies are written anew");
+        }
+    }
+
+    #[test]
+    fn a_start_outlives_what_was_said_under_a_later_boot() {
+        let (_, mut store) = store(2);
+        assert_eq!(store.restore(NOW, rows()), []);
+        assert_eq!(store.boot(), 6);
+    }
 }

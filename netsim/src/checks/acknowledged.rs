@@ -18,7 +18,7 @@ pub(super) fn check(world: &World) -> Option<String> {
             WriteOp::Delete { .. } => continue,
         };
         // Somebody who wrote what was there already has written nothing.
-        if !reply.changed {
+        if !reply.changed || world.oracle.may_be_lost(asked) {
             continue;
         }
         if !store.is_live(&reply.key) {

@@ -36,8 +36,8 @@ pub(super) fn check(world: &World) -> Option<String> {
     for pod in store.live(&Kind::new("Pod")) {
         // A pod without an owner is not started elsewhere when its node has left.
         let places = by_slot.remove(&pod.key().to_string()).unwrap_or_default();
-        let placed = skein_core::slot::values(pod).into_iter().filter_map(|value| value.placement.node);
-        let stays = placed.into_iter().any(|node| store.members().is_active(&node));
+        let won = skein_core::slot::winner(&skein_core::slot::values(pod), &claims_on(store, pod.key()));
+        let stays = won.is_some_and(|won| store.members().is_active(&won.node));
         if places.len() > 1 || (stays && places.is_empty()) {
             return Some(format!("{} containers run for {}: {}", places.len(), pod.key(), why(store, pod)));
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skein_core::election::VoteRecord;
+use skein_core::node::read_vote;
 use skein_gossip::NodeId;
 
 /// The votes that were seen on disks.
@@ -21,7 +21,7 @@ impl Votes {
 
     /// A record that has come to a host's disk; what is broken by it.
     pub(crate) fn seen(&mut self, host: usize, row: &[u8]) -> Option<String> {
-        let Ok(record) = postcard::from_bytes::<VoteRecord>(row) else {
+        let Some(record) = read_vote(row) else {
             return Some(format!("h{host} has a vote on its disk that cannot be read"));
         };
         let latest = self.terms.entry(host).or_default();

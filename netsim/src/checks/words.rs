@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use skein_crdt_state::store::tables;
 use skein_crdt_state::{Envelope, Record, Sequence};
 use skein_gossip::NodeId;
 
@@ -18,7 +19,10 @@ pub(crate) struct Words {
 impl Words {
     /// Records that a node wants on its disk; what is broken by them.
     pub(crate) fn seen(&mut self, records: &[Record]) -> Option<String> {
-        let said = records.iter().filter(|record| record.table != "meta").filter_map(|record| record.value.as_ref());
+        let said = records
+            .iter()
+            .filter(|record| tables::ALL.contains(&record.table))
+            .filter_map(|record| record.value.as_ref());
         said.filter_map(|value| Envelope::decode(value).ok()).find_map(|envelope| self.heard(&envelope))
     }
 

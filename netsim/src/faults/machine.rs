@@ -46,6 +46,29 @@ pub(super) fn leave(world: &mut World) {
     }
 }
 
+pub(super) fn disk_refuses(world: &mut World) {
+    let host = any_host(world);
+    let why = if world.chance.faults.random_bool(0.5) { "no space left on device" } else { "input/output error" };
+    let ms = world.chance.faults.random_range(500..10_000);
+    world.trace.line(world.now_us, format_args!("the disk of h{host} refuses for {ms} ms: {why}"));
+    world.hosts[host].disk.fail(Some(why));
+    world.after(ms * MS, Event::Fault(Fault::DiskTakes(host)));
+}
+
+pub(super) fn corrupt(world: &mut World) {
+    let host = any_host(world);
+    if world.hosts[host].standing != Standing::Member {
+        return;
+    }
+    world.kill(host);
+    if let Some((table, key)) = world.hosts[host].disk.corrupt(&mut world.chance.faults) {
+        let key = String::from_utf8_lossy(key.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned();
+        let key = if table.starts_with("members") { "a statement" } else { &key };
+        world.trace.line(world.now_us, format_args!("h{host} is killed and its disk changes {table} {key}"));
+    }
+    start_later(world, host, 200..3_000);
+}
+
 /// By a second, a minute or an hour, there or back.
 pub(super) fn jump(world: &mut World) {
     let host = any_host(world);

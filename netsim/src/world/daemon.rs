@@ -40,11 +40,14 @@ impl World {
         match Node::start(config, now, rows.clone()) {
             Ok((node, damaged)) => {
                 self.trace.line(now_us, format_args!("h{number} boots, start {start}"));
-                let forgotten = checks::started(self, &node, &rows);
-                self.note(forgotten);
+                let corrupted = self.hosts[number].disk.corrupted().clone();
+                let found = checks::started(self, number, &node, &rows, &corrupted, &damaged);
+                self.note(found);
                 self.hosts[number].node = Some(node);
-                if !damaged.is_empty() {
-                    self.violate("disk", format!("h{number} found damage on a sound disk: {damaged:?}"));
+                for record in damaged {
+                    let line = format_args!("h{number} sets aside {}: {}", record.name(), record.reason);
+                    self.trace.line(now_us, line);
+                    self.oracle.damaged(&record.key);
                 }
             }
             Err(error) => return self.violate("boot", format!("h{number} does not start: {error}")),
@@ -134,7 +137,9 @@ impl World {
     }
 
     pub(super) fn synced(&mut self, number: usize, batch: u64) {
-        self.hosts[number].disk.sync(batch);
+        if let Err((first, reason)) = self.hosts[number].disk.sync(batch) {
+            return self.input(number, Input::PersistFailed(first, reason));
+        }
         self.hosts[number].on_disk = self.hosts[number].on_disk.max(batch);
         self.watch_votes(number);
         let later = self.hosts[number].held.split_off(&(batch + 1));
@@ -189,11 +194,11 @@ impl World {
                 }
                 _ => self.send(number, to, lane, bytes),
             },
-            Effect::Persist { batch, records } => {
+            Effect::Persist { batch, records, again } => {
                 if let Some(what) = self.watch.persists(&records) {
                     self.violate("words", what);
                 }
-                self.hosts[number].disk.begin(batch, records);
+                self.hosts[number].disk.begin(batch, records, again);
                 let delay = self.chance.disks.random_range(50..=self.knobs.disk_us.max(51));
                 self.after(delay, Event::Synced { host: number, start, batch });
             }

@@ -96,8 +96,9 @@ impl World {
         let host = &mut self.hosts[number];
         host.standing = Standing::Member;
         host.disk = Disk::default();
-        host.disk.begin(0, statements.iter().map(record).collect());
-        host.disk.sync(0);
+        host.disk.begin(0, statements.iter().map(record).collect(), false);
+        // A new disk refuses nothing.
+        let _ = host.disk.sync(0);
         self.watch.begins_anew(number);
         self.boot(number);
     }

@@ -26,9 +26,11 @@ use crate::view::ViewCache;
 
 mod admission;
 mod catch_up;
+mod disk;
 mod durability;
 mod handover;
 mod lead;
+mod meta;
 mod own;
 mod pods;
 mod reach;
@@ -39,6 +41,7 @@ mod start;
 
 pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
+pub use meta::read_vote;
 pub use start::StartError;
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.
@@ -110,7 +113,7 @@ pub enum Input {
     Runtime(RuntimeEvent),
     /// All records up to this batch are on disk.
     Persisted(u64),
-    /// The disk refused this batch and all that follow until it takes one again.
+    /// The disk refused this batch, and refuses all that follow until one asks again.
     PersistFailed(u64, String),
     /// The deadline has come.
     Timeout,
@@ -130,12 +133,16 @@ pub enum Effect {
         /// The batch that must be on disk before it leaves, since it promises what is in there.
         after: Option<u64>,
     },
-    /// Write records, all or none, and make them durable; then [`Input::Persisted`]. Batches come in rising order.
+    /// Write records, all or none, and make them durable; then [`Input::Persisted`]. Batches come in rising order. After a
+    /// refusal ([`Input::PersistFailed`]) the disk must refuse whatever comes, until a batch asks again: that one holds all
+    /// that was refused.
     Persist {
         /// Names the batch.
         batch: u64,
         /// What to write.
-        records: Vec<Record>,
+        records: Arc<[Record]>,
+        /// Whether it asks a disk that has refused.
+        again: bool,
     },
     /// Ask the container runtime for something.
     Act(RuntimeAction),
@@ -203,6 +210,8 @@ pub(crate) enum Wait {
     Exchange,
     /// To let the controllers look again.
     Reconcile,
+    /// To ask a disk that refused whether it takes something again.
+    Disk,
     /// To give up on a second disk for a write.
     Durable(u64),
     /// To render what time alone makes different.
@@ -261,8 +270,7 @@ pub struct Node {
     departure_told: u32,
     peer_holds_all: bool,
     left: bool,
-    batch: u64,
-    records: Vec<Record>,
+    outbox: disk::Outbox,
     election_batches: BTreeMap<u64, u64>,
     effects: VecDeque<Effect>,
     reconcile_wanted: bool,

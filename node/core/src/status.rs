@@ -27,6 +27,8 @@ pub struct NodeStatus {
     pub labels: BTreeMap<String, String>,
     /// When the daemon started, milliseconds since the Unix epoch.
     pub started_at_ms: u64,
+    /// Why its disk takes no writes; empty while it takes them.
+    pub disk: String,
     /// The claims this node makes: values of slots that displaced a pod of this node's which was still ready.
     pub claims: BTreeSet<Claim>,
 }

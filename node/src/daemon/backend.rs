@@ -158,14 +158,16 @@ impl Backend for Daemon {
             let counted = self.ask(|node, _| {
                 let leadership = node.leadership();
                 let leads = leadership.leader == Some(node.me());
-                let counts = [node.projection().len(), node.alive().len(), node.pending_writes()];
+                let refuses = usize::from(!node.status().disk.is_empty());
+                let counts = [node.projection().len(), node.alive().len(), node.pending_writes(), refuses];
                 (counts, leads, leadership.term, leadership.quorate)
             });
             // A daemon that stops shows what it knew last.
-            if let Ok(([objects, alive, pending], leads, term, quorate)) = counted.await {
+            if let Ok(([objects, alive, pending, refuses], leads, term, quorate)) = counted.await {
                 metrics.objects.set(objects as u64);
                 metrics.peers_alive.set(alive as u64);
                 metrics.writes_pending.set(pending as u64);
+                metrics.disk_refuses.set(refuses as u64);
                 metrics.is_leader.set(u64::from(leads));
                 metrics.term.set(term);
                 metrics.is_quorate.set(u64::from(quorate));

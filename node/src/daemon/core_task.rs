@@ -89,9 +89,9 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
                 _ => shell.net.send(to, net_lane(lane), bytes),
             }
         }
-        Effect::Persist { batch, records } => {
+        Effect::Persist { batch, records, again } => {
             debug!(batch, records = records.len(), "persist");
-            shell.disk.persist(batch, records);
+            shell.disk.persist(batch, records, again);
         }
         Effect::Act(action) => shell.runtime.act(action),
         Effect::Written(id, result) => {

@@ -22,8 +22,6 @@ const MAX_OWED: usize = 4096;
 pub(crate) struct Pending {
     writes: BTreeMap<u64, PendingWrite>,
     next_token: u64,
-    on_disk: u64,
-    failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -46,16 +44,6 @@ impl Pending {
 
     pub(crate) fn is_full(&self) -> bool {
         self.writes.len() >= MAX_PENDING_WRITES
-    }
-
-    /// The last batch that is on disk.
-    pub(crate) fn on_disk(&self) -> u64 {
-        self.on_disk
-    }
-
-    /// Why the disk takes nothing, while it does not.
-    pub(crate) fn disk_failure(&self) -> Option<&str> {
-        self.failure.as_deref()
     }
 }
 
@@ -137,7 +125,7 @@ impl Node {
         };
         let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
         // What was said in an earlier life is on disk already.
-        let batch = if self.records_are_settled() { self.batch } else { self.coming_batch() };
+        let batch = if self.records_are_settled() { self.outbox.last_batch() } else { self.coming_batch() };
         // Nobody to ask: waiting would bring nothing.
         let given_up = asked < needed && asked == 0 && !leaves;
         let write = PendingWrite { id, reply, batch, needed, asked, stored_by: BTreeSet::new(), given_up };
@@ -165,16 +153,12 @@ impl Node {
         }
     }
 
-    pub(super) fn durable_until(&mut self, _now: Now, batch: u64) {
-        self.durable.on_disk = self.durable.on_disk.max(batch);
-        self.durable.failure = None;
-        self.finish_writes();
-    }
-
-    pub(super) fn persist_failed(&mut self, batch: u64, reason: &str) {
-        self.durable.failure = Some(reason.to_owned());
+    /// The disk refused what was to be in this batch and in those after it.
+    pub(super) fn refuse_writes_since(&mut self, batch: u64, reason: &str) {
+        // A departure stands all the same: it is done when the disk takes it.
+        let is_refused = |write: &PendingWrite| write.batch >= batch && self.leaving != Some(write.id);
         let failed: Vec<u64> =
-            self.durable.writes.iter().filter(|(_, write)| write.batch >= batch).map(|(token, _)| *token).collect();
+            self.durable.writes.iter().filter(|(_, write)| is_refused(write)).map(|(token, _)| *token).collect();
         for token in failed {
             if let Some(write) = self.durable.writes.remove(&token) {
                 self.timers.clear(&Wait::Durable(token));
@@ -183,8 +167,8 @@ impl Node {
         }
     }
 
-    fn finish_writes(&mut self) {
-        let on_disk = self.durable.on_disk;
+    pub(super) fn finish_writes(&mut self) {
+        let on_disk = self.outbox.on_disk();
         let done =
             |write: &PendingWrite| write.batch <= on_disk && (write.given_up || write.stored_by.len() >= write.needed);
         let tokens: Vec<u64> =
@@ -205,7 +189,7 @@ impl Node {
 
     /// Tells the author of a push that its news is on this disk, once it is. What could not be applied is not promised.
     pub(super) fn owe_stored(&mut self, to: NodeId, token: u64, envelopes: &[Arc<Envelope>]) {
-        if self.durable.failure.is_some() || !self.store.includes(envelopes) || self.effects.len() > MAX_OWED {
+        if self.outbox.refusal().is_some() || !self.store.includes(envelopes) || self.effects.len() > MAX_OWED {
             return;
         }
         let nothing_new = self.records_are_settled();
@@ -215,7 +199,7 @@ impl Node {
 
     /// The last batch, while it is still on its way to the disk.
     fn unwritten_batch(&self) -> Option<u64> {
-        (self.batch > self.durable.on_disk).then_some(self.batch)
+        (self.outbox.last_batch() > self.outbox.on_disk()).then_some(self.outbox.last_batch())
     }
 }
 

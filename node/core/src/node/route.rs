@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::{Record, StoreChange};
+use skein_crdt_state::StoreChange;
 use skein_gossip::membership::{self, Input as ToMembership};
 use skein_gossip::{NodeId, Now};
 
@@ -14,10 +14,6 @@ use crate::election::{self, Input as ToElection};
 use crate::project::Sources;
 use crate::request::{WriteOp, WriteRequest};
 
-/// The table for what is neither an object nor said to peers: the vote, the boot, the cluster.
-pub(super) const META: &str = "meta";
-/// Where the vote is kept.
-pub(super) const META_VOTE: &[u8] = b"vote";
 /// The least time between two renderings that only time asks for.
 const PROJECT_AGAIN: Duration = Duration::from_millis(50);
 /// How often the machines may hand each other things within one input before the rest waits for the next deadline. Never
@@ -48,7 +44,7 @@ impl Node {
             Input::Leave(id) => self.leave(now, id),
             Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
             Input::Persisted(batch) => self.persisted(now, batch),
-            Input::PersistFailed(batch, reason) => self.persist_failed(batch, &reason),
+            Input::PersistFailed(batch, reason) => self.persist_failed(now, batch, &reason),
             Input::Timeout => self.timeout(now),
         }
     }
@@ -101,11 +97,6 @@ impl Node {
         self.effects.push_back(Effect::Send { to, lane, bytes, after });
     }
 
-    /// The batch that what was said until now will be written in.
-    pub(super) fn coming_batch(&self) -> u64 {
-        self.batch + 1
-    }
-
     fn frame(&mut self, now: Now, from: NodeId, bytes: &[u8]) {
         if !self.store.members().is_active(&from) {
             return;
@@ -142,6 +133,7 @@ impl Node {
         while let Some(wait) = self.timers.pop_due(now.mono) {
             match wait {
                 Wait::Exchange => self.exchange_with_somebody(now),
+                Wait::Disk => self.ask_disk_again(),
                 Wait::Reconcile => self.reconcile(now),
                 Wait::Durable(token) => self.durable_late(now, token),
                 Wait::Project => self.project(now, &BTreeSet::new()),
@@ -189,12 +181,11 @@ impl Node {
         match output {
             election::Output::Send { to, bytes, after } => {
                 let after = after.map(|seq| self.election_batches.get(&seq).copied().unwrap_or(self.coming_batch()));
-                let after = after.filter(|batch| *batch > self.durable.on_disk());
+                let after = after.filter(|batch| *batch > self.outbox.on_disk());
                 self.send(to, &Frame::Election(bytes), after);
             }
             election::Output::Persist { seq, record } => {
-                let value = postcard::to_stdvec(&record).unwrap_or_default();
-                self.records.push(Record { table: META, key: META_VOTE.to_vec(), value: Some(value) });
+                self.outbox.add([super::meta::vote_row(&record)]);
                 self.election_batches.insert(seq, self.coming_batch());
             }
             election::Output::Changed(leadership) => {
@@ -270,25 +261,6 @@ impl Node {
         self.aliveness_changed(now);
     }
 
-    fn persist(&mut self) {
-        self.records.extend(self.store.drain_records());
-        if self.records.is_empty() {
-            return;
-        }
-        self.batch += 1;
-        let records = std::mem::take(&mut self.records);
-        self.effects.push_back(Effect::Persist { batch: self.batch, records });
-    }
-
-    fn persisted(&mut self, now: Now, batch: u64) {
-        let until = self.election_batches.iter().filter(|(_, of)| **of <= batch).map(|(seq, _)| *seq).max();
-        if let Some(seq) = until {
-            self.election_batches.retain(|of, _| *of > seq);
-            self.election.handle(now, ToElection::Persisted(seq));
-        }
-        self.durable_until(now, batch);
-    }
-
     /// A node that has left still hears what it waits for: that its departure is on disks, and that its pods have ended.
     fn is_heard_after_leaving(&self, input: &Input) -> bool {
         matches!(
@@ -316,7 +288,7 @@ impl Node {
         if self.durable.is_full() {
             return self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Busy)));
         }
-        if let Some(reason) = self.durable.disk_failure() {
+        if let Some(reason) = self.outbox.refusal() {
             let error = crate::request::WriteError::Disk(reason.to_owned());
             return self.effects.push_back(Effect::Written(id, Err(error)));
         }

@@ -118,7 +118,7 @@ impl Node {
 
     /// Whether nothing waits to be put into the next batch.
     pub(super) fn records_are_settled(&self) -> bool {
-        self.records.is_empty() && !self.store.has_records()
+        self.outbox.is_empty() && !self.store.has_records()
     }
 }
 

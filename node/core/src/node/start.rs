@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use skein_crdt_state::store::Damaged;
-use skein_crdt_state::{ClusterId, Edit, Identity, Kind, NameKey, Record, Scalar, Store};
+use skein_crdt_state::{ClusterId, Edit, Identity, Kind, NameKey, Scalar, Store};
 use skein_gossip::membership::{Membership, MembershipConfig};
 use skein_gossip::{Now, Timers};
 
 use super::admission::check_name;
-use super::route::{META, META_VOTE};
+use super::meta::{self, META, Meta};
 use super::{Node, NodeConfig, Peers, durability, rng_for};
 use crate::agent::{Agent, AgentConfig};
 use crate::controllers::Announced;
@@ -18,10 +18,6 @@ use crate::slot::Claims;
 use crate::status::{Events, NodeStatus};
 use crate::view::ViewCache;
 
-const META_BOOT: &[u8] = b"boot";
-const META_CLUSTER: &[u8] = b"cluster";
-/// How many numbers of starts fall on a millisecond.
-const BOOTS_PER_MS: u64 = 1000;
 /// The namespaces that every cluster has from the start.
 const FIRST_NAMESPACES: [&str; 2] = ["default", "kube-system"];
 
@@ -48,27 +44,34 @@ pub enum StartError {
     Name(String),
 }
 
-type Row = (String, Vec<u8>, Vec<u8>);
+pub(super) type Row = (String, Vec<u8>, Vec<u8>);
 
 pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(Node, Vec<Damaged>), StartError> {
     check_name(&config.name).map_err(|error| StartError::Name(error.to_string()))?;
     let (meta, said): (Vec<Row>, Vec<Row>) = records.into_iter().partition(|(table, _, _)| table == META);
-    let meta: BTreeMap<Vec<u8>, Vec<u8>> = meta.into_iter().map(|(_, key, value)| (key, value)).collect();
-    check_cluster(&config, &meta)?;
-    let boot = next_boot(&meta, now, config.seed)?;
+    let meta = Meta::read(meta);
+    meta.check_cluster(config.cluster)?;
     let identity = Identity {
         keys: config.keys.clone(),
         cluster: config.cluster,
-        boot,
+        boot: meta.next_boot(now, config.seed)?,
         nonce: config.seed,
         layout_version: config.layout.version(),
     };
     let mut store = Store::new(identity, config.memo.clone());
-    let damaged = store.restore(now, said);
-    let vote = vote_record(&config, &meta)?;
+    let mut damaged = store.restore(now, said);
+    let founder = VoteRecord::founder(config.keys.node_id());
+    // Nobody else can have seen a vote of the only member.
+    let is_alone = config.found.is_some() && store.members().active().len() <= 1;
+    let vote = if is_alone { meta.vote(founder.clone())? } else { meta.vote(VoteRecord::default())? };
+    let vote = if is_alone && vote.unseated { founder } else { vote };
+    damaged.extend(meta.damaged());
+    let boot = store.boot();
     let mut node = assemble(config, store, vote, boot);
     node.first_records(boot);
     node.first_words(now);
+    node.set_aside(now, &damaged);
+    node.settle(now);
     Ok((node, damaged))
 }
 
@@ -119,8 +122,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         departure_told: 0,
         peer_holds_all: false,
         left: false,
-        batch: 0,
-        records: Vec::new(),
+        outbox: super::disk::Outbox::default(),
         election_batches: BTreeMap::new(),
         effects: VecDeque::new(),
         reconcile_wanted: false,
@@ -131,13 +133,9 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
 
 impl Node {
     fn first_records(&mut self, boot: u64) {
-        let mut put = |key: &[u8], value: Vec<u8>| {
-            self.records.push(Record { table: META, key: key.to_vec(), value: Some(value) });
-        };
-        put(META_BOOT, boot.to_be_bytes().to_vec());
-        put(META_CLUSTER, self.config.cluster.0.to_vec());
-        if self.config.found.is_some() {
-            put(META_VOTE, postcard::to_stdvec(self.election.record()).unwrap_or_default());
+        self.outbox.add([meta::boot_row(boot), meta::cluster_row(self.config.cluster)]);
+        if self.config.found.is_some() || self.election.record().unseated {
+            self.outbox.add([meta::vote_row(self.election.record())]);
         }
     }
 
@@ -176,58 +174,5 @@ impl Node {
         }
         self.set_exchange_timer(now);
         self.settle(now);
-    }
-}
-
-fn check_cluster(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), StartError> {
-    match meta.get(META_CLUSTER) {
-        Some(found) if **found != config.cluster.0 => {
-            let found =
-                <[u8; 16]>::try_from(found.as_slice()).map_or_else(|_| "?".to_owned(), |id| ClusterId(id).to_string());
-            Err(StartError::OtherCluster { found, wanted: config.cluster })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Greater than that of every earlier start: the wall clock usually is, also when the disk was restored from a backup. Where
-/// a clock went back and the disk is a new one, the last digits keep it from being the same as an earlier one, under which
-/// other things were said.
-fn next_boot(meta: &BTreeMap<Vec<u8>, Vec<u8>>, now: Now, seed: u64) -> Result<u64, StartError> {
-    let by_clock = now.wall_ms.saturating_mul(BOOTS_PER_MS).saturating_add(seed % BOOTS_PER_MS);
-    let Some(bytes) = meta.get(META_BOOT) else { return Ok(by_clock) };
-    let bytes: [u8; 8] = bytes.as_slice().try_into().map_err(|_| StartError::Unreadable("boot".into()))?;
-    Ok((u64::from_be_bytes(bytes) + 1).max(by_clock))
-}
-
-fn vote_record(config: &NodeConfig, meta: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<VoteRecord, StartError> {
-    match meta.get(META_VOTE) {
-        Some(bytes) => postcard::from_bytes(bytes).map_err(|_| StartError::Unreadable("vote".into())),
-        None if config.found.is_some() => Ok(VoteRecord::founder(config.keys.node_id())),
-        None => Ok(VoteRecord::default()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use skein_gossip::Instant;
-
-    fn at(wall_ms: u64) -> Now {
-        Now { mono: Instant::ZERO, wall_ms }
-    }
-
-    #[test]
-    fn two_starts_on_new_disks_at_one_instant_are_told_apart() {
-        let none = BTreeMap::new();
-        assert_ne!(next_boot(&none, at(1_750_000_000_000), 1), next_boot(&none, at(1_750_000_000_000), 2));
-    }
-
-    #[test]
-    fn a_start_counts_on_where_the_clock_went_back() {
-        let before = next_boot(&BTreeMap::new(), at(1_750_000_000_000), 999).unwrap_or_default();
-        let meta = BTreeMap::from([(META_BOOT.to_vec(), before.to_be_bytes().to_vec())]);
-        assert_eq!(next_boot(&meta, at(5), 0), Ok(before + 1));
-        assert_eq!(next_boot(&meta, at(1_750_000_000_001), 7), Ok(1_750_000_000_001_007));
     }
 }

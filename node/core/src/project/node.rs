@@ -133,7 +133,9 @@ fn conditions(node: &About<'_>) -> Value {
         ("DiskPressure", "KubeletHasNoDiskPressure"),
         ("PIDPressure", "KubeletHasSufficientPID"),
     ];
+    let disk = node.status.map_or("", |status| status.disk.as_str());
     let pressure = |(kind, reason): (&str, &str)| match node.alive {
+        true if kind == "DiskPressure" && !disk.is_empty() => condition(kind, "True", "DiskRefusesWrites", disk),
         true => condition(kind, "False", reason, ""),
         false => condition(kind, "Unknown", "NodeStatusUnknown", "the node does not answer its peers"),
     };
