@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use skein_gossip::NodeId;
+use skein_gossip::planted::{self, Bug};
 
 use crate::envelope::{Body, Envelope};
 use crate::{ClusterId, Hlc};
@@ -171,7 +172,7 @@ impl Members {
             let again = self.statements.iter().any(|((admitted, _, _), body)| {
                 admitted == node && matches!(body, Body::Admission { stamp, .. } if stamp > left)
             });
-            if let Some(member) = self.members.get_mut(node).filter(|_| !again) {
+            if let Some(member) = self.members.get_mut(node).filter(|_| !again && !planted::is(Bug::LeftStaysIn)) {
                 member.left = Some(*left);
             }
         }

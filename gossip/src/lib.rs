@@ -6,6 +6,7 @@
 
 pub mod membership;
 pub mod node_id;
+pub mod planted;
 pub mod random;
 pub mod signing;
 pub mod time;

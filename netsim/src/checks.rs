@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use skein_core::election::Leadership;
-use skein_core::node::Node;
+use skein_core::node::{Node, vote_in};
 use skein_core::request::{WriteOp, WriteReply};
 use skein_crdt_state::Record;
 use skein_crdt_state::store::Damaged;
@@ -19,6 +19,8 @@ mod bounds;
 mod deleted;
 mod durable;
 mod leader;
+mod leaderless;
+mod policy;
 pub mod quiet;
 mod replicas;
 mod rising;
@@ -41,12 +43,19 @@ pub struct Watch {
     words: words::Words,
     rising: rising::Rising,
     served: served::Served,
+    policies: policy::Policies,
+    leaderless: leaderless::Leaderless,
 }
 
 impl Watch {
     /// A vote that has come to a host's disk; what is broken by it.
     pub fn vote(&mut self, host: usize, row: &[u8]) -> Option<String> {
         self.votes.seen(host, row)
+    }
+
+    /// What a host sends to another; what is broken by it.
+    pub fn sends(&mut self, from: usize, to: usize, frame: &[u8]) -> Option<String> {
+        self.votes.sent(from, to, vote_in(frame)?)
     }
 
     /// A host begins anew with an empty disk.
@@ -101,8 +110,16 @@ pub fn look(world: &mut World) -> Option<Violation> {
     };
     let fallen = world.hosts.iter().find_map(&mut rising);
     let unserved = watch.served.check(world);
+    let moved = watch.policies.look(world);
+    let leaderless = watch.leaderless.look(world);
     world.watch = watch;
-    let found = [("rising", fallen), ("served", unserved), ("bounds", bounds::check(world))];
+    let found = [
+        ("rising", fallen),
+        ("served", unserved),
+        ("policy", moved),
+        ("leaderless", leaderless),
+        ("bounds", bounds::check(world)),
+    ];
     found.into_iter().find_map(|(check, what)| violation(world, check, what))
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use skein_gossip::planted::Bug;
 use skein_gossip::{Rng, random};
 
 use crate::link::profile::Network;
@@ -34,6 +35,8 @@ pub struct Knobs {
     pub queue_max: usize,
     /// When the run is to panic, in virtual milliseconds; 0: never. It shows what becomes of a panic.
     pub panic_at_ms: u64,
+    /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
+    pub planted: Option<Bug>,
     /// What breaks.
     #[serde(flatten)]
     pub faults: Faults,
@@ -160,6 +163,7 @@ impl Knobs {
             settle_ms: 180_000,
             queue_max: 2_000_000,
             panic_at_ms: 0,
+            planted: None,
             faults,
         }
     }
@@ -177,6 +181,9 @@ impl fmt::Display for Knobs {
         write!(f, "seed {} nodes {} busy_ms {} network {}", self.seed, self.nodes, self.busy_ms, self.network)?;
         write!(f, " disk_us {} pull_ms {}", self.disk_us, self.pull_ms)?;
         write!(f, " user_every_ms {} tenure_ms {};", self.user_every_ms, self.tenure_ms)?;
+        if let Some(bug) = self.planted {
+            write!(f, " planted {bug};")?;
+        }
         let mut faults = self.faults;
         for (name, value) in faults.by_name() {
             write!(f, " {name} {value}")?;

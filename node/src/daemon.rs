@@ -329,6 +329,7 @@ fn node_config(
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
         tenure: TENURE,
+        planted: None,
         name,
     })
 }

@@ -5,6 +5,7 @@ use super::{
     StoreChange, WriteId, deletion_record, gate, member_records, tables,
 };
 use crate::{Hlc, NameKey};
+use skein_gossip::planted::{self, Bug};
 
 /// The most retracted sections that are kept of one node; beyond that it starts a new boot, which forgets them.
 const MAX_SECTIONS: usize = 4096;
@@ -159,7 +160,10 @@ impl Store {
             return Received::Known;
         }
         let name = (node, Arc::from(section));
-        let known = self.reports.get(&name).is_some_and(|report| report.sequence >= sequence);
+        let by_clock = planted::is(Bug::WallClockOrder);
+        let is_newer =
+            |report: &Arc<Report>| if by_clock { report.stamp >= stamp } else { report.sequence >= sequence };
+        let known = self.reports.get(&name).is_some_and(is_newer);
         if known || sequence.boot < self.boot_of(&node) {
             return Received::Known;
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Arc, Body, Envelope, Now, ObjectKey, Received, Record, Store, gate, member_records, tables};
 use crate::gate::GateError;
+use skein_gossip::planted::{self, Bug};
 
 /// A record that could not be used: the disk lost or changed some of it. It is set aside; peers give it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,7 @@ impl Store {
         // Members first, since whoever is not known says nothing; deletions before objects, so that the dead stay dead.
         for table in [tables::MEMBERS, tables::MEMBERS_COPY, tables::DELETIONS, tables::REPORTS] {
             let mut said = by_table.remove(table).unwrap_or_default();
+            said.retain(|_| table != tables::DELETIONS || !planted::is(Bug::DeletionForgotten));
             said.sort_by_key(|(_, envelope, _)| envelope.sequence());
             for (record, envelope, _) in said {
                 if let Received::Refused(reason) = self.receive(now, &envelope) {
@@ -81,6 +83,7 @@ impl Store {
         let own = said.filter(|envelope| envelope.author() == self.me()).map(|envelope| envelope.sequence().boot);
         if let Some(last) = own.max() {
             self.identity.boot = self.identity.boot.max(last + 1);
+            self.identity.boot = if planted::is(Bug::TwoWriters) { last } else { self.identity.boot };
         }
     }
 

@@ -76,12 +76,17 @@ pub(super) fn check_rollouts(world: &World) -> Option<String> {
     for deployment in store.live(&Kind::new("Deployment.apps")) {
         let wanted = deployment.get("spec.replicas").and_then(Scalar::as_int).unwrap_or(1);
         let slots = store.children(deployment.key()).filter(|child| child.key().kind().as_str() == SLOT_KIND);
-        let owners: Vec<String> = slots.filter_map(|slot| Some(slot.key().owner()?.to_string())).collect();
+        let slots: Vec<&ObjectKey> = slots.map(|slot| slot.key()).collect();
+        let owners: Vec<String> = slots.iter().filter_map(|slot| Some(slot.owner()?.to_string())).collect();
         if owners.len() as i64 != wanted {
             return Some(format!("{} asks for {wanted} replicas and has {} slots", deployment.key(), owners.len()));
         }
         if owners.iter().any(|owner| *owner != owners[0]) {
             return Some(format!("the rollout of {} is not complete", deployment.key()));
+        }
+        // Both sides of a partition must name the same ones.
+        if let Some(slot) = slots.iter().find(|slot| slot.name().parse().is_ok_and(|number: i64| number >= wanted)) {
+            return Some(format!("{slot} is not one of the slots from 0 to {}", wanted - 1));
         }
     }
     None

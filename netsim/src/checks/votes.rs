@@ -1,6 +1,6 @@
 //! A node gives at most one vote in a term, across all its restarts (Raft, section 5.2; here per component).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skein_core::node::read_vote;
 use skein_gossip::NodeId;
@@ -10,6 +10,9 @@ use skein_gossip::NodeId;
 pub(crate) struct Votes {
     given: BTreeMap<(usize, u64), NodeId>,
     terms: BTreeMap<usize, u64>,
+    sent: BTreeMap<(usize, u64), usize>,
+    /// Hosts whose disk was emptied or changed: they may have forgotten a vote.
+    excused: BTreeSet<usize>,
 }
 
 impl Votes {
@@ -17,6 +20,14 @@ impl Votes {
     pub(crate) fn forget(&mut self, host: usize) {
         self.given.retain(|(of, _), _| *of != host);
         self.terms.remove(&host);
+        self.excused.insert(host);
+        self.sent.retain(|(of, _), _| *of != host);
+    }
+
+    /// A vote that a host sends; what is broken by it.
+    pub(crate) fn sent(&mut self, host: usize, to: usize, term: u64) -> Option<String> {
+        let before = self.sent.insert((host, term), to)?;
+        (before != to).then(|| format!("h{host} has sent its vote of term {term} to h{before} and to h{to}"))
     }
 
     /// A record that has come to a host's disk; what is broken by it.
@@ -29,6 +40,9 @@ impl Votes {
             return Some(format!("h{host} went back from term {latest} to {}", record.term));
         }
         *latest = record.term;
+        if record.unseated && !self.excused.contains(&host) {
+            return Some(format!("h{host} has forgotten what it said of its votes, as its peers tell it"));
+        }
         let vote = record.voted_for?;
         match self.given.insert((host, record.term), vote) {
             Some(before) if before != vote => {

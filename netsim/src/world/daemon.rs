@@ -78,6 +78,7 @@ impl World {
             memo: self.memo.clone(),
             serves_api: false,
             tenure: Duration::from_millis(self.knobs.tenure_ms),
+            planted: self.knobs.planted,
         }
     }
 

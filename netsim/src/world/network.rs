@@ -25,6 +25,9 @@ impl World {
             *count -= 1;
             return self.trace.line(self.now_us, format_args!("news from h{from} to h{to} are lost"));
         }
+        if let Some(what) = self.watch.sends(from, to, &bytes) {
+            self.violate("vote", what);
+        }
         let faults = self.knobs.faults;
         if self.busy && self.strikes(faults.drop_permille) {
             return;

@@ -12,7 +12,7 @@ use skein_crdt_state::exchange::Exchange;
 use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Envelope, Layout, Memo, Record, Store};
 use skein_gossip::membership::Membership;
-use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, random};
+use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, planted, random};
 
 use crate::agent::Agent;
 use crate::controllers::Announced;
@@ -41,7 +41,7 @@ mod start;
 
 pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
-pub use meta::read_vote;
+pub use meta::{read_vote, vote_in};
 pub use start::StartError;
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.
@@ -87,6 +87,8 @@ pub struct NodeConfig {
     pub serves_api: bool,
     /// How long one leader stays at the front.
     pub tenure: Duration,
+    /// Which rule it breaks, in builds that can; the daemon's cannot.
+    pub planted: Option<planted::Bug>,
 }
 
 /// What happens to a node.
@@ -287,11 +289,13 @@ impl Node {
         now: Now,
         records: Vec<(String, Vec<u8>, Vec<u8>)>,
     ) -> Result<(Self, Vec<Damaged>), StartError> {
+        planted::plant(config.planted);
         start::start(config, now, records)
     }
 
     /// Handles one input. Total: it neither blocks nor panics, whatever a peer sent.
     pub fn handle(&mut self, now: Now, input: Input) {
+        planted::plant(self.config.planted);
         self.route(now, input);
         self.settle(now);
     }

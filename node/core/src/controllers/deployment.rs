@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use skein_crdt_state::ObjectKey;
+use skein_gossip::planted::{self, Bug};
 
 use super::announced::Announced;
 use super::draft::{Draft, Target, Want};
@@ -61,7 +62,7 @@ fn one<'v>(draft: &mut Draft<'v>, announced: &mut Announced, deployment: &'v Dep
     refill::workload(draft, &deployment.key, spec.partition, &sets, grow > 0);
     let (key, needs) =
         holder.map_or((&deployment.current, &spec.template.needs), |set| (&set.key, &set.spec.template.needs));
-    new_slots(draft, &deployment.key, key, holder, needs, grow);
+    new_slots(draft, &deployment.key, key, holder, needs, grow + usize::from(planted::is(Bug::FightingController)));
 }
 
 /// Makes slots with the lowest numbers that are free.
@@ -75,7 +76,8 @@ pub(super) fn new_slots<'v>(
 ) {
     let taken: BTreeSet<u32> = known.into_iter().flat_map(|set| set.slots.iter().map(|slot| slot.number)).collect();
     let kind = skein_crdt_state::Kind::new(SLOT_KIND);
-    for number in (0..).filter(|number| !taken.contains(number)).take(count) {
+    let first = if planted::is(Bug::SlotsByChance) { draft.view.now.wall_ms % 97 } else { 0 };
+    for number in (u32::try_from(first).unwrap_or(0)..).filter(|number| !taken.contains(number)).take(count) {
         draft.wants.push(Want {
             target: Target::NewSlot(set.name_of_child(&kind, &number.to_string())),
             needs,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Instant, NodeId};
 
 use super::leader::Reign;
@@ -215,7 +216,8 @@ impl Election {
     /// Goes on to the next stage once a majority of the alive has said yes.
     pub(super) fn count_votes(&mut self, now: Instant) {
         let electorate = self.electorate();
-        let wins = |granted: &BTreeSet<NodeId>| granted.intersection(&electorate).count() * 2 > electorate.len();
+        let needed = if planted::is(Bug::ElectionNeedsAll) { self.members.len() } else { electorate.len() / 2 + 1 };
+        let wins = |granted: &BTreeSet<NodeId>| granted.intersection(&electorate).count() >= needed;
         match &mut self.role {
             Role::Canvassing(canvass) if wins(&canvass.granted) => {
                 self.followed = None;

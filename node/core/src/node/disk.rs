@@ -14,6 +14,9 @@ use crate::status::Event;
 /// How long after a refusal the disk is asked again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
+/// The first batch of a start: it holds the start's number.
+const FIRST_BATCH: u64 = 1;
+
 /// What is between the state and the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -48,6 +51,12 @@ impl Outbox {
     /// The last batch that was handed over.
     pub(crate) fn last_batch(&self) -> u64 {
         self.batch
+    }
+
+    /// The batch that holds the number of this start, until it is on disk. Nothing that is ordered by that number may leave
+    /// before: a start that is cut short would be followed by another of the same number.
+    pub(crate) fn unnumbered(&self) -> Option<u64> {
+        (self.on_disk < FIRST_BATCH).then_some(FIRST_BATCH)
     }
 
     /// Why the disk takes nothing, while it does not.

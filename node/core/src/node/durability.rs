@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_crdt_state::{Edit, Envelope, NameKey, ObjectKey, WriteId};
+use skein_gossip::planted::{self, Bug};
 use skein_gossip::{NodeId, Now};
 
 use super::{Effect, Frame, Node, Wait};
@@ -143,6 +144,9 @@ impl Node {
     }
 
     pub(super) fn durable_late(&mut self, now: Now, token: u64) {
+        if planted::is(Bug::UnboundedQueue) {
+            return;
+        }
         let leaves = self.durable.writes.get(&token).is_some_and(|write| self.leaving == Some(write.id));
         if leaves && self.tell_departure_again(token) {
             return self.timers.set(Wait::Durable(token), now.mono + PEER_TIMEOUT);
@@ -194,7 +198,8 @@ impl Node {
         }
         let nothing_new = self.records_are_settled();
         let after = (!nothing_new).then(|| self.coming_batch());
-        self.send(to, &Frame::Stored { token }, after.or_else(|| self.unwritten_batch()));
+        let after = after.or_else(|| self.unwritten_batch()).filter(|_| !planted::is(Bug::PromiseBeforeDisk));
+        self.send(to, &Frame::Stored { token }, after);
     }
 
     /// The last batch, while it is still on its way to the disk.

@@ -8,8 +8,9 @@ use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Record};
 use skein_gossip::Now;
 
+use super::Frame;
 use super::start::{Row, StartError};
-use crate::election::VoteRecord;
+use crate::election::{Election, VoteRecord};
 
 /// The table.
 pub(super) const META: &str = "meta";
@@ -109,6 +110,15 @@ pub fn read_vote(value: &[u8]) -> Option<VoteRecord> {
 #[must_use]
 pub fn is_news(frame: &[u8]) -> bool {
     matches!(postcard::from_bytes(frame), Ok(Frame::Push { .. }))
+}
+
+/// The term in which a frame gives its receiver the author's vote, if it does: for whoever watches what is said.
+#[must_use]
+pub fn vote_in(frame: &[u8]) -> Option<u64> {
+    match postcard::from_bytes(frame).ok()? {
+        Frame::Election(bytes) => Election::vote_in(&bytes),
+        _ => None,
+    }
 }
 
 fn row(key: &[u8], mut value: Vec<u8>) -> Record {

@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand::seq::IteratorRandom;
 use skein_crdt_state::exchange::Exchange;
 use skein_crdt_state::{Envelope, Store};
+use skein_gossip::planted::{self, Bug};
 use skein_gossip::{NodeId, Now};
 
 use super::{Effect, Frame, Node, Wait};
@@ -34,7 +35,7 @@ impl Node {
         let peers = self.peers_for_push(except);
         let bytes: Arc<[u8]> = postcard::to_stdvec(&Frame::Push { envelopes, token }).unwrap_or_default().into();
         for peer in &peers {
-            self.send_bytes(*peer, bytes.clone(), None);
+            self.send_bytes(*peer, bytes.clone(), self.outbox.unnumbered());
         }
         peers.len()
     }
@@ -87,6 +88,9 @@ impl Node {
     }
 
     pub(super) fn open_exchange_with(&mut self, peer: NodeId) {
+        if planted::is(Bug::NoAntiEntropy) {
+            return;
+        }
         let root = self.store.exchange_root();
         self.send(peer, &Frame::Exchange(root), None);
     }

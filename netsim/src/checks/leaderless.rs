@@ -1,0 +1,31 @@
+//! Peers that reach each other have a leader soon after the last one was lost (promise P4).
+
+use std::collections::BTreeSet;
+
+use crate::world::World;
+
+/// How long it may take, in virtual microseconds. The promise is 2 s; a node that lost its power is first missed, and frames
+/// are lost and connections reset meanwhile.
+const SOON_US: u64 = 6_000_000;
+
+/// Since when the same hosts have been without a leader.
+#[derive(Debug, Default)]
+pub(crate) struct Leaderless {
+    up: BTreeSet<usize>,
+    since_us: u64,
+}
+
+impl Leaderless {
+    /// That nobody leads for too long.
+    pub(crate) fn look(&mut self, world: &World) -> Option<String> {
+        let up = world.up();
+        let led = world.hosts.iter().any(|host| host.node.as_ref().is_some_and(|node| node.leadership().mine));
+        let disturbed = !world.links.cuts().is_empty() || world.hosts.iter().any(|host| host.paused) || up.is_empty();
+        if up != self.up || led || disturbed {
+            *self = Leaderless { up, since_us: world.now_us };
+        }
+        let ms = (world.now_us - self.since_us) / 1000;
+        (ms * 1000 > SOON_US)
+            .then(|| format!("nobody has led for {ms} ms, and {} hosts hear each other", self.up.len()))
+    }
+}
