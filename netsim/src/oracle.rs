@@ -65,6 +65,17 @@ impl Oracle {
         links.into_iter().any(|name| self.damaged.contains(&name))
     }
 
+    /// The most replicas that anybody ever asked for.
+    #[must_use]
+    pub fn most_replicas(&self) -> i64 {
+        let edits = self.asked.values().filter_map(|asked| match &asked.op {
+            WriteOp::Create { edits, .. } | WriteOp::Edit { edits, .. } => Some(edits),
+            WriteOp::Delete { .. } => None,
+        });
+        let replicas = edits.flatten().filter(|edit| &*edit.path == "spec.replicas");
+        replicas.filter_map(|edit| edit.value.as_ref()?.as_int()).max().unwrap_or(0)
+    }
+
     /// What was asked under a request.
     #[must_use]
     pub fn op(&self, id: RequestId) -> Option<&WriteOp> {

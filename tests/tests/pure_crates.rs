@@ -27,6 +27,17 @@ fn the_daemon_is_where_the_io_is() -> Outcome<()> {
     ensure(missing.is_empty(), || format!("the daemon's tree of {} crates has no {}", tree.len(), missing.join(", ")))
 }
 
+#[test]
+fn the_daemon_is_never_built_with_the_simulators_deliberate_bugs() -> Outcome<()> {
+    let features = |package: &str| cargo_tree(&["-e", "features", "--package", package]);
+    let planted = |text: &str| text.lines().filter(|line| line.contains("planted-bugs")).count();
+    let found = planted(&features("skein-cli")?);
+    ensure(found == 0, || format!("the tree of skein-cli names planted-bugs {found} times"))?;
+    // Were the feature misspelt, the line above would hold for nothing.
+    let asked = cargo_tree(&["-e", "features", "--package", "skein-netsim", "--features", "planted-bugs"])?;
+    ensure(planted(&asked) > 0, || "the simulator has no feature planted-bugs".to_owned())
+}
+
 fn no_io_in(package: &str) -> Outcome<()> {
     let found: Vec<String> = tree(package)?
         .into_iter()
@@ -39,15 +50,16 @@ fn no_io_in(package: &str) -> Outcome<()> {
 
 /// The names of all crates that a package is built with, its tests' aside.
 fn tree(package: &str) -> Outcome<Vec<String>> {
+    let text = cargo_tree(&["--package", package, "--edges", "normal,build", "--format", "{p}"])?;
+    Ok(text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+}
+
+fn cargo_tree(args: &[&str]) -> Outcome<String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output = Command::new(cargo)
-        .args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
-        .current_dir(workspace)
-        .output()?;
+    let output = Command::new(cargo).args(["tree", "--prefix", "none"]).args(args).current_dir(workspace).output()?;
     if !output.status.success() {
         return Err(Failure::new(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -50,9 +50,14 @@ impl Policies {
             owners.any(|owner| self.known.contains_key(&owner) && !self.moving.contains(&owner))
         });
         held.find_map(|slot| {
-            let displaced = slot::values(slot).into_iter().find_map(|value| value.placement.displaces)?;
-            let stays = !self.left.contains(&displaced.node);
-            stays.then(|| format!("{} was taken from {} though nothing of it may move", slot.key(), displaced.node))
+            let values = slot::values(slot);
+            // A pod that ended is replaced under every policy, where it was.
+            let moved = |value: &slot::Value| {
+                let displaced = value.placement.displaces?;
+                let stays = !self.left.contains(&displaced.node) && value.placement.node != Some(displaced.node);
+                stays.then(|| format!("{} was taken from {} though nothing of it may move", slot.key(), displaced.node))
+            };
+            values.iter().find_map(moved)
         })
     }
 }

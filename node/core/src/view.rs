@@ -87,6 +87,8 @@ pub struct NodeView {
     pub object: Option<ObjectKey>,
     /// The life that an object of this name would take, if it has none and the name is free.
     pub free_name: Option<NameKey>,
+    /// Whether its object was deleted, and there is no other. One that is merely not here, such as a damaged one, was not.
+    pub given_up: bool,
     /// Whether it reports what it is.
     pub reported: bool,
     /// The labels it gives itself, under those that people give it.

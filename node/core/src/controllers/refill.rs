@@ -64,7 +64,7 @@ pub(super) fn condition(view: &View, slot: &SlotView, needs: &PodNeeds) -> Condi
 
 fn lost(view: &View, node: &NodeView, needs: &PodNeeds) -> Condition {
     // Somebody who deletes the object of a node that is not there says that it will not come back.
-    if node.object.is_none() && !node.alive {
+    if node.given_up && !node.alive {
         return Condition::Gone;
     }
     when(view, due(node.last_contact, grace(needs, UNREACHABLE, LOST_AFTER)), Condition::Lost)

@@ -22,6 +22,7 @@ fn node(n: u16) -> NodeView {
         id: NodeId(id),
         name: format!("n{n}").into(),
         object: None,
+        given_up: false,
         free_name: None,
         reported: true,
         labels: BTreeMap::new(),

@@ -127,6 +127,7 @@ impl Builder<'_> {
             id,
             free_name: if key.is_none() { own_name.and_then(|name| self.free_name(id, name)) } else { None },
             name: name.into(),
+            given_up: key.is_none() && own_name.is_some_and(|name| self.was_deleted(id, name)),
             object: key,
             reported: status.is_some(),
             labels,
@@ -140,11 +141,20 @@ impl Builder<'_> {
         }
     }
 
-    /// The name that an object for this node may take: its own, or with the end of its id if another node has that.
-    fn free_name(&self, id: NodeId, name: &str) -> Option<NameKey> {
+    /// The names that an object for this node may have: its own, or with the end of its id if another node has that.
+    fn names(id: NodeId, name: &str) -> [NameKey; 2] {
         let longer = format!("{name}-{}", id.short().to_lowercase());
-        let names = [name, &longer].map(|name| NameKey::root(&Kind::new(NODE_KIND), name));
-        names.into_iter().find(|name| name.life(1).check() && self.store.current_life(name).is_none())
+        [name, &longer].map(|name| NameKey::root(&Kind::new(NODE_KIND), name))
+    }
+
+    /// Whether an object for this node was deleted.
+    fn was_deleted(&self, id: NodeId, name: &str) -> bool {
+        Self::names(id, name).iter().any(|name| self.store.next_life(name).incarnation() > 1)
+    }
+
+    /// The name that an object for this node may take.
+    fn free_name(&self, id: NodeId, name: &str) -> Option<NameKey> {
+        Self::names(id, name).into_iter().find(|name| name.life(1).check() && self.store.current_life(name).is_none())
     }
 
     fn deployments(&mut self) -> Vec<DeploymentView> {
