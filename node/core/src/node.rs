@@ -41,7 +41,7 @@ mod start;
 
 pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
-pub use meta::{read_vote, vote_in};
+pub use meta::{is_news, read_vote, vote_in};
 pub use start::StartError;
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.
