@@ -112,7 +112,10 @@ fn wrong_arguments_are_refused_and_say_what_is_right() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_crash() {
-    let script = format!("{} run --seed 5 --trace | head -n 1; echo ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_netsim"));
+    let script = format!(
+        "{} run --seed 5 --set nodes=7 --set user_every_ms=20 --set busy_ms=30000 --trace | head -n 1; echo ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_netsim")
+    );
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(stderr(&output), "");
     assert_eq!(last(&output), "1");

@@ -1,0 +1,3 @@
+//! What once went wrong, kept so that it does not again.
+
+mod seeds;
