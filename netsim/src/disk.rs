@@ -79,6 +79,14 @@ impl Disk {
         Some(key)
     }
 
+    /// Cuts off all records of which that is asked, by table and key.
+    pub fn corrupt_rows(&mut self, is_meant: impl Fn(&str, &[u8]) -> bool) {
+        for (key, value) in self.rows.iter_mut().filter(|(key, _)| is_meant(&key.0, &key.1)) {
+            value.truncate(value.len() / 2);
+            self.corrupted.insert(key.clone());
+        }
+    }
+
     /// What was changed and nobody has written since.
     #[must_use]
     pub fn corrupted(&self) -> &BTreeSet<RowKey> {

@@ -1,3 +1,8 @@
-//! What once went wrong, kept so that it does not again.
+//! Pinned stories: what others have paid for, told step by step, and what this simulator has found.
+#![allow(clippy::unwrap_used)]
 
+mod apart;
+mod comings_and_goings;
+mod damage;
+mod restarts;
 mod seeds;

@@ -1,4 +1,4 @@
-//! Pinned stories: seeds that once showed a mistake, each with what it was.
+//! Seeds that once showed a mistake, each with what it was.
 
 use skein_netsim::run::End;
 use skein_netsim::{Knobs, run};
