@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use skein_core::election::Leadership;
-use skein_core::node::{Node, vote_in};
+use skein_core::node::{Inspected, Node};
 use skein_core::request::{WriteOp, WriteReply};
 use skein_crdt_state::Record;
 use skein_crdt_state::store::Damaged;
@@ -54,8 +54,12 @@ impl Watch {
     }
 
     /// What a host sends to another; what is broken by it.
-    pub fn sends(&mut self, from: usize, to: usize, frame: &[u8]) -> Option<String> {
-        self.votes.sent(from, to, vote_in(frame)?)
+    pub fn sends(&mut self, from: usize, to: usize, said: &Inspected) -> Option<(&'static str, String)> {
+        match said {
+            Inspected::Vote(term) => Some(("vote", self.votes.sent(from, to, *term)?)),
+            Inspected::News(envelopes) => Some(("words", self.words.sent(envelopes)?)),
+            Inspected::Other => None,
+        }
     }
 
     /// A host begins anew with an empty disk.
@@ -68,8 +72,8 @@ impl Watch {
         self.leaders.seen(host, leadership)
     }
 
-    /// What a node wants on its disk; what is broken by it.
-    pub fn persists(&mut self, records: &[Record]) -> Option<String> {
+    /// What has come to a disk; what is broken by it.
+    pub fn synced(&mut self, records: &[Record]) -> Option<String> {
         self.words.seen(records)
     }
 }

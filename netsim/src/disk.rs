@@ -33,12 +33,13 @@ impl Disk {
         self.waiting.insert(batch, (records, again));
     }
 
-    /// A batch is to be synced, and with it those before it. As the daemon's disk does, it refuses all that come after a
-    /// refusal until one asks again.
+    /// A batch is to be synced, and with it those before it; what is there now. As the daemon's disk does, it refuses all that
+    /// come after a refusal until one asks again.
     ///
     /// # Errors
     /// The first batch that was refused, and why; nothing of it or of later ones is there.
-    pub fn sync(&mut self, batch: u64) -> Result<(), (u64, String)> {
+    pub fn sync(&mut self, batch: u64) -> Result<Vec<Arc<[Record]>>, (u64, String)> {
+        let mut synced = Vec::new();
         let later = self.waiting.split_off(&(batch + 1));
         for (number, (records, again)) in std::mem::replace(&mut self.waiting, later) {
             if self.refuses && !again {
@@ -50,8 +51,9 @@ impl Disk {
             }
             self.refuses = false;
             records.iter().for_each(|record| self.write(record));
+            synced.push(records);
         }
-        if self.refuses { Err((batch, "it has refused before".into())) } else { Ok(()) }
+        if self.refuses { Err((batch, "it has refused before".into())) } else { Ok(synced) }
     }
 
     fn write(&mut self, record: &Record) {
@@ -125,7 +127,7 @@ mod tests {
         let mut disk = Disk::default();
         disk.begin(1, records("a"), false);
         disk.begin(2, records("b"), false);
-        assert_eq!(disk.sync(1), Ok(()));
+        assert_eq!(disk.sync(1).map(|synced| synced.len()), Ok(1));
         disk.crash();
         assert!(disk.row("t", b"a").is_some() && disk.row("t", b"b").is_none());
     }
@@ -140,7 +142,7 @@ mod tests {
         disk.begin(2, records("b"), false);
         assert!(disk.sync(2).is_err() && disk.row("t", b"b").is_none());
         disk.begin(3, records("c"), true);
-        assert_eq!(disk.sync(3), Ok(()));
+        assert_eq!(disk.sync(3).map(|synced| synced.len()), Ok(1));
         assert!(disk.row("t", b"c").is_some());
     }
 }

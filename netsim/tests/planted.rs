@@ -27,7 +27,7 @@ const PLANTED: [Planted; 12] = [
     },
     Planted { bug: Bug::DeletionForgotten, knobs: &["crash_every_ms=4000"], checks: &["synced"], within: 5 },
     Planted { bug: Bug::PromiseBeforeDisk, knobs: &["disk_us=20000"], checks: &["durable"], within: 5 },
-    Planted { bug: Bug::TwoWriters, knobs: &["crash_every_ms=2000"], checks: &["words"], within: 60 },
+    Planted { bug: Bug::TwoWriters, knobs: &["crash_every_ms=2000"], checks: &["words"], within: 5 },
     Planted { bug: Bug::SlotsByChance, knobs: &[], checks: &["rollout"], within: 3 },
     Planted { bug: Bug::NoAntiEntropy, knobs: &["drop_permille=20"], checks: &["agreement", "policy"], within: 5 },
     Planted {

@@ -2,6 +2,7 @@
 //! sequence, which nobody uses twice (DESIGN section 4).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use skein_crdt_state::store::tables;
 use skein_crdt_state::{Envelope, Record, Sequence};
@@ -17,13 +18,18 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Records that a node wants on its disk; what is broken by them.
+    /// Records that have come to a disk; what is broken by them. What is on none and was not sent was never said.
     pub(crate) fn seen(&mut self, records: &[Record]) -> Option<String> {
         let said = records
             .iter()
             .filter(|record| tables::ALL.contains(&record.table))
             .filter_map(|record| record.value.as_ref());
         said.filter_map(|value| Envelope::decode(value).ok()).find_map(|envelope| self.heard(&envelope))
+    }
+
+    /// News that a node sends; what is broken by them.
+    pub(crate) fn sent(&mut self, envelopes: &[Arc<Envelope>]) -> Option<String> {
+        envelopes.iter().find_map(|envelope| self.heard(envelope))
     }
 
     fn heard(&mut self, envelope: &Envelope) -> Option<String> {

@@ -138,8 +138,12 @@ impl World {
     }
 
     pub(super) fn synced(&mut self, number: usize, batch: u64) {
-        if let Err((first, reason)) = self.hosts[number].disk.sync(batch) {
-            return self.input(number, Input::PersistFailed(first, reason));
+        let synced = match self.hosts[number].disk.sync(batch) {
+            Ok(synced) => synced,
+            Err((first, reason)) => return self.input(number, Input::PersistFailed(first, reason)),
+        };
+        if let Some(what) = synced.iter().find_map(|records| self.watch.synced(records)) {
+            self.violate("words", what);
         }
         self.hosts[number].on_disk = self.hosts[number].on_disk.max(batch);
         self.watch_votes(number);
@@ -196,9 +200,6 @@ impl World {
                 _ => self.send(number, to, lane, bytes),
             },
             Effect::Persist { batch, records, again } => {
-                if let Some(what) = self.watch.persists(&records) {
-                    self.violate("words", what);
-                }
                 self.hosts[number].disk.begin(batch, records, again);
                 let delay = self.chance.disks.random_range(50..=self.knobs.disk_us.max(51));
                 self.after(delay, Event::Synced { host: number, start, batch });

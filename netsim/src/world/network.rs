@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rand::RngExt;
-use skein_core::node::{Input, Lane, is_news};
+use skein_core::node::{Input, Inspected, Lane, inspect};
 use skein_gossip::NodeId;
 
 use super::{Event, World};
@@ -21,12 +21,14 @@ impl World {
         let Some(to) = self.host_of(&to) else { return };
         let Some(life) = self.links.connection(from, to) else { return };
         self.watch.traffic.sent(bytes.len());
-        if let Some(count) = self.lose_news.get_mut(&(from, to)).filter(|count| **count > 0 && is_news(&bytes)) {
+        let said = inspect(&bytes);
+        if let Some((check, what)) = self.watch.sends(from, to, &said) {
+            self.violate(check, what);
+        }
+        let is_news = matches!(said, Inspected::News(_));
+        if let Some(count) = self.lose_news.get_mut(&(from, to)).filter(|count| **count > 0 && is_news) {
             *count -= 1;
             return self.trace.line(self.now_us, format_args!("news from h{from} to h{to} are lost"));
-        }
-        if let Some(what) = self.watch.sends(from, to, &bytes) {
-            self.violate("vote", what);
         }
         let faults = self.knobs.faults;
         if self.busy && self.strikes(faults.drop_permille) {

@@ -29,6 +29,7 @@ mod catch_up;
 mod disk;
 mod durability;
 mod handover;
+mod inspect;
 mod lead;
 mod meta;
 mod own;
@@ -41,7 +42,8 @@ mod start;
 
 pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
-pub use meta::{is_news, read_vote, vote_in};
+pub use inspect::{Inspected, inspect};
+pub use meta::read_vote;
 pub use start::StartError;
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.

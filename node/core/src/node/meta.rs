@@ -8,9 +8,8 @@ use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Record};
 use skein_gossip::Now;
 
-use super::Frame;
 use super::start::{Row, StartError};
-use crate::election::{Election, VoteRecord};
+use crate::election::VoteRecord;
 
 /// The table.
 pub(super) const META: &str = "meta";
@@ -104,21 +103,6 @@ pub(super) fn cluster_row(cluster: ClusterId) -> Record {
 #[must_use]
 pub fn read_vote(value: &[u8]) -> Option<VoteRecord> {
     postcard::from_bytes(opened(VOTE, value)?).ok()
-}
-
-/// Whether a frame pushes news, for whoever decides what gets lost.
-#[must_use]
-pub fn is_news(frame: &[u8]) -> bool {
-    matches!(postcard::from_bytes(frame), Ok(Frame::Push { .. }))
-}
-
-/// The term in which a frame gives its receiver the author's vote, if it does: for whoever watches what is said.
-#[must_use]
-pub fn vote_in(frame: &[u8]) -> Option<u64> {
-    match postcard::from_bytes(frame).ok()? {
-        Frame::Election(bytes) => Election::vote_in(&bytes),
-        _ => None,
-    }
 }
 
 fn row(key: &[u8], mut value: Vec<u8>) -> Record {

@@ -1,0 +1,29 @@
+//! What a frame says, for whoever watches what is sent or decides what gets lost: the simulator, and nobody else.
+
+use std::sync::Arc;
+
+use skein_crdt_state::Envelope;
+
+use super::Frame;
+use crate::election::Election;
+
+/// What a frame says, as far as it matters to a watcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inspected {
+    /// It gives its receiver the author's vote in this term.
+    Vote(u64),
+    /// It pushes what somebody has said.
+    News(Vec<Arc<Envelope>>),
+    /// Something else, or nothing that can be read.
+    Other,
+}
+
+/// Looks into a frame.
+#[must_use]
+pub fn inspect(frame: &[u8]) -> Inspected {
+    match postcard::from_bytes(frame) {
+        Ok(Frame::Election(bytes)) => Election::vote_in(&bytes).map_or(Inspected::Other, Inspected::Vote),
+        Ok(Frame::Push { envelopes, .. }) => Inspected::News(envelopes),
+        _ => Inspected::Other,
+    }
+}
