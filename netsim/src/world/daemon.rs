@@ -108,6 +108,7 @@ impl World {
             return false;
         }
         host.disk.crash();
+        host.held.clear();
         host.paused = false;
         // What the engine was at goes on without the daemon; all else was for the daemon alone.
         for event in std::mem::take(&mut host.backlog) {
@@ -138,6 +139,10 @@ impl World {
     }
 
     pub(super) fn synced(&mut self, number: usize, batch: u64) {
+        // What was on its way to the disk ended with the daemon.
+        if self.hosts[number].node.is_none() {
+            return;
+        }
         let synced = match self.hosts[number].disk.sync(batch) {
             Ok(synced) => synced,
             Err((first, reason)) => return self.input(number, Input::PersistFailed(first, reason)),
