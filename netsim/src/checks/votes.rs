@@ -43,7 +43,8 @@ impl Votes {
         if record.unseated && !self.excused.contains(&host) {
             return Some(format!("h{host} has forgotten what it said of its votes, as its peers tell it"));
         }
-        let vote = record.voted_for?;
+        // Whoever has forgotten a vote takes it back by one for itself, and neither counts until it has a seat again.
+        let vote = record.voted_for.filter(|_| !record.unseated)?;
         match self.given.insert((host, record.term), vote) {
             Some(before) if before != vote => {
                 Some(format!("h{host} voted for {before:?} and for {vote:?} in term {}", record.term))
