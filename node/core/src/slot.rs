@@ -24,6 +24,10 @@ pub struct Placement {
     pub node: Option<NodeId>,
     /// The pod that this one replaces because its node was lost: that node may claim the slot back.
     pub displaces: Option<Displaced>,
+    /// Turns over each time the same node is to run another pod in place of the same one: a pod is a value, so the same value
+    /// again would be the same pod.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 /// A pod that was given up for lost.
@@ -161,6 +165,7 @@ mod tests {
             stamp: Hlc(u64::from(n)),
             placement: Placement {
                 node: node.map(|n| NodeId([n; 32])),
+                again: false,
                 displaces: displaces
                     .map(|(node, write)| Displaced { node: NodeId([node; 32]), write: WriteId([write; 32]) }),
             },

@@ -35,7 +35,11 @@ pub(super) fn slot(n: u32) -> ObjectKey {
 
 pub(super) fn value(n: u8, on: Option<u8>, displaces: Option<(u8, u8)>) -> Value {
     let displaces = displaces.map(|(on, by)| Displaced { node: node(on), write: write(by) });
-    Value { write: write(n), stamp: Hlc(n.into()), placement: Placement { node: on.map(node), displaces } }
+    Value {
+        write: write(n),
+        stamp: Hlc(n.into()),
+        placement: Placement { node: on.map(node), displaces, again: false },
+    }
 }
 
 pub(super) fn facts(n: u32, values: Vec<Value>) -> SlotFacts {

@@ -124,16 +124,15 @@ impl Want<'_> {
     fn step(&self, node: Option<NodeId>) -> Option<Step> {
         match &self.target {
             Target::NewSlot(name) => {
-                let edits = vec![place(&Placement { node, displaces: None })];
+                let edits = vec![place(&Placement { node, ..Placement::default() })];
                 Some(Step::Create { name: name.clone(), edits })
             }
             Target::There(key) if node.is_some() => {
-                let placement = Placement { node, displaces: self.displaces };
-                // A pod is a value, so the same again would be the same pod: it displaces itself instead. Should it serve
-                // after all, it claims, and nothing is interrupted.
-                let same = self.sole.filter(|sole| sole.placement == placement);
-                let itself = same.and_then(|sole| Some(Displaced { node: node?, write: sole.write }));
-                let placement = Placement { node, displaces: itself.or(self.displaces) };
+                // A pod is a value, so the same again would be the same pod. Whom it displaces is still said, so that this
+                // one may claim, and the pod that is there goes on until another serves.
+                let same = |sole: &Value| (sole.placement.node, sole.placement.displaces) == (node, self.displaces);
+                let again = self.sole.filter(same).is_some_and(|sole| !sole.placement.again);
+                let placement = Placement { node, displaces: self.displaces, again };
                 Some(Step::Edit { key: key.clone(), edits: vec![place(&placement)] })
             }
             Target::There(key) if self.evicted => {

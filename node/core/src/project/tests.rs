@@ -211,8 +211,11 @@ fn a_displaced_pod_that_claims_its_slot_stays_and_the_other_goes() {
     let set = rig.deployment("i", 1);
     let slot = slot(&set, 0);
     let first = rig.place(0, &slot, Some(1));
-    let placement =
-        crate::slot::Placement { node: Some(id(0)), displaces: Some(Displaced { node: id(1), write: first }) };
+    let placement = crate::slot::Placement {
+        node: Some(id(0)),
+        displaces: Some(Displaced { node: id(1), write: first }),
+        again: false,
+    };
     let leaf = Scalar::Json(serde_json::to_string(&placement).unwrap().into());
     rig.edit(0, &slot, &[Edit::set("placement", leaf)]);
     let second = rig.stores[0].object(&slot).unwrap().leaf("placement").unwrap().write;

@@ -343,7 +343,7 @@ impl Slots {
         }
         let won = self.wanted(state, node);
         let values = current(state, state.nodes[node].known);
-        let sole = values.first().filter(|_| values.len() == 1).and_then(|n| Some((*n, state.writes[*n]?)));
+        let sole = values.first().filter(|_| values.len() == 1).and_then(|n| state.writes[*n]);
         let (displaces, refill) = match won {
             Some((on, write)) if state.sides[on] != state.sides[node] => (Some((on as u8, write as u8)), true),
             Some(_) => return,
@@ -351,13 +351,12 @@ impl Slots {
         };
         let avoid = won.map(|(on, _)| on);
         for to in (0..NODES).filter(|to| state.sides[*to] == state.sides[node] && Some(*to) != avoid) {
-            // A pod is a value, so the same again would be the same pod: it displaces itself instead.
-            let again = sole.filter(|(_, sole)| (sole.node, sole.displaces) == (Some(to as u8), displaces));
-            let itself = again.map(|(write, _)| (to as u8, write as u8));
+            // A pod is a value, so the same again is written as another value.
+            let again = sole.filter(|sole| (sole.node, sole.displaces) == (Some(to as u8), displaces));
             if again.is_some() && self.weaker == Some(Weaker::Empties) {
                 self.write(state, node, None, displaces, refill, into);
             } else {
-                self.write(state, node, Some(to as u8), itself.or(displaces), refill, into);
+                self.write(state, node, Some(to as u8), displaces, refill, into);
             }
         }
     }
@@ -446,7 +445,8 @@ impl Slots {
             let write = case.writes[n]?;
             let displaces = write.displaces.filter(|_| self.weaker != Some(Weaker::GreatestStamp));
             let displaces = displaces.map(|(n, w)| Displaced { node: node_id(n.into()), write: write_id(w.into()) });
-            let placement = Placement { node: write.node.map(|n| node_id(n.into())), displaces };
+            let node = write.node.map(|n| node_id(n.into()));
+            let placement = Placement { node, displaces, again: false };
             let stamp = Hlc(self.stamp(case, n, &write).into());
             Some(Value { write: write_id(n), stamp, placement })
         });

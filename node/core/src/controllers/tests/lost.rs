@@ -69,7 +69,7 @@ fn a_minority_runs_at_least_one_of_each_workload_under_alive_and_all_under_full(
         let slots: Vec<_> =
             world.pods().into_iter().filter(|(_, pod)| pod.node == mine).map(|(slot, _)| slot).collect();
         for slot in slots {
-            let placement = slot::Placement { node: Some(world.id(1)), displaces: None };
+            let placement = slot::Placement { node: Some(world.id(1)), displaces: None, again: false };
             world.edit(&slot, &[crate::view::place(&placement)]);
         }
         world.lose(&[1, 2, 3, 4]);
@@ -138,9 +138,9 @@ fn after_the_heal_a_claim_keeps_the_pod_that_was_never_interrupted() {
     world.pass(GRACE);
     world.settle();
     let values = slot::values(world.store.object(&slot).unwrap());
-    // The same node fills the slot in its place, by a new pod that displaces its own: should that one serve, it claims.
+    // The same node fills the slot in its place once more, by a new pod; the one that was lost may claim again.
     assert_ne!(values[0].write, against);
-    assert_eq!(values[0].placement.displaces.map(|displaced| displaced.write), Some(against));
+    assert_eq!(values[0].placement.displaces.map(|displaced| displaced.write), Some(old.write));
     assert!(values[0].placement.node.is_some_and(|node| node != lost));
 }
 

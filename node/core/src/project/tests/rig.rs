@@ -168,7 +168,7 @@ impl Rig {
 
     /// Places a pod into a slot; its write.
     pub(super) fn place(&mut self, by: usize, slot: &ObjectKey, node: Option<usize>) -> WriteId {
-        let placement = Placement { node: node.map(id), displaces: None };
+        let placement = Placement { node: node.map(id), displaces: None, again: false };
         let text = serde_json::to_string(&placement).unwrap();
         self.edit(by, slot, &[Edit::set(PLACEMENT_LEAF, Scalar::Json(text.into()))]);
         self.stores[by].object(slot).unwrap().leaf(PLACEMENT_LEAF).unwrap().write
