@@ -47,7 +47,7 @@ fn a_slot_with_a_pod_is_refilled_at_the_node_that_fills_it() {
 }
 
 #[test]
-fn a_pod_that_is_placed_where_it_was_displaces_itself() {
+fn a_slot_is_not_emptied_to_be_filled_again() {
     let model = weaker(Weaker::Empties, Slots::new(true, 3, 3, 1, 0));
     assert_weaker("a slot is emptied so that it can be filled again", &search(&model));
 }
