@@ -39,6 +39,11 @@ pub(crate) enum Verb {
     Join(JoinFlags),
     /// Leave the cluster: this node's pods start elsewhere, and its daemon ends
     Leave,
+    /// Remove another node for good: its connections end, its pods start elsewhere, and its key never comes back
+    Remove {
+        /// The node's name, or its id as `skein peers` shows it
+        peer: String,
+    },
     /// Make join tokens
     #[command(subcommand)]
     Token(TokenVerb),

@@ -34,6 +34,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             up(join.daemon, data_dir, Some((token, join.discard)))
         }
         Verb::Leave => alone(cluster::leave(client()?)),
+        Verb::Remove { peer } => alone(cluster::remove(client()?, &peer)),
         Verb::Token(verb) => alone(cluster::token(client()?, verb)),
         Verb::Kubeconfig => alone(cluster::kubeconfig(client()?)),
         Verb::Peers => alone(cluster::peers(client()?)),

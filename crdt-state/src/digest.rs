@@ -2,6 +2,7 @@
 //! they differ.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,7 +23,7 @@ pub enum Item {
     /// An object.
     Object(ObjectKey),
     /// A section of a node's reports.
-    Report(NodeId, String),
+    Report(NodeId, Arc<str>),
 }
 
 /// Items with their versions. The sum of a bucket does not depend on the order in which items came.

@@ -48,11 +48,11 @@ pub enum Body {
     /// One section of what the author says of itself.
     Report {
         /// Which section.
-        section: String,
+        section: Arc<str>,
         /// When.
         stamp: Hlc,
         /// Opaque here; empty retracts the section.
-        body: Vec<u8>,
+        body: Arc<[u8]>,
     },
     /// All lives of a name up to this one are over.
     Deletion {
@@ -90,6 +90,18 @@ pub enum Body {
     Departure {
         /// When.
         stamp: Hlc,
+    },
+    /// The author removes a node for good.
+    Removal {
+        /// Whom.
+        node: NodeId,
+        /// When.
+        stamp: Hlc,
+        /// Whom the removed node has admitted, as far as the author had seen, see [`members::short`](crate::members::short):
+        /// they stay.
+        seen: Vec<[u8; 16]>,
+        /// The last of those admissions: a later one of the same node does not count.
+        until: Sequence,
     },
 }
 
@@ -188,7 +200,10 @@ impl Envelope {
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
+        hash.update([self.version]);
         hash.update(self.author.0);
+        hash.update(self.sequence.boot.to_be_bytes());
+        hash.update(self.sequence.number.to_be_bytes());
         hash.update(self.signature.0);
         hash.update(self.signature.1);
         hash.update(&self.body);
@@ -230,7 +245,7 @@ mod tests {
 
     fn sealed() -> (ClusterId, Envelope, Body) {
         let (keys, cluster) = (Keypair::from_secret([1; 32]), ClusterId([7; 16]));
-        let body = Body::Report { section: "node".into(), stamp: Hlc(5), body: vec![1, 2, 3] };
+        let body = Body::Report { section: "node".into(), stamp: Hlc(5), body: [1, 2, 3].into() };
         (cluster, Envelope::seal(&keys, &cluster, Sequence { boot: 1, number: 2 }, &body), body)
     }
 

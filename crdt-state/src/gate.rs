@@ -50,10 +50,10 @@ pub enum GateError {
 pub fn admit(
     memo: &Memo,
     state: &Arc<ObjectState>,
-    envelope: Arc<Envelope>,
-    chunk: Vec<u8>,
+    envelope: &Arc<Envelope>,
+    chunk: &[u8],
 ) -> Result<Arc<ObjectState>, GateError> {
-    let id = news(state, &chunk)?;
+    let id = news(state, chunk)?;
     if let Some(merged) = memo.merged(state, &id) {
         return Ok(merged);
     }
@@ -72,10 +72,10 @@ pub fn admit(
 pub fn admit_own(
     memo: &Memo,
     state: &Arc<ObjectState>,
-    envelope: Arc<Envelope>,
-    chunk: Vec<u8>,
+    envelope: &Arc<Envelope>,
+    chunk: &[u8],
 ) -> Result<Arc<ObjectState>, GateError> {
-    let id = news(state, &chunk)?;
+    let id = news(state, chunk)?;
     let (change, stored) = read(state, id, envelope, chunk)?;
     let mut doc = memo.document(state);
     doc.apply_changes([change]).map_err(|_| GateError::Invalid("applying it fails"))?;
@@ -94,14 +94,14 @@ fn news(state: &ObjectState, chunk: &[u8]) -> Result<WriteId, GateError> {
 fn read(
     state: &ObjectState,
     id: WriteId,
-    envelope: Arc<Envelope>,
-    chunk: Vec<u8>,
+    envelope: &Arc<Envelope>,
+    chunk: &[u8],
 ) -> Result<(Change, StoredChange), GateError> {
-    let change = catch_unwind(|| Change::from_bytes(chunk.clone()).ok())
+    let change = catch_unwind(|| Change::from_bytes(chunk.to_vec()).ok())
         .ok()
         .flatten()
         .ok_or(GateError::Invalid("not an Automerge change"))?;
-    check_change(state, &envelope, &change)?;
+    check_change(state, envelope, &change)?;
     let stored = catch_unwind(AssertUnwindSafe(|| stored_change(id, envelope, chunk, &change)))
         .map_err(|_| GateError::Invalid("its operations cannot be read"))??;
     Ok((change, stored))
@@ -180,8 +180,8 @@ fn check_change(state: &ObjectState, envelope: &Envelope, change: &Change) -> Re
 /// Reads the operations: only puts and deletes of leaves in the root map are taken.
 fn stored_change(
     id: WriteId,
-    envelope: Arc<Envelope>,
-    chunk: Vec<u8>,
+    envelope: &Arc<Envelope>,
+    chunk: &[u8],
     change: &Change,
 ) -> Result<StoredChange, GateError> {
     let stamp = u64::try_from(change.timestamp()).map_err(|_| GateError::Invalid("its time is negative"))?;
@@ -200,8 +200,8 @@ fn stored_change(
     }
     Ok(StoredChange {
         id,
-        envelope,
-        chunk,
+        envelope: envelope.clone(),
+        chunk: chunk.to_vec(),
         deps: change.deps().iter().map(|dep| WriteId(dep.0)).collect(),
         actor: change.actor_id().to_bytes().to_vec(),
         sequence: change.seq(),

@@ -145,6 +145,11 @@ impl ObjectKey {
         (1..=self.0.len()).rev().map(|n| ObjectKey(self.0[..n].into()))
     }
 
+    /// The links of this object and of its owners, itself first, without making keys of them.
+    pub(crate) fn links(&self) -> impl Iterator<Item = Link<'_>> {
+        (0..self.0.len()).rev().map(|n| Link(&self.0[..n], &self.0[n]))
+    }
+
     /// Whether `self` is `other` or owned by it, directly or further down.
     #[must_use]
     pub fn is_within(&self, other: &ObjectKey) -> bool {
@@ -254,6 +259,60 @@ impl NameKey {
         (!self.owner.is_empty()).then(|| ObjectKey(self.owner.clone()))
     }
 }
+
+/// Something that has a name within an owner: for looking names up without making one.
+pub(crate) trait Named {
+    /// The owner's links, the kind and the name.
+    fn parts(&self) -> (&[Segment], &Kind, &str);
+}
+
+impl Named for NameKey {
+    fn parts(&self) -> (&[Segment], &Kind, &str) {
+        (&self.owner, &self.kind, &self.name)
+    }
+}
+
+/// One link of an owner chain, with those before it.
+pub(crate) struct Link<'a>(&'a [Segment], &'a Segment);
+
+impl Named for Link<'_> {
+    fn parts(&self) -> (&[Segment], &Kind, &str) {
+        (self.0, &self.1.kind, &self.1.name)
+    }
+}
+
+impl Link<'_> {
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.1.incarnation
+    }
+}
+
+impl<'a> std::borrow::Borrow<dyn Named + 'a> for NameKey {
+    fn borrow(&self) -> &(dyn Named + 'a) {
+        self
+    }
+}
+
+// The same order as that of `NameKey`, which is derived from its fields in the same sequence.
+impl Ord for dyn Named + '_ {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl PartialOrd for dyn Named + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn Named + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Named + '_ {}
 
 impl fmt::Display for NameKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

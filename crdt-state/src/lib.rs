@@ -16,6 +16,7 @@ pub mod lives;
 pub mod members;
 pub mod memo;
 pub mod object;
+mod opened;
 pub mod path;
 pub mod store;
 

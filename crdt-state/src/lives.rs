@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::envelope::Envelope;
+use crate::key::Named;
 use crate::{NameKey, ObjectKey};
 
 /// What is known of one name.
@@ -24,7 +25,7 @@ impl Lives {
     }
 }
 
-/// The deletion numbers of all names.
+/// The deletion numbers of all names. A name of which no life is over has no entry, which is most of them.
 #[derive(Debug, Clone, Default)]
 pub struct LifeTable {
     names: BTreeMap<NameKey, Lives>,
@@ -34,7 +35,8 @@ impl LifeTable {
     /// Whether a key's life and those of its owners go on. Computed from keys and numbers alone.
     #[must_use]
     pub fn is_live(&self, key: &ObjectKey) -> bool {
-        key.lineage().all(|link| self.names.get(&link.name_key()).is_none_or(|lives| link.incarnation() > lives.over()))
+        let goes_on = |link: &dyn Named, life: u32| self.names.get(link).is_none_or(|lives| life > lives.over());
+        self.names.is_empty() || key.links().all(|link| goes_on(&link, link.incarnation()))
     }
 
     /// The life that a creation of this name takes now.
@@ -46,7 +48,8 @@ impl LifeTable {
     /// Learns that a key exists. Returns the names of which an earlier life ended by that.
     pub fn learn(&mut self, key: &ObjectKey) -> Vec<NameKey> {
         let mut ended = Vec::new();
-        for link in key.lineage() {
+        // Of a first life nothing follows.
+        for link in key.lineage().filter(|link| link.incarnation() > 1) {
             let name = link.name_key();
             let lives = self.names.entry(name.clone()).or_default();
             if link.incarnation() > lives.seen {
@@ -78,13 +81,11 @@ impl LifeTable {
         let first = ended.life(1);
         let depth = first.segments().len() - 1;
         let within = |name: &NameKey| {
-            name.owner().is_some_and(|owner| {
-                let (owner, ended) = (owner.segments(), &first.segments()[depth]);
-                owner.starts_with(&first.segments()[..depth])
-                    && owner.get(depth).is_some_and(|link| {
-                        link.kind == ended.kind && link.name == ended.name && link.incarnation <= over
-                    })
-            })
+            let (owner, ended) = (name.parts().0, &first.segments()[depth]);
+            owner.starts_with(&first.segments()[..depth])
+                && owner
+                    .get(depth)
+                    .is_some_and(|link| link.kind == ended.kind && link.name == ended.name && link.incarnation <= over)
         };
         let gone: Vec<NameKey> = self.names.keys().filter(|name| within(name)).cloned().collect();
         gone.into_iter().filter(|name| self.names.remove(name).is_some_and(|lives| lives.deleted > 0)).collect()

@@ -1,4 +1,4 @@
-//! Who was admitted, by whom, and who left: signed statements in a chain that ends at the founder.
+//! Who was admitted, by whom, who left and who was removed: signed statements in a chain that ends at the founder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,11 +7,13 @@ use sha2::{Digest, Sha256};
 use skein_gossip::NodeId;
 use skein_gossip::planted::{self, Bug};
 
-use crate::envelope::{Body, Envelope};
+use crate::envelope::{Body, Envelope, Sequence};
 use crate::{ClusterId, Hlc};
 
 /// The most nodes that may ever be admitted to one cluster.
 pub const MAX_MEMBERS: usize = 4096;
+/// The most statements that are kept: beyond it nobody is admitted or removed any more. Who leaves may always say so.
+const MAX_STATEMENTS: usize = 3 * MAX_MEMBERS;
 
 /// A node that was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,19 +28,83 @@ pub struct Member {
     pub stamp: Hlc,
     /// The hash of the token that it showed; zeros for the founder.
     pub token: [u8; 32],
-    /// When it left for good, if it did.
-    pub left: Option<Hlc>,
+    /// Why it does not belong to the cluster any more, if it does not.
+    pub ended: Option<Ended>,
+}
+
+/// Why a node that was admitted does not belong to the cluster any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It left. It may be admitted again.
+    Left(Hlc),
+    /// A member removed it. Its key never comes back.
+    Removed {
+        /// Who did; of several the first in the order of their keys.
+        by: NodeId,
+        /// When.
+        stamp: Hlc,
+    },
+    /// Only a removed node vouches for it, and whoever removed that node had not seen it admitted. Somebody else may admit it.
+    Unvouched,
+}
+
+impl Member {
+    /// Whether it belongs to the cluster.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.ended.is_none()
+    }
+
+    /// Whether it was removed.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        matches!(self.ended, Some(Ended::Removed { .. }))
+    }
+}
+
+/// Names a statement: the node that it is about, its kind, and who says it.
+pub type StatementName = (NodeId, u8, NodeId);
+
+const FOUNDING: u8 = 0;
+const ADMISSION: u8 = 1;
+const DEPARTURE: u8 = 2;
+const REMOVAL: u8 = 3;
+
+/// The name of a statement that this author makes, if the body is one.
+#[must_use]
+pub fn statement_name(author: NodeId, body: &Body) -> Option<StatementName> {
+    match body {
+        Body::Founding { .. } => Some((author, FOUNDING, author)),
+        Body::Admission { node, .. } => Some((*node, ADMISSION, author)),
+        Body::Departure { .. } => Some((author, DEPARTURE, author)),
+        Body::Removal { node, .. } => Some((*node, REMOVAL, author)),
+        _ => None,
+    }
+}
+
+/// How an admission is named in the removal of who made it.
+#[must_use]
+pub fn short(node: &NodeId) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&node.0[..16]);
+    short
 }
 
 /// All that is known of who belongs to the cluster.
 ///
 /// An admission counts once its author's own admission does, in whatever order they arrive. Of several admissions of one
-/// node the earliest counts; of several departures the latest.
+/// node the earliest counts; of several departures the latest. A removal ends a node for ever, whoever else says what, and
+/// with it the admissions by that node that its remover had not seen: their stamps are the removed node's own word. Two
+/// members that remove each other apart are both out.
 #[derive(Debug, Clone, Default)]
 pub struct Members {
-    envelopes: BTreeMap<(NodeId, u8, NodeId), Arc<Envelope>>,
-    statements: BTreeMap<(NodeId, u8, NodeId), Body>,
+    envelopes: BTreeMap<StatementName, Arc<Envelope>>,
+    statements: BTreeMap<StatementName, Body>,
     members: BTreeMap<NodeId, Member>,
+    active: BTreeSet<NodeId>,
+    /// Whether an admission waits for that of its author, or there is a removal, whose author may not be known yet: then one more
+    /// admission may change the standing of others.
+    entangled: bool,
 }
 
 /// The cluster's id follows from who founded it and a nonce, so that the founding proves itself.
@@ -55,10 +121,10 @@ pub fn cluster_id(founder: &NodeId, nonce: &[u8; 32]) -> ClusterId {
 }
 
 impl Members {
-    /// Whether a node was admitted and has not left.
+    /// Whether a node belongs to the cluster: it was admitted, did not leave and was not removed.
     #[must_use]
     pub fn is_active(&self, node: &NodeId) -> bool {
-        self.members.get(node).is_some_and(|member| member.left.is_none())
+        self.active.contains(node)
     }
 
     /// Whether a node was ever admitted: what it said then still counts.
@@ -73,15 +139,15 @@ impl Members {
         self.members.get(node)
     }
 
-    /// All members, those that left included.
+    /// All that were ever admitted, those that do not belong to the cluster any more included.
     pub fn iter(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
 
-    /// Those who were admitted and have not left.
+    /// Those who belong to the cluster.
     #[must_use]
-    pub fn active(&self) -> BTreeSet<NodeId> {
-        self.members.values().filter(|member| member.left.is_none()).map(|member| member.id).collect()
+    pub fn active(&self) -> &BTreeSet<NodeId> {
+        &self.active
     }
 
     /// How many nodes a token let in, as far as is known here.
@@ -93,54 +159,84 @@ impl Members {
     /// The stamp of the latest statement about a node: what is said of it next must be later, whatever clocks say.
     #[must_use]
     pub fn latest_word_on(&self, node: &NodeId) -> Hlc {
-        let about = self.statements.iter().filter(|((of, _, _), _)| of == node);
-        let stamps = about.filter_map(|(_, body)| match body {
-            Body::Founding { stamp, .. } | Body::Admission { stamp, .. } | Body::Departure { stamp } => Some(*stamp),
-            _ => None,
-        });
-        stamps.max().unwrap_or_default()
+        self.about(node).filter_map(|(_, body)| stamp_of(body)).max().unwrap_or_default()
+    }
+
+    /// Whom a node has admitted, as far as is known here, and the last of these statements: what its removal says was seen.
+    #[must_use]
+    pub fn admitted_by(&self, author: &NodeId) -> (Vec<[u8; 16]>, Sequence) {
+        let said = self.envelopes.iter().filter(|((_, kind, by), _)| *kind == ADMISSION && by == author);
+        let (nodes, numbers): (Vec<_>, Vec<_>) =
+            said.map(|((node, _, _), envelope)| (short(node), envelope.sequence())).take(MAX_MEMBERS).unzip();
+        (nodes, numbers.into_iter().max().unwrap_or_default())
     }
 
     /// The statements themselves, for storing and sending.
-    pub fn envelopes(&self) -> impl Iterator<Item = (&(NodeId, u8, NodeId), &Arc<Envelope>)> {
+    pub fn envelopes(&self) -> impl Iterator<Item = (&StatementName, &Arc<Envelope>)> {
         self.envelopes.iter()
     }
 
     /// One statement.
     #[must_use]
-    pub fn envelope(&self, item: &(NodeId, u8, NodeId)) -> Option<&Arc<Envelope>> {
+    pub fn envelope(&self, item: &StatementName) -> Option<&Arc<Envelope>> {
         self.envelopes.get(item)
     }
 
     /// Takes a statement in. `None`: it is no news or no valid statement. Otherwise its name, by which it is stored.
-    pub fn insert(
-        &mut self,
-        cluster: &ClusterId,
-        envelope: &Arc<Envelope>,
-        body: Body,
-    ) -> Option<(NodeId, u8, NodeId)> {
+    pub fn insert(&mut self, cluster: &ClusterId, envelope: &Arc<Envelope>, body: Body) -> Option<StatementName> {
         let author = envelope.author();
-        let item = match &body {
-            Body::Founding { nonce, .. } if cluster_id(&author, nonce) == *cluster => (author, 0, author),
-            Body::Admission { node, .. } if self.envelopes.len() < 3 * MAX_MEMBERS => (*node, 1, author),
-            Body::Departure { .. } => (author, 2, author),
-            _ => return None,
+        let item = statement_name(author, &body)?;
+        let is_valid = match &body {
+            Body::Founding { nonce, .. } => cluster_id(&author, nonce) == *cluster,
+            Body::Admission { .. } => self.envelopes.len() < MAX_STATEMENTS,
+            // Who is asked to go leaves by itself; a removal of oneself would only make it impossible to come back.
+            Body::Removal { node, seen, .. } => {
+                self.envelopes.len() < MAX_STATEMENTS && *node != author && seen.len() <= MAX_MEMBERS
+            }
+            _ => true,
         };
         // Of two statements of one author about one node the later stands: who left and was admitted again, for example.
-        if self.envelopes.get(&item).is_some_and(|known| known.sequence() >= envelope.sequence()) {
+        let is_later = self.envelopes.get(&item).is_none_or(|known| known.sequence() < envelope.sequence());
+        if !is_valid || !is_later {
             return None;
         }
-        self.envelopes.insert(item, envelope.clone());
-        self.statements.insert(item, body);
-        self.recompute();
+        let first_word = self.envelopes.insert(item, envelope.clone()).is_none();
+        if !(first_word && self.admit_simply(author, &body)) {
+            self.statements.insert(item, body);
+            self.recompute();
+        } else {
+            self.statements.insert(item, body);
+        }
         Some(item)
+    }
+
+    /// Takes in the admission of somebody of whom nothing was said, where nobody else's standing follows from it: nearly all
+    /// are such, and to compute everything again for each would take a cluster of a thousand minutes to form.
+    fn admit_simply(&mut self, author: NodeId, body: &Body) -> bool {
+        let Body::Admission { node, name, token, stamp } = body else { return false };
+        if self.entangled || !self.members.contains_key(&author) || self.about(node).next().is_some() {
+            return false;
+        }
+        self.admit(*node, name, *token, *stamp, author);
+        self.active.insert(*node);
+        true
+    }
+
+    fn admit(&mut self, id: NodeId, name: &str, token: [u8; 32], stamp: Hlc, admitted_by: NodeId) {
+        self.members.insert(id, Member { id, name: name.to_owned(), admitted_by, stamp, token, ended: None });
+    }
+
+    fn about(&self, node: &NodeId) -> impl Iterator<Item = (&StatementName, &Body)> {
+        let about = *node;
+        let from = (about, FOUNDING, NodeId([0; 32]));
+        self.statements.range(from..).take_while(move |((of, _, _), _)| *of == about)
     }
 
     fn recompute(&mut self) {
         self.members.clear();
         // Each round admits those whose admitter is in already, so it ends after at most one round for each link.
         loop {
-            let mut progress = false;
+            let mut progress = Vec::new();
             for ((node, _, author), body) in &self.statements {
                 let (name, token, stamp) = match body {
                     Body::Founding { name, stamp, .. } => (name, [0; 32], *stamp),
@@ -152,37 +248,130 @@ impl Members {
                 let earlier =
                     self.members.get(node).is_none_or(|known| (stamp, *author) < (known.stamp, known.admitted_by));
                 if earlier {
-                    let member =
-                        Member { id: *node, name: name.clone(), admitted_by: *author, stamp, token, left: None };
-                    self.members.insert(*node, member);
-                    progress = true;
+                    progress.push((*node, name.clone(), token, stamp, *author));
                 }
             }
-            if !progress {
+            if progress.is_empty() {
                 break;
             }
+            // The earliest of a round comes last.
+            progress.sort_by_key(|(_, _, _, stamp, author)| std::cmp::Reverse((*stamp, *author)));
+            for (node, name, token, stamp, author) in progress {
+                self.admit(node, &name, token, stamp, author);
+            }
         }
-        self.apply_departures();
+        let entangles = |(_, kind, author): &StatementName| {
+            *kind == REMOVAL || (*kind == ADMISSION && !self.members.contains_key(author))
+        };
+        self.entangled = self.statements.keys().any(entangles);
+        let removals = self.removals();
+        self.apply_departures(&removals);
+        self.apply_removals(&removals);
+        self.active = self.members.values().filter(|member| member.is_active()).map(|member| member.id).collect();
     }
 
     /// A departure holds unless the node was admitted again after it.
-    fn apply_departures(&mut self) {
+    fn apply_departures(&mut self, removals: &BTreeMap<NodeId, Removals>) {
         for ((node, _, _), body) in &self.statements {
             let Body::Departure { stamp: left } = body else { continue };
-            let again = self.statements.iter().any(|((admitted, _, _), body)| {
-                admitted == node && matches!(body, Body::Admission { stamp, .. } if stamp > left)
+            let again = self.about(node).any(|(name, body)| {
+                matches!(body, Body::Admission { stamp, .. } if stamp > left) && self.counts(name, removals)
             });
             if let Some(member) = self.members.get_mut(node).filter(|_| !again && !planted::is(Bug::LeftStaysIn)) {
-                member.left = Some(*left);
+                member.ended = Some(Ended::Left(*left));
             }
         }
+    }
+
+    /// Who was removed by somebody who was ever admitted.
+    fn removals(&self) -> BTreeMap<NodeId, Removals> {
+        let mut removals: BTreeMap<NodeId, Removals> = BTreeMap::new();
+        for ((node, _, author), body) in &self.statements {
+            let Body::Removal { stamp, seen, until, .. } = body else { continue };
+            let again = |body: &Body| matches!(body, Body::Admission { stamp: at, .. } if at > stamp);
+            let is_void = planted::is(Bug::RemovedComesBack) && self.about(node).any(|(_, body)| again(body));
+            if is_void || !self.members.contains_key(author) {
+                continue;
+            }
+            let seen: BTreeSet<[u8; 16]> = seen.iter().copied().collect();
+            match removals.get_mut(node) {
+                Some(known) => {
+                    known.seen.retain(|admitted| seen.contains(admitted));
+                    known.until = known.until.min(*until);
+                }
+                None => drop(removals.insert(*node, Removals { by: *author, stamp: *stamp, seen, until: *until })),
+            }
+        }
+        removals
+    }
+
+    /// Whether an admission counts: its author was not removed, or all who removed it had seen it.
+    fn counts(&self, name: &StatementName, removals: &BTreeMap<NodeId, Removals>) -> bool {
+        let (node, _, author) = name;
+        let sequence = self.envelopes.get(name).map(|envelope| envelope.sequence());
+        removals.get(author).is_none_or(|removals| {
+            removals.seen.contains(&short(node)) && sequence.is_some_and(|sequence| sequence <= removals.until)
+        })
+    }
+
+    fn apply_removals(&mut self, removals: &BTreeMap<NodeId, Removals>) {
+        if removals.is_empty() {
+            return;
+        }
+        let vouched = self.vouched(removals);
+        for member in self.members.values_mut() {
+            if let Some(Removals { by, stamp, .. }) = removals.get(&member.id) {
+                let for_ever = Ended::Removed { by: *by, stamp: *stamp };
+                member.ended = Some(if planted::is(Bug::RemovedComesBack) { Ended::Left(*stamp) } else { for_ever });
+            } else if !vouched.contains(&member.id) {
+                member.ended = Some(Ended::Unvouched);
+            }
+        }
+    }
+
+    /// Those whose chain of admissions to the founder has no link that a removal has cut.
+    fn vouched(&self, removals: &BTreeMap<NodeId, Removals>) -> BTreeSet<NodeId> {
+        let mut vouched = BTreeSet::new();
+        loop {
+            let before = vouched.len();
+            for name in self.statements.keys() {
+                let (node, kind, author) = name;
+                let holds = *kind == FOUNDING
+                    || (*kind == ADMISSION && vouched.contains(author) && self.counts(name, removals));
+                if holds {
+                    vouched.insert(*node);
+                }
+            }
+            if vouched.len() == before {
+                return vouched;
+            }
+        }
+    }
+}
+
+/// What all removals of one node say together.
+struct Removals {
+    by: NodeId,
+    stamp: Hlc,
+    /// The admissions by the removed node that each of its removers had seen.
+    seen: BTreeSet<[u8; 16]>,
+    until: Sequence,
+}
+
+/// When a statement about a member was made.
+pub(crate) fn stamp_of(body: &Body) -> Option<Hlc> {
+    match body {
+        Body::Founding { stamp, .. }
+        | Body::Admission { stamp, .. }
+        | Body::Departure { stamp }
+        | Body::Removal { stamp, .. } => Some(*stamp),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::Sequence;
     use proptest::prelude::*;
     use skein_gossip::Keypair;
 
@@ -224,7 +413,7 @@ mod tests {
                 members.insert(&cluster, &all[i].0, all[i].1.clone());
             }
             let active = [1, 2, 4].map(|n| keys(n).node_id()).into_iter().collect::<BTreeSet<_>>();
-            prop_assert_eq!(members.active(), active);
+            prop_assert_eq!(members.active(), &active);
             prop_assert!(members.is_known(&keys(3).node_id()));
             prop_assert!(!members.is_known(&keys(78).node_id()));
         }
@@ -255,5 +444,117 @@ mod tests {
         let mut members = Members::default();
         assert_eq!(members.insert(&cluster, &envelope, body), None);
         assert_eq!(members.iter().count(), 0);
+    }
+
+    fn removal(cluster: &ClusterId, by: u8, number: u64, of: u8, seen: &[u8]) -> (Arc<Envelope>, Body) {
+        let seen = seen.iter().map(|n| short(&keys(*n).node_id())).collect();
+        say(
+            cluster,
+            by,
+            number,
+            Body::Removal { node: keys(of).node_id(), stamp: Hlc(60), seen, until: Sequence { boot: 1, number: 5 } },
+        )
+    }
+
+    fn actives(of: &Members) -> Vec<u8> {
+        (1..10).filter(|n| of.is_active(&keys(*n).node_id())).collect()
+    }
+
+    /// A chain in which each node was admitted by the one before, and one more that the second admitted.
+    fn chain() -> (ClusterId, Vec<(Arc<Envelope>, Body)>) {
+        let (cluster, all) = statements();
+        let mut all: Vec<_> = all.into_iter().take(4).collect();
+        all.push(admission(&cluster, 2, 5));
+        (cluster, all)
+    }
+
+    fn members_of(cluster: &ClusterId, all: &[(Arc<Envelope>, Body)]) -> Members {
+        let mut members = Members::default();
+        for (envelope, body) in all {
+            members.insert(cluster, envelope, body.clone());
+        }
+        members
+    }
+
+    #[test]
+    fn who_was_removed_stays_out_whatever_is_said_later_and_whom_it_admitted_before_stays() {
+        let (cluster, mut all) = chain();
+        all.push(removal(&cluster, 1, 20, 2, &[3, 5]));
+        let again = Body::Admission { node: keys(2).node_id(), name: "n2".into(), token: [1; 32], stamp: Hlc(99) };
+        all.push(say(&cluster, 1, 21, again));
+        let members = members_of(&cluster, &all);
+        assert_eq!(actives(&members), [1, 3, 4, 5]);
+        assert!(members.is_known(&keys(2).node_id()));
+        assert!(members.get(&keys(2).node_id()).is_some_and(Member::is_removed));
+    }
+
+    #[test]
+    fn whom_a_removed_node_admitted_unseen_is_out_with_all_below_until_somebody_else_admits_it() {
+        let (cluster, mut all) = chain();
+        all.push(removal(&cluster, 1, 20, 2, &[5]));
+        assert_eq!(actives(&members_of(&cluster, &all)), [1, 5]);
+        let ended = members_of(&cluster, &all).get(&keys(4).node_id()).and_then(|member| member.ended);
+        assert_eq!(ended, Some(Ended::Unvouched));
+        let again = Body::Admission { node: keys(3).node_id(), name: "n3".into(), token: [1; 32], stamp: Hlc(99) };
+        all.push(say(&cluster, 5, 22, again));
+        assert_eq!(actives(&members_of(&cluster, &all)), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn who_left_and_was_admitted_again_by_a_removed_node_alone_is_out() {
+        let (cluster, mut all) = chain();
+        all.push(say(&cluster, 5, 9, Body::Departure { stamp: Hlc(50) }));
+        all.push(removal(&cluster, 1, 20, 2, &[3, 5]));
+        let again = Body::Admission { node: keys(5).node_id(), name: "n5".into(), token: [1; 32], stamp: Hlc(51) };
+        all.push(say(&cluster, 2, 30, again));
+        assert_eq!(actives(&members_of(&cluster, &all)), [1, 3, 4]);
+    }
+
+    #[test]
+    fn of_two_removals_of_one_node_each_cuts_what_it_had_not_seen() {
+        let (cluster, mut all) = chain();
+        all.push(removal(&cluster, 1, 20, 2, &[3, 5]));
+        all.push(removal(&cluster, 5, 20, 2, &[5]));
+        assert_eq!(actives(&members_of(&cluster, &all)), [1, 5]);
+    }
+
+    #[test]
+    fn a_removal_that_comes_before_everything_it_rests_on_holds_in_the_end() {
+        let (cluster, all) = chain();
+        let mut shuffled = vec![removal(&cluster, 3, 20, 5, &[])];
+        shuffled.extend(all);
+        assert_eq!(actives(&members_of(&cluster, &shuffled)), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn two_that_remove_each_other_apart_are_both_out() {
+        let (cluster, mut all) = chain();
+        all.push(removal(&cluster, 4, 20, 5, &[]));
+        all.push(removal(&cluster, 5, 20, 4, &[]));
+        assert_eq!(actives(&members_of(&cluster, &all)), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_stranger_removes_nobody_and_nobody_removes_itself() {
+        let (cluster, mut all) = chain();
+        all.push(removal(&cluster, 9, 20, 2, &[]));
+        all.push(removal(&cluster, 5, 20, 5, &[]));
+        assert_eq!(actives(&members_of(&cluster, &all)), [1, 2, 3, 4, 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn in_whatever_order_removals_arrive_the_members_are_the_same(
+            order in Just((0..9usize).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
+            let (cluster, mut all) = chain();
+            all.push(removal(&cluster, 4, 20, 2, &[3]));
+            all.push(removal(&cluster, 5, 20, 3, &[4]));
+            all.push(say(&cluster, 3, 30, Body::Departure { stamp: Hlc(70) }));
+            all.push(admission(&cluster, 3, 6));
+            let wanted = actives(&members_of(&cluster, &all));
+            let shuffled: Vec<_> = order.into_iter().map(|i| all[i].clone()).collect();
+            prop_assert_eq!(actives(&members_of(&cluster, &shuffled)), wanted);
+        }
     }
 }

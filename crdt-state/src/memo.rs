@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use automerge::{Automerge, Change};
 
 use crate::object::ObjectState;
+use crate::opened::Opened;
 use crate::{ObjectKey, WriteId};
 
 /// How much a memo keeps; the oldest falls out.
@@ -20,13 +21,16 @@ pub struct MemoLimits {
     pub merges: usize,
     /// Signatures known to be good, 32 bytes each.
     pub signatures: usize,
+    /// Whether envelopes with good signatures are kept as they were read, for others to share.
+    pub shares_envelopes: bool,
 }
 
 impl MemoLimits {
     /// For a daemon: documents that are being edited, no merges (each comes once).
-    pub const DAEMON: MemoLimits = MemoLimits { documents: 256, merges: 0, signatures: 4096 };
+    pub const DAEMON: MemoLimits = MemoLimits { documents: 256, merges: 0, signatures: 4096, shares_envelopes: false };
     /// For a simulator that many nodes share.
-    pub const SIMULATOR: MemoLimits = MemoLimits { documents: 20_000, merges: 200_000, signatures: 400_000 };
+    pub const SIMULATOR: MemoLimits =
+        MemoLimits { documents: 20_000, merges: 200_000, signatures: 400_000, shares_envelopes: true };
 }
 
 /// A shared, bounded memory of pure results. Clones share it.
@@ -46,7 +50,7 @@ struct Inner {
     limits: MemoLimits,
     documents: Bounded<(ObjectKey, u64), Automerge>,
     merges: Bounded<MergeName, Arc<ObjectState>>,
-    signatures: Bounded<[u8; 32], ()>,
+    signatures: Bounded<[u8; 32], Option<Opened>>,
 }
 
 impl Memo {
@@ -88,14 +92,15 @@ impl Memo {
         inner.merges.put((state.key().clone(), state.version(), *change), merged, limit);
     }
 
-    pub(crate) fn is_verified(&self, digest: &[u8; 32]) -> bool {
-        self.lock().signatures.get(digest).is_some()
+    /// Whether a signature is known to be good, by the envelope's digest; with the envelope as it was read, if it was kept.
+    pub(crate) fn verified(&self, digest: &[u8; 32]) -> Option<Option<Opened>> {
+        self.lock().signatures.get(digest).cloned()
     }
 
-    pub(crate) fn keep_verified(&self, digest: [u8; 32]) {
+    pub(crate) fn keep_verified(&self, digest: [u8; 32], opened: &Opened) {
         let mut inner = self.lock();
-        let limit = inner.limits.signatures;
-        inner.signatures.put(digest, (), limit);
+        let (limit, shares) = (inner.limits.signatures, inner.limits.shares_envelopes);
+        inner.signatures.put(digest, shares.then(|| opened.clone()), limit);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -16,6 +16,7 @@ use crate::lives::LifeTable;
 use crate::members::{self, Members};
 use crate::memo::Memo;
 use crate::object::{self, Authorship, ObjectState};
+use crate::opened::Opened;
 use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId};
 
 mod receive;
@@ -53,6 +54,8 @@ pub struct Identity {
 pub struct Report {
     /// Who says it.
     pub node: NodeId,
+    /// The section's name.
+    pub section: Arc<str>,
     /// Its place in the author's sequence.
     pub sequence: Sequence,
     /// When.
@@ -69,9 +72,9 @@ pub struct Record {
     /// Which table: one of [`tables`].
     pub table: &'static str,
     /// The key.
-    pub key: Vec<u8>,
+    pub key: Arc<[u8]>,
     /// The value, or `None` to remove it.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Arc<[u8]>>,
 }
 
 /// The tables that the store writes.
@@ -307,19 +310,30 @@ impl Store {
     /// Founds a cluster: the identity's cluster must be [`members::cluster_id`] of this node and `nonce`.
     pub fn found(&mut self, now: Now, nonce: [u8; 32], name: &str) -> Arc<Envelope> {
         let stamp = self.tick(now);
-        self.say(now, &Body::Founding { nonce, name: name.to_owned(), stamp })
+        self.say(now, Body::Founding { nonce, name: name.to_owned(), stamp })
     }
 
     /// Admits a node.
     pub fn admit(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32]) -> Arc<Envelope> {
         let stamp = self.tick_on_member(now, &node);
-        self.say(now, &Body::Admission { node, name: name.to_owned(), token, stamp })
+        self.say(now, Body::Admission { node, name: name.to_owned(), token, stamp })
     }
 
     /// Leaves the cluster for good.
     pub fn depart(&mut self, now: Now) -> Arc<Envelope> {
         let stamp = self.tick_on_member(now, &self.me());
-        self.say(now, &Body::Departure { stamp })
+        self.say(now, Body::Departure { stamp })
+    }
+
+    /// Removes a node for good. `None`: it was never admitted, was removed already, or is this node.
+    pub fn remove(&mut self, now: Now, node: NodeId) -> Option<Arc<Envelope>> {
+        let may_go = self.members.get(&node).is_some_and(|member| !member.is_removed()) && node != self.me();
+        if !may_go {
+            return None;
+        }
+        let stamp = self.tick_on_member(now, &node);
+        let (seen, until) = self.members.admitted_by(&node);
+        Some(self.say(now, Body::Removal { node, stamp, seen, until }))
     }
 
     /// Edits an object, or creates it. `message` says who asked for it, with which tool. `None`: nothing changes.
@@ -344,11 +358,12 @@ impl Store {
         let by = Authorship { actor: self.actor.clone(), stamp, message: message.chars().take(256).collect() };
         let Some(chunk) = state.edit(&self.memo, edits, &by) else { return Ok(None) };
         let body = Body::Change { key: key.clone(), layout: self.identity.layout_version, chunk: chunk.clone() };
-        let envelope = self.seal(&body);
-        let merged = gate::admit_own(&self.memo, &state, envelope.clone(), chunk)
+        let opened = Opened::new(self.seal(&body), body);
+        let merged = gate::admit_own(&self.memo, &state, opened.envelope(), &chunk)
             .map_err(|reason| EditError::Refused { key: key.clone(), reason })?;
-        self.put_object(merged, &envelope);
-        Ok(Some(envelope))
+        self.memo.keep_verified(opened.envelope().digest(), &opened);
+        self.put_object(merged, &opened);
+        Ok(Some(opened.envelope().clone()))
     }
 
     /// Ends an object's life, and with it all that it owns. `None`: it is over already.
@@ -360,7 +375,7 @@ impl Store {
         let seen = self.objects.get(key).map(|object| object.heads().iter().copied().chain(object.births()).collect());
         let seen = seen.unwrap_or_default();
         let body = Body::Deletion { name: key.name_key(), incarnation: key.incarnation(), stamp, seen };
-        Some(self.say(now, &body))
+        Some(self.say(now, body))
     }
 
     /// Says something about this node; an empty body retracts the section. `None`: that is what it says already.
@@ -378,14 +393,14 @@ impl Store {
             return Ok(None);
         }
         let stamp = self.tick(now);
-        Ok(Some(self.say(now, &Body::Report { section: section.to_owned(), stamp, body: body.to_vec() })))
+        Ok(Some(self.say(now, Body::Report { section: section.into(), stamp, body: body.into() })))
     }
 
-    fn say(&mut self, now: Now, body: &Body) -> Arc<Envelope> {
-        let envelope = self.seal(body);
-        self.memo.keep_verified(envelope.digest());
-        self.receive(now, &envelope);
-        envelope
+    fn say(&mut self, now: Now, body: Body) -> Arc<Envelope> {
+        let opened = Opened::new(self.seal(&body), body);
+        self.memo.keep_verified(opened.envelope().digest(), &opened);
+        self.take_in(now, &opened);
+        opened.envelope().clone()
     }
 
     fn seal(&mut self, body: &Body) -> Arc<Envelope> {
@@ -416,8 +431,9 @@ impl Store {
         self.objects.get(key).cloned().unwrap_or_else(|| Arc::new(ObjectState::empty(key.clone())))
     }
 
-    /// Puts an object's new state in its place; `envelope` is the change that made it.
-    fn put_object(&mut self, object: Arc<ObjectState>, envelope: &Arc<Envelope>) {
+    /// Puts an object's new state in its place; `said` is the change that made it.
+    fn put_object(&mut self, object: Arc<ObjectState>, said: &Opened) {
+        let envelope = said.envelope();
         let key = object.key().clone();
         let id = object
             .heads()
@@ -427,7 +443,8 @@ impl Store {
             object.changes().values().find(|change| *change.envelope == **envelope).map(|change| change.id)
         });
         if let Some(id) = id {
-            self.records.push(change_record(&key, &id, Some(envelope.encode())));
+            let row = said.row_key(|| change_row(&key, &id));
+            self.records.push(Record { table: tables::CHANGES, key: row, value: Some(said.encoded()) });
         }
         self.wanted.set(Item::Object(key.clone()), Some(object.version()));
         self.objects.insert(key.clone(), object);
@@ -457,7 +474,11 @@ impl Store {
             if let Some(kind) = self.by_kind.get_mut(key.kind()) {
                 kind.remove(key);
             }
-            self.records.extend(object.changes().keys().map(|id| change_record(key, id, None)));
+            self.records.extend(object.changes().keys().map(|id| Record {
+                table: tables::CHANGES,
+                key: change_row(key, id).into(),
+                value: None,
+            }));
             self.wanted.set(Item::Object(key.clone()), None);
             self.changed.insert(StoreChange::Object(key.clone()));
             match deleter {
@@ -474,21 +495,22 @@ impl Store {
     }
 }
 
-fn change_record(key: &ObjectKey, id: &WriteId, value: Option<Vec<u8>>) -> Record {
-    let mut name = key.to_string().into_bytes();
-    name.push(0);
-    name.extend_from_slice(&id.0);
-    Record { table: tables::CHANGES, key: name, value }
+fn change_row(key: &ObjectKey, id: &WriteId) -> Vec<u8> {
+    let mut row = key.to_string().into_bytes();
+    row.push(0);
+    row.extend_from_slice(&id.0);
+    row
 }
 
 /// A statement about a member, twice.
-fn member_records((node, kind, author): &(NodeId, u8, NodeId), said: &Envelope) -> [Record; 2] {
-    let key = [&node.0[..], &[*kind], &author.0[..]].concat();
-    [tables::MEMBERS, tables::MEMBERS_COPY].map(|table| Record { table, key: key.clone(), value: Some(said.encode()) })
+fn member_records((node, kind, author): &members::StatementName, said: &Envelope) -> [Record; 2] {
+    let key: Arc<[u8]> = [&node.0[..], &[*kind], &author.0[..]].concat().into();
+    let value: Arc<[u8]> = said.encode().into();
+    [tables::MEMBERS, tables::MEMBERS_COPY].map(|table| Record { table, key: key.clone(), value: Some(value.clone()) })
 }
 
-fn deletion_record(name: &NameKey, value: Option<Vec<u8>>) -> Record {
-    Record { table: tables::DELETIONS, key: name.to_string().into_bytes(), value }
+fn deletion_record(name: &NameKey, value: Option<Arc<[u8]>>) -> Record {
+    Record { table: tables::DELETIONS, key: name.to_string().into_bytes().into(), value }
 }
 
 /// Derives a new cluster's id; see [`members::cluster_id`].

@@ -118,9 +118,9 @@ impl World {
     fn save(&mut self, r: usize) {
         let replica = &mut self.replicas[r];
         for record in replica.store.drain_records() {
-            let key = (record.table.to_owned(), record.key);
+            let key = (record.table.to_owned(), record.key.to_vec());
             match record.value {
-                Some(value) => drop(replica.disk.insert(key, value)),
+                Some(value) => drop(replica.disk.insert(key, value.to_vec())),
                 None => drop(replica.disk.remove(&key)),
             }
         }

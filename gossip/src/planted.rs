@@ -26,6 +26,8 @@ pub enum Bug {
     WallClockOrder,
     /// A departure ends nothing.
     LeftStaysIn,
+    /// A node that was removed may be admitted again.
+    RemovedComesBack,
     /// Pods of lost nodes are replaced whatever their partition policy says.
     PolicyIgnored,
     /// Each plan makes a slot more than was asked for.
@@ -38,7 +40,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 13] = [
         Bug::VoteBeforeDisk,
         Bug::DeletionForgotten,
         Bug::PromiseBeforeDisk,
@@ -47,6 +49,7 @@ impl Bug {
         Bug::NoAntiEntropy,
         Bug::WallClockOrder,
         Bug::LeftStaysIn,
+        Bug::RemovedComesBack,
         Bug::PolicyIgnored,
         Bug::FightingController,
         Bug::UnboundedQueue,

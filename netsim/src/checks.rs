@@ -22,6 +22,7 @@ mod leader;
 mod leaderless;
 mod policy;
 pub mod quiet;
+mod removed;
 mod replicas;
 mod rising;
 mod served;
@@ -45,6 +46,7 @@ pub struct Watch {
     served: served::Served,
     policies: policy::Policies,
     leaderless: leaderless::Leaderless,
+    removed: removed::Removed,
 }
 
 impl Watch {
@@ -58,7 +60,7 @@ impl Watch {
         match said {
             Inspected::Vote(term) => Some(("vote", self.votes.sent(from, to, *term)?)),
             Inspected::News(envelopes) => Some(("words", self.words.sent(envelopes)?)),
-            Inspected::Other => None,
+            Inspected::Given(_) | Inspected::Other => None,
         }
     }
 
@@ -93,7 +95,7 @@ pub fn started(
     corrupted: &BTreeSet<RowKey>,
     damaged: &[Damaged],
 ) -> Option<Violation> {
-    if corrupted.iter().any(|(table, _)| table == "meta") {
+    if corrupted.iter().any(|(table, _)| *table == "meta") {
         world.watch.votes.forget(host);
     }
     violation(world, "synced", synced::check(node, rows, corrupted, damaged))
@@ -101,6 +103,7 @@ pub fn started(
 
 /// Everything is mended: it is noted whether all agree by now.
 pub fn mended(world: &mut World) {
+    world.note_removals();
     let agree = agreement::check(world).is_none();
     world.watch.served.agree(world.now_us, agree);
 }
@@ -116,12 +119,14 @@ pub fn look(world: &mut World) -> Option<Violation> {
     let unserved = watch.served.check(world);
     let moved = watch.policies.look(world);
     let leaderless = watch.leaderless.look(world);
+    let taken_back = watch.removed.look(world);
     world.watch = watch;
     let found = [
         ("rising", fallen),
         ("served", unserved),
         ("policy", moved),
         ("leaderless", leaderless),
+        ("removed", taken_back),
         ("bounds", bounds::check(world)),
     ];
     found.into_iter().find_map(|(check, what)| violation(world, check, what))
@@ -143,7 +148,8 @@ pub fn unsettled(world: &World) -> Option<Violation> {
 /// What must hold once all is settled.
 #[must_use]
 pub fn broken(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, Check); 2] = [("acknowledged", acknowledged::check), ("deleted", deleted::check)];
+    let checks: [(&'static str, Check); 3] =
+        [("acknowledged", acknowledged::check), ("deleted", deleted::check), ("removed", removed::check)];
     checks.iter().find_map(|(check, ask)| violation(world, check, ask(world)))
 }
 

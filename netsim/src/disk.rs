@@ -10,9 +10,9 @@ use skein_crdt_state::store::tables;
 use skein_gossip::Rng;
 
 /// A row's table and key.
-pub type RowKey = (String, Vec<u8>);
+pub type RowKey = (&'static str, Arc<[u8]>);
 /// Rows by table and key.
-pub type Rows = BTreeMap<RowKey, Vec<u8>>;
+pub type Rows = BTreeMap<RowKey, Arc<[u8]>>;
 
 /// One host's disk.
 #[derive(Debug, Default, Clone)]
@@ -57,7 +57,7 @@ impl Disk {
     }
 
     fn write(&mut self, record: &Record) {
-        let key = (record.table.to_owned(), record.key.clone());
+        let key = (record.table, record.key.clone());
         self.corrupted.remove(&key);
         match &record.value {
             Some(value) => drop(self.rows.insert(key, value.clone())),
@@ -76,15 +76,17 @@ impl Disk {
         let key = sound.choose(rng)?.clone();
         let value = self.rows.get_mut(&key).filter(|value| !value.is_empty())?;
         let at = rng.random_range(0..value.len());
-        value[at] ^= 1 << rng.random_range(0..8);
+        let mut changed = value.to_vec();
+        changed[at] ^= 1 << rng.random_range(0..8);
+        *value = changed.into();
         self.corrupted.insert(key.clone());
         Some(key)
     }
 
     /// Cuts off all records of which that is asked, by table and key.
     pub fn corrupt_rows(&mut self, is_meant: impl Fn(&str, &[u8]) -> bool) {
-        for (key, value) in self.rows.iter_mut().filter(|(key, _)| is_meant(&key.0, &key.1)) {
-            value.truncate(value.len() / 2);
+        for (key, value) in self.rows.iter_mut().filter(|(key, _)| is_meant(key.0, &key.1)) {
+            *value = value[..value.len() / 2].into();
             self.corrupted.insert(key.clone());
         }
     }
@@ -104,13 +106,13 @@ impl Disk {
     /// Everything that is there.
     #[must_use]
     pub fn read(&self) -> Vec<(String, Vec<u8>, Vec<u8>)> {
-        self.rows.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone())).collect()
+        self.rows.iter().map(|((table, key), value)| ((*table).to_owned(), key.to_vec(), value.to_vec())).collect()
     }
 
     /// One row.
     #[must_use]
-    pub fn row(&self, table: &str, key: &[u8]) -> Option<&Vec<u8>> {
-        self.rows.get(&(table.to_owned(), key.to_vec()))
+    pub fn row(&self, table: &'static str, key: &[u8]) -> Option<&Arc<[u8]>> {
+        self.rows.get(&(table, key.into()))
     }
 }
 
@@ -119,7 +121,7 @@ mod tests {
     use super::*;
 
     fn records(key: &str) -> Arc<[Record]> {
-        [Record { table: "t", key: key.into(), value: Some(vec![1]) }].into()
+        [Record { table: "t", key: key.as_bytes().into(), value: Some([1].into()) }].into()
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Fault {
     Pause,
     /// A node leaves the cluster, and joins it again later.
     Leave,
+    /// Somebody removes a node from the cluster.
+    Remove,
     /// A disk takes nothing for a while.
     DiskRefuses,
     /// A disk takes writes again.
@@ -50,7 +52,7 @@ const MS: u64 = 1000;
 
 impl Fault {
     /// The faults that come again and again, each with the mean time between two of its kind in milliseconds.
-    fn recurring(faults: &Faults) -> [(Fault, u64); 13] {
+    fn recurring(faults: &Faults) -> [(Fault, u64); 14] {
         [
             (Fault::Partition, faults.partition_every_ms),
             (Fault::OneWay, faults.one_way_every_ms),
@@ -60,6 +62,7 @@ impl Fault {
             (Fault::Power, faults.power_every_ms),
             (Fault::Pause, faults.pause_every_ms),
             (Fault::Leave, faults.leave_every_ms),
+            (Fault::Remove, faults.remove_every_ms),
             (Fault::DiskRefuses, faults.disk_refuses_every_ms),
             (Fault::Corrupt, faults.corrupt_every_ms),
             (Fault::Jump, faults.jump_every_ms),
@@ -84,6 +87,7 @@ impl Fault {
             Fault::Power => machine::power(world),
             Fault::Pause => machine::pause(world),
             Fault::Leave => machine::leave(world),
+            Fault::Remove => machine::remove(world),
             Fault::DiskRefuses => machine::disk_refuses(world),
             Fault::DiskTakes(host) => world.hosts[*host].disk.fail(None),
             Fault::Corrupt => machine::corrupt(world),
@@ -109,6 +113,7 @@ pub fn begin(world: &mut World) {
 pub fn mend(world: &mut World) {
     world.trace.line(world.now_us, format_args!("all is mended"));
     world.heal();
+    world.take_away_removed();
     for number in 0..world.hosts.len() {
         if world.hosts[number].paused {
             world.resume(number);

@@ -35,6 +35,8 @@ pub enum Standing {
     Member,
     /// Its user has asked it to leave.
     Leaving,
+    /// Somebody has removed it. Its daemon may not know, and goes on.
+    Removed,
 }
 
 /// One host.
@@ -57,10 +59,14 @@ pub struct Host {
     pub node: Option<Node>,
     /// How often the daemon was started: what belongs to an earlier start does not reach a later one.
     pub start: u64,
+    /// How often it lost its power.
+    pub power: u64,
     /// Whether it belongs to the cluster.
     pub standing: Standing,
     /// Whether it founded the cluster and never left it.
     pub is_founder: bool,
+    /// Whether it was removed and taken away.
+    pub gone_for_good: bool,
     /// Whether the machine stands still.
     pub paused: bool,
     /// What happened while it stood still.
@@ -90,8 +96,10 @@ impl Host {
             distance,
             node: None,
             start: 0,
+            power: 0,
             standing: Standing::Out,
             is_founder: false,
+            gone_for_good: false,
             paused: false,
             backlog: VecDeque::new(),
             timeout_at: None,

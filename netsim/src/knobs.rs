@@ -65,6 +65,8 @@ pub struct Faults {
     pub pause_every_ms: u64,
     /// Between departures of a node; it joins again later.
     pub leave_every_ms: u64,
+    /// Between nodes that somebody removes; a removed node runs on as long as nobody tells it.
+    pub remove_every_ms: u64,
     /// Between disks that refuse for a while, full or failing.
     pub disk_refuses_every_ms: u64,
     /// Between daemons that are killed and whose disk changes a bit before they start again.
@@ -86,7 +88,7 @@ pub struct Faults {
 }
 
 /// How many kinds of faults there are.
-pub const FAULTS: usize = 19;
+pub const FAULTS: usize = 20;
 
 impl Faults {
     /// Each by its name, for printing them and for leaving some out.
@@ -102,6 +104,7 @@ impl Faults {
             ("power_every_ms", &mut self.power_every_ms),
             ("pause_every_ms", &mut self.pause_every_ms),
             ("leave_every_ms", &mut self.leave_every_ms),
+            ("remove_every_ms", &mut self.remove_every_ms),
             ("disk_refuses_every_ms", &mut self.disk_refuses_every_ms),
             ("corrupt_every_ms", &mut self.corrupt_every_ms),
             ("clock_spread_ms", &mut self.clock_spread_ms),
@@ -114,8 +117,9 @@ impl Faults {
         ]
     }
 
-    /// Each is turned on in another half of the seeds.
-    fn draw(rng: &mut Rng) -> Self {
+    /// Each is turned on in another half of the seeds. `later` draws for what was added later, so that a seed keeps the rest.
+    fn draw(rng: &mut Rng, later: &mut Rng) -> Self {
+        let remove_every_ms = later.random_range(10_000..40_000) * u64::from(later.random_bool(0.5));
         let mut sometimes = |low: u64, high: u64| {
             let value = rng.random_range(low..high);
             if rng.random_bool(0.5) { value } else { 0 }
@@ -131,6 +135,7 @@ impl Faults {
             power_every_ms: sometimes(8_000, 30_000),
             pause_every_ms: sometimes(6_000, 25_000),
             leave_every_ms: sometimes(8_000, 30_000),
+            remove_every_ms,
             disk_refuses_every_ms: sometimes(5_000, 20_000),
             corrupt_every_ms: sometimes(5_000, 20_000),
             clock_spread_ms: sometimes(1, 600_000),
@@ -149,7 +154,7 @@ impl Knobs {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut rng = random::from_seed(seed ^ 0x6b6e_6f62);
-        let faults = Faults::draw(&mut rng);
+        let faults = Faults::draw(&mut rng, &mut random::from_seed(seed ^ 0x7265_6d6f));
         Knobs {
             seed,
             // Most mistakes need few nodes, and those runs are fast.

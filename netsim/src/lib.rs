@@ -17,6 +17,7 @@ pub mod minimise;
 pub mod oracle;
 pub mod overrides;
 pub mod run;
+pub mod scale;
 pub mod script;
 pub mod story;
 pub mod trace;

@@ -19,6 +19,8 @@ pub struct Links {
     cut: BTreeSet<(usize, usize)>,
     /// Connections that stand, the lower number first.
     connections: BTreeMap<(usize, usize), Connection>,
+    /// To whom each host has one.
+    neighbours: BTreeMap<usize, BTreeSet<usize>>,
     next_life: u64,
     dropped: u64,
 }
@@ -90,19 +92,23 @@ impl Links {
         }
         self.next_life += 1;
         self.connections.insert(pair(a, b), Connection { life: self.next_life, ..Connection::default() });
+        self.neighbours.entry(a).or_default().insert(b);
+        self.neighbours.entry(b).or_default().insert(a);
         Some(self.next_life)
     }
 
     /// Ends a connection, and all that is on its way on it; whether it stood.
     pub fn disconnect(&mut self, a: usize, b: usize) -> bool {
+        for (host, other) in [(a, b), (b, a)] {
+            self.neighbours.entry(host).or_default().remove(&other);
+        }
         self.connections.remove(&pair(a, b)).is_some()
     }
 
     /// Whom a host has connections to.
     #[must_use]
     pub fn of(&self, host: usize) -> Vec<usize> {
-        let other = |(a, b): &(usize, usize)| if *a == host { Some(*b) } else { (*b == host).then_some(*a) };
-        self.connections.keys().filter_map(other).collect()
+        self.neighbours.get(&host).into_iter().flatten().copied().collect()
     }
 
     /// All connections.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skein_core::request::{RequestId, WriteError, WriteOp, WriteReply};
 use skein_crdt_state::ObjectKey;
+use skein_gossip::NodeId;
 
 /// What a user was told.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,7 @@ pub struct Asked {
 pub struct Oracle {
     asked: BTreeMap<RequestId, Asked>,
     damaged: BTreeSet<String>,
+    out: BTreeSet<usize>,
 }
 
 impl Oracle {
@@ -57,10 +59,21 @@ impl Oracle {
         self.damaged.insert(key.to_owned());
     }
 
-    /// Whether a write may be gone: it was on one disk alone, as the user was told, and a disk was damaged there.
+    /// A host was removed, or whoever alone had admitted it was: what it and its like have written apart is not taken.
+    pub fn is_out(&mut self, host: usize) {
+        self.out.insert(host);
+    }
+
+    /// Whether a write may be gone: the peer that took it was removed; or it was on one disk alone, as the user was told or
+    /// since the other's host was removed, and that disk was damaged.
     #[must_use]
     pub fn may_be_lost(&self, asked: &Asked) -> bool {
-        let Answer::DoneWithWarning(reply) = &asked.answer else { return false };
+        let reply = match &asked.answer {
+            _ if self.out.contains(&asked.peer) => return true,
+            Answer::DoneWithWarning(reply) => reply,
+            Answer::Done(reply) if !self.out.is_empty() => reply,
+            _ => return false,
+        };
         let links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);
         links.into_iter().any(|name| self.damaged.contains(&name))
     }
@@ -70,7 +83,7 @@ impl Oracle {
     pub fn most_replicas(&self) -> i64 {
         let edits = self.asked.values().filter_map(|asked| match &asked.op {
             WriteOp::Create { edits, .. } | WriteOp::Edit { edits, .. } => Some(edits),
-            WriteOp::Delete { .. } => None,
+            WriteOp::Delete { .. } | WriteOp::Remove { .. } => None,
         });
         let replicas = edits.flatten().filter(|edit| &*edit.path == "spec.replicas");
         replicas.filter_map(|edit| edit.value.as_ref()?.as_int()).max().unwrap_or(0)
@@ -101,6 +114,20 @@ impl Oracle {
             WriteOp::Delete { key, .. } => Some(key),
             _ => None,
         })
+    }
+
+    /// The nodes that users were told are removed.
+    pub fn removed(&self) -> impl Iterator<Item = &NodeId> {
+        self.acknowledged().filter(|(asked, _)| !self.may_be_lost(asked)).filter_map(|(asked, _)| match &asked.op {
+            WriteOp::Remove { node } => Some(node),
+            _ => None,
+        })
+    }
+
+    /// Whether anybody ever asked to remove a node.
+    #[must_use]
+    pub fn asked_to_remove(&self) -> bool {
+        self.asked.values().any(|asked| matches!(asked.op, WriteOp::Remove { .. }))
     }
 
     /// The lives that users asked to end, whatever they were told.

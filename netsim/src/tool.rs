@@ -11,6 +11,7 @@ mod diff;
 mod minimise;
 mod progress;
 mod report;
+mod scale;
 mod single;
 mod story;
 mod sweep;
@@ -90,6 +91,11 @@ enum Command {
         #[command(flatten)]
         sides: diff::Sides,
     },
+    /// Measure what a large cluster costs: it forms, runs pods, is edited, and may lose a third of its nodes.
+    Scale {
+        #[command(flatten)]
+        size: scale::Size,
+    },
     /// Write a run as one page to look at in a browser: who led when, what was cut, what ran where.
     #[command(after_help = AFTER_HELP)]
     Story {
@@ -144,6 +150,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Sweep { seeds, sets, jobs, resume } => sweep::sweep(&sweep::Plan { seeds, sets, jobs, resume }),
         Command::Minimise { which } => minimise::minimise_one(&which),
         Command::Diff { sides } => diff::diff(&sides),
+        Command::Scale { size } => scale::scale(&size),
         Command::Story { which, output } => story::story(&which, &output),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {

@@ -70,6 +70,7 @@ fn describe(op: &WriteOp) -> String {
             format!("edit {key}{lock} {edits:?}")
         }
         WriteOp::Delete { key, .. } => format!("delete {key}"),
+        WriteOp::Remove { node } => format!("remove {node}"),
     }
 }
 

@@ -9,7 +9,7 @@ use skein_core::node::{Input, Lane};
 use skein_core::request::RequestId;
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
 use skein_crdt_state::memo::MemoLimits;
-use skein_crdt_state::{ClusterId, Envelope, Kind, Layout, Memo, members};
+use skein_crdt_state::{ClusterId, Envelope, Kind, Layout, Memo, Sequence, members};
 use skein_gossip::{NodeId, Rng, random};
 
 use crate::checks::{self, Watch};
@@ -20,6 +20,7 @@ use crate::knobs::Knobs;
 use crate::link::Links;
 use crate::oracle::Oracle;
 use crate::run::Violation;
+use crate::scale::Spread;
 use crate::trace::Trace;
 use crate::workload::Workload;
 
@@ -51,7 +52,7 @@ pub enum Event {
     /// A batch is on the disk.
     Synced { host: usize, start: u64, batch: u64 },
     /// The engine has carried something out.
-    Performed { host: usize, start: u64, action: Box<RuntimeAction> },
+    Performed { host: usize, start: u64, power: u64, action: Box<RuntimeAction> },
     /// A paused machine goes on.
     Resume { host: usize },
     /// A host asks to be let in, once more if nobody answered.
@@ -127,12 +128,20 @@ pub struct World {
     pub lose_news: BTreeMap<(usize, usize), usize>,
     /// Whether faults and users are at work.
     pub busy: bool,
+    /// Whether what nodes say is watched. It need not be where nothing breaks and only the cost is asked for.
+    pub is_watched: bool,
+    /// A change whose way is followed.
+    pub spread: Option<Spread>,
     cluster: ClusterId,
     nonce: [u8; 32],
     memo: Memo,
     numbers: BTreeMap<NodeId, usize>,
-    /// Who asked to be let in under which request.
-    asked: BTreeMap<RequestId, usize>,
+    /// Who asked to be let in under which request, and where.
+    asked: BTreeMap<RequestId, (usize, usize)>,
+    /// When each host (the first) was let in by which other, and under which number of that one's words.
+    pub admissions: BTreeMap<(usize, usize), (Sequence, u64)>,
+    /// When users were told that a node is removed.
+    pub removed_us: BTreeMap<NodeId, u64>,
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
 }
@@ -166,10 +175,14 @@ impl World {
             violation: None,
             lose_news: BTreeMap::new(),
             busy: true,
+            is_watched: true,
+            spread: None,
             cluster,
             nonce,
             memo: Memo::new(MemoLimits::SIMULATOR),
             asked: BTreeMap::new(),
+            admissions: BTreeMap::new(),
+            removed_us: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             knobs,
@@ -269,14 +282,21 @@ impl World {
                 self.input(host, Input::Timeout);
             }
             Event::Synced { host, start, batch } if self.hosts[host].start == start => self.synced(host, batch),
-            Event::Performed { host, start, action } => self.performed(host, start, *action),
+            // What the engine was at when the power went is not done any more.
+            Event::Performed { host, start, power, action } if self.hosts[host].power == power => {
+                self.performed(host, start, *action);
+            }
             Event::Hear { host, start, input } if self.hosts[host].start == start => self.input(host, *input),
             Event::Resume { host } => self.resume(host),
             Event::Join { host } => self.join(host),
             Event::Admitted { host, statements } => self.let_in(host, &statements),
             Event::Leave { host } => self.leave(host),
             Event::Gone { host, start } if self.hosts[host].start == start => self.gone(host),
-            Event::Timeout { .. } | Event::Synced { .. } | Event::Hear { .. } | Event::Gone { .. } => {}
+            Event::Timeout { .. }
+            | Event::Synced { .. }
+            | Event::Hear { .. }
+            | Event::Performed { .. }
+            | Event::Gone { .. } => {}
             Event::Fault(fault) => fault.strike(self),
             Event::User => Workload::act(self),
             Event::Look => self.look(),
@@ -285,6 +305,7 @@ impl World {
 
     fn look(&mut self) {
         self.after(LOOK_US, Event::Look);
+        self.note_removals();
         let found = checks::look(self);
         self.note(found);
     }

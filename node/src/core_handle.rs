@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use skein_core::node::{Input, Node};
 use skein_core::project::ProjectedChange;
-use skein_core::request::{AdmissionError, AdmissionRequest, RequestId, WriteError, WriteReply, WriteRequest};
+use skein_core::request::{
+    AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteReply, WriteRequest,
+};
 use skein_crdt_state::Envelope;
 use skein_gossip::Now;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -32,7 +34,7 @@ pub(crate) enum ToCore {
 pub(crate) enum Waiter {
     Write(oneshot::Sender<Result<WriteReply, WriteError>>),
     Admit(oneshot::Sender<Result<Vec<Arc<Envelope>>, AdmissionError>>),
-    Leave(oneshot::Sender<()>),
+    Leave(oneshot::Sender<Result<(), LeaveError>>),
 }
 
 /// The daemon is stopping and answers no more.
@@ -107,8 +109,8 @@ impl CoreHandle {
     /// Leaves the cluster; returns when peers know, or cannot be told.
     ///
     /// # Errors
-    /// When the daemon is stopping.
-    pub async fn leave(&self) -> Result<(), Stopped> {
+    /// When the daemon is stopping; inside, when it does not leave since it may be the only one to hold something.
+    pub async fn leave(&self) -> Result<Result<(), LeaveError>, Stopped> {
         let (waiter, answered) = oneshot::channel();
         let id = self.wait(Waiter::Leave(waiter));
         self.input(Input::Leave(id)).await?;

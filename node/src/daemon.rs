@@ -346,8 +346,8 @@ fn start_disk(database: redb::Database, joined: &Rows, handle: &CoreHandle) -> R
     if !joined.is_empty() {
         let record = |(_, key, value): &(String, Vec<u8>, Vec<u8>)| Record {
             table: skein_crdt_state::store::tables::MEMBERS,
-            key: key.clone(),
-            value: Some(value.clone()),
+            key: key.as_slice().into(),
+            value: Some(value.as_slice().into()),
         };
         disk.persist(0, joined.iter().map(record).collect(), false);
     }

@@ -154,9 +154,9 @@ fn commit(database: &Database, batches: &[Batch]) -> Result<(), redb::Error> {
     {
         let mut table = transaction.open_table(RECORDS)?;
         for record in batches.iter().flat_map(|batch| batch.records.iter()) {
-            let key = [record.table.as_bytes(), &[0], &record.key].concat();
+            let key = [record.table.as_bytes(), &[0], &record.key[..]].concat();
             match &record.value {
-                Some(value) => drop(table.insert(key.as_slice(), value.as_slice())?),
+                Some(value) => drop(table.insert(key.as_slice(), &value[..])?),
                 None => drop(table.remove(key.as_slice())?),
             }
         }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn record(key: &str, value: Option<&str>) -> Record {
-        Record { table: "t", key: key.into(), value: value.map(|value| value.into()) }
+        Record { table: "t", key: key.as_bytes().into(), value: value.map(|value| value.as_bytes().into()) }
     }
 
     #[test]

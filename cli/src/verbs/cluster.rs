@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use skein_node::api::backend::{LeaderInfo, PeerInfo};
+use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal};
 
 use crate::args::{TokenVerb, WhyFlags};
 use crate::client::{Client, ClientError, encode};
@@ -61,6 +61,20 @@ pub(crate) async fn kubeconfig(client: Client) -> Result<(), Failure> {
 pub(crate) async fn leave(client: Client) -> Result<(), Failure> {
     client.post("/skein/v1/leave", &json!({})).await?;
     print("this node has left its cluster, and its daemon ends\n")
+}
+
+/// Removes another node.
+///
+/// # Errors
+/// When nobody answers, or there is no such node.
+pub(crate) async fn remove(client: Client, peer: &str) -> Result<(), Failure> {
+    let removed: Removal = read(client.post("/skein/v1/remove", &json!({"peer": peer})).await?)?;
+    let mut lines = vec![format!(
+        "{} is removed: its pods start elsewhere, and its key never comes back. It keeps what it has read.",
+        removed.name
+    )];
+    lines.extend(removed.warnings.into_iter().map(|warning| format!("warning: {warning}")));
+    Screen::stdout().say(lines)
 }
 
 /// Prints why a pod is where it is.

@@ -16,7 +16,7 @@ fn key() -> ObjectKey {
 }
 
 fn memo() -> Memo {
-    Memo::new(MemoLimits { documents: 8, merges: 0, signatures: 8 })
+    Memo::new(MemoLimits { documents: 8, merges: 0, signatures: 8, shares_envelopes: false })
 }
 
 fn keys() -> Keypair {
@@ -37,7 +37,7 @@ fn started() -> (Memo, Arc<ObjectState>) {
     let empty = Arc::new(ObjectState::empty(key()));
     let edits = [Edit::set("spec.replicas", Scalar::Int(3)), Edit::set("data.a", Scalar::str("x"))];
     let chunk = empty.edit(&memo, &edits, &authorship()).unwrap();
-    let state = admit(&memo, &empty, envelope(&chunk), chunk).unwrap();
+    let state = admit(&memo, &empty, &envelope(&chunk), &chunk).unwrap();
     (memo, state)
 }
 
@@ -51,7 +51,7 @@ fn raw(build: impl FnOnce(&mut automerge::transaction::Transaction<'_>)) -> Vec<
 
 fn refused(chunk: Vec<u8>) -> GateError {
     let empty = Arc::new(ObjectState::empty(key()));
-    admit(&memo(), &empty, envelope(&chunk), chunk).unwrap_err()
+    admit(&memo(), &empty, &envelope(&chunk), &chunk).unwrap_err()
 }
 
 #[test]
@@ -60,9 +60,9 @@ fn an_honest_change_passes_and_is_known_afterwards() {
     assert_eq!(state.get("spec.replicas"), Some(&Scalar::Int(3)));
     assert_eq!((state.generation(), state.heads().len()), (1, 1));
     let chunk = state.edit(&memo, &[Edit::unset("data.a")], &authorship()).unwrap();
-    let next = admit(&memo, &state, envelope(&chunk), chunk.clone()).unwrap();
+    let next = admit(&memo, &state, &envelope(&chunk), &chunk).unwrap();
     assert_eq!(next.get("data.a"), None);
-    assert_eq!(admit(&memo, &next, envelope(&chunk), chunk).unwrap_err(), GateError::Known);
+    assert_eq!(admit(&memo, &next, &envelope(&chunk), &chunk).unwrap_err(), GateError::Known);
 }
 
 #[test]
@@ -92,14 +92,13 @@ fn settling_a_dispute_with_one_of_its_values_is_a_write_of_its_own() {
         .into_iter()
         .map(|(keys, by, n)| (keys, state.edit(&memo, &[Edit::set("spec.replicas", Scalar::Int(n))], &by).unwrap()))
         .collect();
-    let disputed = apart
-        .iter()
-        .fold(state, |state, (keys, chunk)| admit(&memo, &state, sealed(keys, chunk), chunk.clone()).unwrap());
+    let disputed =
+        apart.iter().fold(state, |state, (keys, chunk)| admit(&memo, &state, &sealed(keys, chunk), chunk).unwrap());
     assert_eq!(disputed.leaf("spec.replicas").unwrap().others.len(), 1);
     for value in [5, 6] {
         let by = Authorship { actor: actor(&keys().node_id(), 9), ..authorship() };
         let chunk = disputed.edit(&memo, &[Edit::set("spec.replicas", Scalar::Int(value))], &by).unwrap();
-        let settled = admit(&memo, &disputed, envelope(&chunk), chunk).unwrap();
+        let settled = admit(&memo, &disputed, &envelope(&chunk), &chunk).unwrap();
         let leaf = settled.leaf("spec.replicas").unwrap();
         assert_eq!((&leaf.value, leaf.others.len()), (&Scalar::Int(value), 0));
         assert_eq!(settled.heads(), [leaf.write]);
@@ -122,7 +121,7 @@ fn somebody_elses_actor_is_refused() {
     let (memo, state) = started();
     let by = Authorship { actor: actor(&Keypair::from_secret([4; 32]).node_id(), 1), ..authorship() };
     let chunk = state.edit(&memo, &[Edit::unset("data.a")], &by).unwrap();
-    let error = admit(&memo, &state, envelope(&chunk), chunk).unwrap_err();
+    let error = admit(&memo, &state, &envelope(&chunk), &chunk).unwrap_err();
     assert_eq!(error, GateError::Invalid("its actor is not its author's"));
 }
 
@@ -145,12 +144,12 @@ proptest! {
         let edits = [Edit::set("spec.replicas", Scalar::Int(4)), Edit::set("data.b", Scalar::Bool(true))];
         let chunk = state.edit(&memo, &edits, &authorship()).unwrap();
         let hostile = mutated(&mutated(&chunk, at, to), again, to.wrapping_add(1));
-        if let Ok(merged) = admit(&memo, &state, envelope(&hostile), hostile) {
+        if let Ok(merged) = admit(&memo, &state, &envelope(&hostile), &hostile) {
             // What passes can be edited, stored and loaded.
             let by = Authorship { actor: actor(&keys().node_id(), 6), ..authorship() };
             let chunk = merged.edit(&memo, &[Edit::set("data.c", Scalar::Null)], &by).unwrap();
-            let edited = admit(&memo, &merged, envelope(&chunk), chunk).unwrap();
-            let fresh = Memo::new(MemoLimits { documents: 1, merges: 0, signatures: 0 });
+            let edited = admit(&memo, &merged, &envelope(&chunk), &chunk).unwrap();
+            let fresh = Memo::new(MemoLimits { documents: 1, merges: 0, signatures: 0, shares_envelopes: false });
             prop_assert_eq!(fresh.document(&edited).get_heads().len(), edited.heads().len());
         }
         prop_assert_eq!(state.get("spec.replicas"), Some(&Scalar::Int(3)));
@@ -159,6 +158,6 @@ proptest! {
     #[test]
     fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let empty = Arc::new(ObjectState::empty(key()));
-        prop_assert!(admit(&memo(), &empty, envelope(&bytes), bytes).is_err());
+        prop_assert!(admit(&memo(), &empty, &envelope(&bytes), &bytes).is_err());
     }
 }

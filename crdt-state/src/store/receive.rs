@@ -1,10 +1,10 @@
 //! What the store does with something that was said, by a peer or by this node itself.
 
 use super::{
-    Arc, Body, Envelope, EnvelopeError, GateError, Item, NodeId, Now, ObjectKey, Record, Report, Sequence, Store,
-    StoreChange, WriteId, deletion_record, gate, member_records, tables,
+    Arc, Body, Envelope, EnvelopeError, GateError, Item, NodeId, Now, ObjectKey, Opened, Record, Report, Sequence,
+    Store, StoreChange, WriteId, deletion_record, gate, member_records, members, tables,
 };
-use crate::{Hlc, NameKey};
+use crate::NameKey;
 use skein_gossip::planted::{self, Bug};
 
 /// The most retracted sections that are kept of one node; beyond that it starts a new boot, which forgets them.
@@ -28,63 +28,71 @@ pub enum Received {
 impl Store {
     /// Takes in what somebody said. Total: nothing that a peer sends does harm.
     pub fn receive(&mut self, now: Now, envelope: &Arc<Envelope>) -> Received {
-        let body = match self.open(envelope) {
-            Ok(body) => body,
-            Err(error) => return Received::Refused(error.to_string()),
-        };
-        let author = envelope.author();
-        let about_members = matches!(body, Body::Founding { .. } | Body::Admission { .. } | Body::Departure { .. });
+        match self.open(envelope) {
+            Ok(opened) => self.take_in(now, &opened),
+            Err(error) => Received::Refused(error.to_string()),
+        }
+    }
+
+    /// Takes in what was said by somebody who proved it.
+    pub(super) fn take_in(&mut self, now: Now, said: &Opened) -> Received {
+        let author = said.envelope().author();
+        let about_members = members::statement_name(author, said.body()).is_some();
         if !about_members && !self.members.is_known(&author) && author != self.me() {
             return Received::UnknownAuthor(author);
         }
-        match body {
-            Body::Change { key, chunk, .. } => self.receive_change(now, key, chunk, envelope),
-            Body::Report { section, stamp, body } => self.receive_report(now, &section, stamp, body, envelope),
-            Body::Deletion { name, incarnation, stamp, seen } => {
-                self.observe(now, stamp);
-                self.receive_deletion(&name, incarnation, &seen, envelope)
+        match (said.body(), said.report()) {
+            (Body::Change { key, chunk, .. }, _) => self.receive_change(now, key, chunk, said),
+            (_, Some(report)) => self.receive_report(now, report, said),
+            (Body::Deletion { name, incarnation, stamp, seen }, _) => {
+                self.observe(now, *stamp);
+                self.receive_deletion(name, *incarnation, seen, said)
             }
-            statement => self.receive_statement(now, envelope, statement),
+            (statement, _) => self.receive_statement(now, said.envelope(), statement),
         }
     }
 
     /// Whether what was said is part of the state here, or is about something that is over.
     pub(crate) fn includes_one(&self, envelope: &Arc<Envelope>) -> bool {
-        let Ok(body) = envelope.open_verified() else { return false };
+        let Ok(opened) = self.open(envelope) else { return false };
         let author = envelope.author();
-        match body {
+        match opened.body() {
             Body::Change { key, .. } => {
                 let has = |object: &Arc<crate::ObjectState>| {
                     object.changes().values().any(|change| *change.envelope == **envelope)
                 };
-                !self.lives.is_live(&key) || self.objects.get(&key).is_some_and(has)
+                !self.lives.is_live(key) || self.objects.get(key).is_some_and(has)
             }
-            Body::Deletion { name, incarnation, .. } => !self.lives.is_live(&name.life(incarnation)),
+            Body::Deletion { name, incarnation, .. } => !self.lives.is_live(&name.life(*incarnation)),
             Body::Report { section, .. } => {
-                let known = self.reports.get(&(author, Arc::from(section.as_str())));
+                let known = self.reports.get(&(author, section.clone()));
                 known.is_some_and(|report| report.sequence >= envelope.sequence())
             }
-            Body::Admission { node, .. } => self.members.envelope(&(node, 1, author)).is_some(),
-            Body::Founding { .. } => self.members.envelope(&(author, 0, author)).is_some(),
-            Body::Departure { .. } => self.members.envelope(&(author, 2, author)).is_some(),
+            statement => {
+                let name = members::statement_name(author, statement);
+                name.is_some_and(|name| self.members.envelope(&name).is_some())
+            }
         }
     }
 
-    fn open(&self, envelope: &Arc<Envelope>) -> Result<Body, EnvelopeError> {
+    pub(super) fn open(&self, envelope: &Arc<Envelope>) -> Result<Opened, EnvelopeError> {
         let digest = envelope.digest();
-        if self.memo.is_verified(&digest) {
-            return envelope.open_verified();
-        }
-        let body = envelope.open(&self.identity.cluster)?;
-        self.memo.keep_verified(digest);
-        Ok(body)
+        let body = match self.memo.verified(&digest) {
+            Some(Some(opened)) => return Ok(opened),
+            Some(None) => envelope.open_verified()?,
+            None => envelope.open(&self.identity.cluster)?,
+        };
+        let opened = Opened::new(envelope.clone(), body);
+        self.memo.keep_verified(digest, &opened);
+        Ok(opened)
     }
 
-    fn receive_statement(&mut self, now: Now, envelope: &Arc<Envelope>, body: Body) -> Received {
-        if let Body::Founding { stamp, .. } | Body::Admission { stamp, .. } | Body::Departure { stamp } = &body {
-            self.observe(now, *stamp);
+    fn receive_statement(&mut self, now: Now, envelope: &Arc<Envelope>, body: &Body) -> Received {
+        if let Some(stamp) = members::stamp_of(body) {
+            self.observe(now, stamp);
         }
-        let Some(item) = self.members.insert(&self.identity.cluster, envelope, body) else { return Received::Known };
+        let inserted = self.members.insert(&self.identity.cluster, envelope, body.clone());
+        let Some(item) = inserted else { return Received::Known };
         let (node, kind, author) = item;
         let version = u64::from_be_bytes(first_eight(&envelope.digest()));
         self.wanted.set(Item::Member(node, kind, author), Some(version));
@@ -93,34 +101,29 @@ impl Store {
         Received::Applied
     }
 
-    fn receive_change(&mut self, now: Now, key: ObjectKey, chunk: Vec<u8>, envelope: &Arc<Envelope>) -> Received {
+    fn receive_change(&mut self, now: Now, key: &ObjectKey, chunk: &[u8], said: &Opened) -> Received {
         if !key.check() {
             return Received::Refused("a key that no node makes".into());
         }
         // A change of a later life says that the earlier ones are over, even if the change itself must wait.
-        if !self.lives.is_live(&key) {
+        if !self.lives.is_live(key) {
             return Received::Known;
         }
-        let state = self.state_of(&key);
-        match gate::admit(&self.memo, &state, envelope.clone(), chunk) {
+        let state = self.state_of(key);
+        match gate::admit(&self.memo, &state, said.envelope(), chunk) {
             Ok(merged) => {
                 self.observe(now, merged.newest());
-                self.put_object(merged, envelope);
+                self.put_object(merged, said);
                 Received::Applied
             }
             Err(GateError::Known) => Received::Known,
-            Err(GateError::Missing(missing)) => Received::Missing(key, missing),
+            Err(GateError::Missing(missing)) => Received::Missing(key.clone(), missing),
             Err(GateError::Invalid(reason)) => Received::Refused(format!("{key}: {reason}")),
         }
     }
 
-    fn receive_deletion(
-        &mut self,
-        name: &NameKey,
-        incarnation: u32,
-        seen: &[WriteId],
-        envelope: &Arc<Envelope>,
-    ) -> Received {
+    fn receive_deletion(&mut self, name: &NameKey, incarnation: u32, seen: &[WriteId], said: &Opened) -> Received {
+        let envelope = said.envelope();
         let key = name.life(incarnation);
         if !key.check() || incarnation == u32::MAX {
             return Received::Refused("a key that no node makes".into());
@@ -137,21 +140,15 @@ impl Store {
             return Received::Known;
         }
         self.wanted.set(Item::Deletion(name.clone()), Some(u64::from(incarnation)));
-        self.records.push(deletion_record(name, Some(envelope.encode())));
+        self.records.push(deletion_record(name, Some(said.encoded())));
         self.sweep(name, Some((incarnation, envelope.author(), seen)));
         self.deletion_came(name, incarnation, envelope.author(), seen);
         Received::Applied
     }
 
-    fn receive_report(
-        &mut self,
-        now: Now,
-        section: &str,
-        stamp: Hlc,
-        body: Vec<u8>,
-        envelope: &Arc<Envelope>,
-    ) -> Received {
-        let (node, sequence) = (envelope.author(), envelope.sequence());
+    fn receive_report(&mut self, now: Now, said: &Arc<Report>, opened: &Opened) -> Received {
+        let Report { node, section, sequence, stamp, body, .. } = &**said;
+        let (node, sequence, stamp) = (*node, *sequence, *stamp);
         if section.len() > super::MAX_SECTION_BYTES || body.len() > super::MAX_REPORT_BYTES {
             return Received::Refused("a report that is too long".into());
         }
@@ -159,7 +156,7 @@ impl Store {
             self.be_reborn(now, sequence);
             return Received::Known;
         }
-        let name = (node, Arc::from(section));
+        let name = (node, section.clone());
         let by_clock = planted::is(Bug::WallClockOrder);
         let is_newer =
             |report: &Arc<Report>| if by_clock { report.stamp >= stamp } else { report.sequence >= sequence };
@@ -168,22 +165,21 @@ impl Store {
             return Received::Known;
         }
         self.observe(now, stamp);
-        let report = Report { node, sequence, stamp, body: body.into(), envelope: envelope.clone() };
-        self.put_report(name, report);
-        if section == "node" {
+        self.put_report(said, opened);
+        if &**section == "node" {
             self.forget_earlier_boots(node, sequence.boot);
         }
         Received::Applied
     }
 
-    fn put_report(&mut self, name: (NodeId, Arc<str>), report: Report) {
-        let (node, section) = name.clone();
-        self.reported.set(Item::Report(node, section.to_string()), Some(version_of(report.sequence)));
+    fn put_report(&mut self, report: &Arc<Report>, opened: &Opened) {
+        let (node, section) = (report.node, report.section.clone());
+        self.reported.set(Item::Report(node, section.clone()), Some(version_of(report.sequence)));
         if node == self.me() {
-            let value = (!report.body.is_empty()).then(|| report.envelope.encode());
-            self.records.push(Record { table: tables::REPORTS, key: section.as_bytes().to_vec(), value });
+            let value = (!report.body.is_empty()).then(|| opened.encoded());
+            self.records.push(Record { table: tables::REPORTS, key: section.as_bytes().into(), value });
         }
-        self.reports.insert(name, Arc::new(report));
+        self.reports.insert((node, section.clone()), report.clone());
         self.changed.insert(StoreChange::Report(node, section));
     }
 
@@ -201,9 +197,9 @@ impl Store {
             .collect();
         for section in old {
             self.reports.remove(&(node, section.clone()));
-            self.reported.set(Item::Report(node, section.to_string()), None);
+            self.reported.set(Item::Report(node, section.clone()), None);
             if node == self.me() {
-                let key = section.as_bytes().to_vec();
+                let key = section.as_bytes().into();
                 self.records.push(Record { table: tables::REPORTS, key, value: None });
             }
             self.changed.insert(StoreChange::Report(node, section));
@@ -240,4 +236,36 @@ fn version_of(sequence: Sequence) -> u64 {
 
 fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
     [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Identity, Memo, memo::MemoLimits};
+    use skein_gossip::{Instant, Keypair};
+
+    const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
+
+    fn store(n: u8, limits: MemoLimits) -> Store {
+        let keys = |n: u8| Keypair::from_secret([n; 32]);
+        let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
+        Store::new(Identity { keys: keys(n), cluster, boot: 1, nonce: n.into(), layout_version: 1 }, Memo::new(limits))
+    }
+
+    /// What a member says again under another number is not its word, however well its first is known.
+    #[test]
+    fn a_word_whose_number_was_changed_on_its_way_is_refused_though_it_was_known_before() {
+        for limits in [MemoLimits::DAEMON, MemoLimits::SIMULATOR] {
+            let (mut author, mut reader) = (store(1, limits), store(2, limits));
+            let said = [author.found(NOW, [5; 32], "a"), author.set_report(NOW, "node", b"well").unwrap().unwrap()];
+            said.iter().for_each(|said| assert_eq!(reader.receive(NOW, said), Received::Applied));
+            let mut bytes = said[1].encode();
+            // Behind version and author come the boot and then the number, each a byte here.
+            assert_eq!(bytes[33..35], [1, 2]);
+            bytes[34] = 9;
+            let forged = Arc::new(Envelope::decode(&bytes).unwrap());
+            assert!(matches!(reader.receive(NOW, &forged), Received::Refused(_)));
+        }
+    }
 }

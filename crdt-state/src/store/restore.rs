@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Arc, Body, Envelope, Now, ObjectKey, Received, Record, Store, gate, member_records, tables};
+use super::{Arc, Body, Envelope, Now, ObjectKey, Opened, Received, Record, Store, gate, member_records, tables};
 use crate::gate::GateError;
 use skein_gossip::planted::{self, Bug};
 
@@ -31,18 +31,16 @@ impl Damaged {
     pub fn set_aside(&self) -> Vec<Record> {
         let (key, value) = self.record.clone();
         let aside = [self.table.as_bytes(), &[0], &key].concat();
-        let kept = Record { table: tables::DAMAGED, key: aside, value: Some(value) };
+        let kept = Record { table: tables::DAMAGED, key: aside.into(), value: Some(value.into()) };
         let table = tables::ALL.into_iter().find(|table| *table == self.table);
-        table.map(|table| Record { table, key, value: None }).into_iter().chain([kept]).collect()
+        table.map(|table| Record { table, key: key.into(), value: None }).into_iter().chain([kept]).collect()
     }
 }
 
 /// A record's key and value.
 type Raw = (Vec<u8>, Vec<u8>);
-/// A record, what it holds, and what that says.
-type Said = (Raw, Arc<Envelope>, Body);
-/// A record, a change, and its chunk.
-type Waiting = (Raw, Arc<Envelope>, Vec<u8>);
+/// A record, and what it holds.
+type Said = (Raw, Opened);
 
 impl Store {
     /// Takes in what a disk holds: (table, key, value). Must be called once, before anything else becomes known.
@@ -50,24 +48,20 @@ impl Store {
         let mut damaged = Vec::new();
         let mut by_table: BTreeMap<String, Vec<Said>> = BTreeMap::new();
         for (table, key, value) in records.into_iter().filter(|(table, _, _)| table != tables::DAMAGED) {
-            let opened = Envelope::decode(&value).and_then(|envelope| {
-                let body = envelope.open(&self.identity.cluster)?;
-                Ok((Arc::new(envelope), body))
-            });
-            match opened {
-                Ok((envelope, body)) => by_table.entry(table).or_default().push(((key, value), envelope, body)),
+            match Envelope::decode(&value).and_then(|envelope| self.open(&Arc::new(envelope))) {
+                Ok(opened) => by_table.entry(table).or_default().push(((key, value), opened)),
                 Err(error) => damaged.push(damage(&table, (key, value), error.to_string())),
             }
         }
         let copies = by_table.get(tables::MEMBERS_COPY).map_or(0, Vec::len);
-        self.outlive_earlier_words(by_table.values().flatten().map(|(_, envelope, _)| &**envelope));
+        self.outlive_earlier_words(by_table.values().flatten().map(|(_, said)| &**said.envelope()));
         // Members first, since whoever is not known says nothing; deletions before objects, so that the dead stay dead.
         for table in [tables::MEMBERS, tables::MEMBERS_COPY, tables::DELETIONS, tables::REPORTS] {
             let mut said = by_table.remove(table).unwrap_or_default();
             said.retain(|_| table != tables::DELETIONS || !planted::is(Bug::DeletionForgotten));
-            said.sort_by_key(|(_, envelope, _)| envelope.sequence());
-            for (record, envelope, _) in said {
-                if let Received::Refused(reason) = self.receive(now, &envelope) {
+            said.sort_by_key(|(_, said)| said.envelope().sequence());
+            for (record, said) in said {
+                if let Received::Refused(reason) = self.take_in(now, &said) {
                     damaged.push(damage(table, record, reason));
                 }
             }
@@ -98,10 +92,10 @@ impl Store {
     }
 
     fn restore_objects(&mut self, now: Now, changes: Vec<Said>, damaged: &mut Vec<Damaged>) {
-        let mut by_object: BTreeMap<ObjectKey, Vec<Waiting>> = BTreeMap::new();
-        for (record, envelope, body) in changes {
-            match body {
-                Body::Change { key, chunk, .. } => by_object.entry(key).or_default().push((record, envelope, chunk)),
+        let mut by_object: BTreeMap<ObjectKey, Vec<Said>> = BTreeMap::new();
+        for (record, said) in changes {
+            match said.body() {
+                Body::Change { key, .. } => by_object.entry(key.clone()).or_default().push((record, said)),
                 _ => damaged.push(damage(tables::CHANGES, record, "it is no change".into())),
             }
         }
@@ -112,12 +106,13 @@ impl Store {
             // Each round applies what has all it was built on, so the rounds end when one brings nothing.
             loop {
                 let before = waiting.len();
-                waiting.retain(|(_, envelope, chunk)| {
+                waiting.retain(|(_, said)| {
+                    let Body::Change { chunk, .. } = said.body() else { return true };
                     let state = self.state_of(&key);
-                    match gate::admit_own(&self.memo, &state, envelope.clone(), chunk.clone()) {
+                    match gate::admit_own(&self.memo, &state, said.envelope(), chunk) {
                         Ok(merged) => {
                             self.observe(now, merged.newest());
-                            self.put_object(merged, envelope);
+                            self.put_object(merged, said);
                             false
                         }
                         Err(GateError::Known) => false,
@@ -128,7 +123,7 @@ impl Store {
                     break;
                 }
             }
-            for (record, _, _) in waiting {
+            for (record, _) in waiting {
                 damaged.push(damage(tables::CHANGES, record, "what it was built on is not there".into()));
             }
         }
@@ -171,7 +166,9 @@ mod tests {
         store.delete(NOW, &ObjectKey::root(&Kind::new("Namespace"), "old", 1));
         store.set_report(NOW, "node", b"says this").unwrap();
         let records = store.drain_records().into_iter();
-        records.filter_map(|record| Some((record.table.to_owned(), record.key, record.value?))).collect()
+        records
+            .filter_map(|record| Some((record.table.to_owned(), record.key.to_vec(), record.value?.to_vec())))
+            .collect()
     }
 
     #[test]
@@ -186,8 +183,8 @@ mod tests {
                 let found = damaged.iter().find(|found| found.table == changed.0 && found.record.0 == changed.1);
                 let found = found.unwrap_or_else(|| panic!("row {row} byte {byte}: {damaged:?}"));
                 let [gone, kept] = &found.set_aside()[..] else { panic!("{:?}", found.set_aside()) };
-                assert_eq!((gone.table, &gone.key, &gone.value), (&*changed.0, &changed.1, &None));
-                assert_eq!((kept.table, kept.value.as_ref()), (tables::DAMAGED, Some(&changed.2)));
+                assert_eq!((gone.table, &gone.key[..], &gone.value), (&*changed.0, &changed.1[..], &None));
+                assert_eq!((kept.table, kept.value.as_deref()), (tables::DAMAGED, Some(&changed.2[..])));
             }
         }
     }

@@ -341,7 +341,9 @@ impl Membership {
             self.counters.malformed += 1;
         }
         let sender = Member::new(packet.header.src, packet.header.src_incarnation, State::Alive);
-        self.swim.effects.changed |= self.is_news(&sender) || kept.iter().any(|member| self.is_news(member));
+        let news = kept.iter().chain([&sender]).filter(|member| self.is_news(member));
+        let news: Vec<NodeId> = news.map(|member| member.id().node).collect();
+        self.swim.effects.touched.extend(news);
     }
 
     /// Leaves out what is said of nodes that are no members, and listens to what is said of us.
@@ -365,19 +367,36 @@ impl Membership {
     }
 
     fn roster(&mut self, from: NodeId, members: &[Member<Identity>], wants_reply: bool) {
-        if wants_reply {
-            let better: Vec<_> = members
-                .iter()
-                .filter_map(|theirs| self.known.get(&theirs.id().node).filter(|ours| is_newer(ours, theirs)).cloned())
-                .collect();
-            for frame in wire::write_roster(&better, false) {
-                self.send(from, frame);
-            }
-        }
+        let mut better: Vec<_> = members
+            .iter()
+            .filter_map(|theirs| self.known.get(&theirs.id().node).filter(|ours| is_newer(ours, theirs)).cloned())
+            .collect();
         let mut news = self.check_news(from, members);
         news.retain(|member| member.id().node == self.swim.me().node || self.is_news(member));
         if !news.is_empty() {
             self.swim.learn(news);
+        }
+        if wants_reply {
+            // By now this node may have taken another identity, since the other took it for dead.
+            let me = self.swim.me();
+            if !members.iter().any(|member| *member.id() == me && member.state() == State::Alive) {
+                better.push(Member::alive(me));
+            }
+            for frame in wire::write_roster(&better, false) {
+                self.send(from, frame);
+            }
+        }
+    }
+
+    /// Tells a member that we are here, and it answers that it is. To an announcement foca answers with as much of the roster as
+    /// fits, which is short in a small cluster; in a large one that would be most of what is sent after a heal.
+    fn greet(&mut self, peer: NodeId) {
+        if !self.large {
+            return self.swim.announce_to(peer);
+        }
+        let said: Vec<_> = [Member::alive(self.swim.me())].into_iter().chain(self.known.get(&peer).cloned()).collect();
+        for frame in wire::write_roster(&said, true) {
+            self.send(peer, frame);
         }
     }
 
@@ -386,7 +405,7 @@ impl Membership {
         // A link takes a handshake, which takes a peer that lives.
         self.hear(now, peer);
         if self.members.contains(&peer) {
-            self.swim.announce_to(peer);
+            self.greet(peer);
         }
     }
 
@@ -440,9 +459,8 @@ impl Membership {
         }
         let limit = self.config.large_above;
         self.large = self.members.len() + 1 > if self.large { limit * 4 / 5 } else { limit };
-        for peer in new.iter().filter(|peer| self.links.contains(peer)).take(GREETINGS_AT_ONCE) {
-            self.swim.announce_to(*peer);
-        }
+        let linked: Vec<NodeId> = new.iter().filter(|peer| self.links.contains(peer)).copied().collect();
+        linked.into_iter().take(GREETINGS_AT_ONCE).for_each(|peer| self.greet(peer));
         let unlinked: Vec<_> = new.into_iter().filter(|peer| !self.links.contains(peer)).take(DIALS_PER_TICK).collect();
         for peer in unlinked {
             self.push(Output::Dial(peer));
@@ -471,9 +489,7 @@ impl Membership {
         let missing = self.members.intersection(&self.links).filter(|peer| !self.alive.contains(peer));
         let missing = in_turn(missing, self.greet_after, GREETINGS_AT_ONCE);
         self.greet_after = missing.last().copied().unwrap_or(self.greet_after);
-        for peer in missing {
-            self.swim.announce_to(peer);
-        }
+        missing.into_iter().for_each(|peer| self.greet(peer));
     }
 
     fn send_roster(&mut self, now: Instant) {
@@ -495,16 +511,15 @@ impl Membership {
             self.counters.rejoins += 1;
             let mut linked: Vec<_> = self.members.intersection(&self.links).copied().collect();
             linked.shuffle(&mut self.rng);
-            for peer in linked.into_iter().take(GREETINGS_AT_ONCE) {
-                self.swim.announce_to(peer);
-            }
+            linked.into_iter().take(GREETINGS_AT_ONCE).for_each(|peer| self.greet(peer));
         }
         // Whoever suspects us hears first that we are well: all that we send now carries the refutation.
         if let Some(accuser) = self.answer_to.take() {
             self.swim.announce_to(accuser);
         }
         // Bad news does not wait for the next probe to ride on.
-        if std::mem::take(&mut self.swim.effects.changed) && self.find_changes() {
+        let touched = std::mem::take(&mut self.swim.effects.touched);
+        if !touched.is_empty() && self.find_changes(&touched) {
             self.swim.gossip();
         }
         for (timer, asked) in std::mem::take(&mut self.swim.effects.waits) {
@@ -524,11 +539,14 @@ impl Membership {
         }
     }
 
-    /// Compares what foca believes with what was last said. Returns whether there is bad news.
-    fn find_changes(&mut self) -> bool {
+    /// Compares what foca believes of these members with what was last said. Returns whether there is bad news.
+    fn find_changes(&mut self, touched: &BTreeSet<NodeId>) -> bool {
         let mut bad = false;
         for member in self.swim.members() {
             let node = member.id().node;
+            if !touched.contains(&node) {
+                continue;
+            }
             if self.known.get(&node) == Some(member) || !self.members.contains(&node) {
                 continue;
             }

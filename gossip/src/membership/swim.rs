@@ -3,6 +3,7 @@
 //! foca is named in this directory alone. What it wants done (send, wait) is collected in [`Effects`] and carried out by
 //! the machine above, which also decides how long waits are: foca refuses to change its pace while it runs.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
@@ -56,8 +57,8 @@ pub struct Tempo {
 pub(super) struct Effects {
     pub sends: Vec<(NodeId, Vec<u8>)>,
     pub waits: Vec<(Timer<Identity>, Duration)>,
-    /// Something changed in what foca believes of members.
-    pub changed: bool,
+    /// The members of which foca may believe something else now.
+    pub touched: BTreeSet<NodeId>,
     /// We were declared down and took a new identity.
     pub rejoined: bool,
     /// The probe of the period that just ended went unanswered.
@@ -66,8 +67,14 @@ pub(super) struct Effects {
 
 impl foca::Runtime<Identity> for &mut Effects {
     fn notify(&mut self, notification: Notification<'_, Identity>) {
-        self.changed = true;
-        self.rejoined |= matches!(notification, Notification::Rejoin(_));
+        match notification {
+            Notification::MemberUp(id) | Notification::MemberDown(id) | Notification::Rename(_, id) => {
+                self.touched.insert(id.node);
+            }
+            Notification::Rejoin(_) => self.rejoined = true,
+            // They are about this node.
+            _ => {}
+        }
     }
 
     fn send_to(&mut self, to: Identity, data: &[u8]) {
@@ -76,9 +83,9 @@ impl foca::Runtime<Identity> for &mut Effects {
 
     fn submit_after(&mut self, event: Timer<Identity>, after: Duration) {
         // foca sets this timer at one place only: where a probe went unanswered.
-        if matches!(event, Timer::ChangeSuspectToDown { .. }) {
+        if let Timer::ChangeSuspectToDown { member_id, .. } = &event {
             self.probe_failed = true;
-            self.changed = true;
+            self.touched.insert(member_id.node);
         }
         self.waits.push((event, after));
     }
@@ -118,7 +125,8 @@ impl Swim {
 
     /// Takes in what somebody else knows.
     pub(super) fn learn(&mut self, members: impl IntoIterator<Item = Member<Identity>>) {
-        self.effects.changed = true;
+        let members: Vec<_> = members.into_iter().collect();
+        self.effects.touched.extend(members.iter().map(|member| member.id().node));
         // Encoding for the broadcast is the one thing that can fail, and it writes plain data to memory.
         let _ = self.foca.apply_many(members.into_iter(), true, &mut self.effects);
     }

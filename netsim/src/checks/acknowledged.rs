@@ -15,7 +15,7 @@ pub(super) fn check(world: &World) -> Option<String> {
     for (asked, reply) in world.oracle.acknowledged() {
         let edits = match &asked.op {
             WriteOp::Create { edits, .. } | WriteOp::Edit { edits, .. } => edits,
-            WriteOp::Delete { .. } => continue,
+            WriteOp::Delete { .. } | WriteOp::Remove { .. } => continue,
         };
         // Somebody who wrote what was there already has written nothing.
         if !reply.changed || world.oracle.may_be_lost(asked) {

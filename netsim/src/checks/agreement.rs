@@ -19,7 +19,7 @@ pub(super) fn check(world: &World) -> Option<String> {
     }
     let members: BTreeSet<NodeId> = nodes.iter().map(|node| node.me()).collect();
     for node in &nodes {
-        if node.store().members().active() != members {
+        if *node.store().members().active() != members {
             let active = node.store().members().active().len();
             return Some(format!("{} takes {active} nodes for members, which are {}", node.name(), members.len()));
         }

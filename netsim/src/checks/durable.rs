@@ -11,13 +11,17 @@ pub(crate) fn check(world: &World, host: usize, op: &WriteOp, reply: &WriteReply
     let node = world.hosts[host].node.as_ref()?;
     let wanted = node.store().members().active().len().min(2);
     let key = reply.key.to_string();
-    let rows: Vec<(&str, Vec<u8>)> = match op {
+    let rows: Vec<(&'static str, Vec<u8>)> = match op {
         WriteOp::Delete { .. } => vec![(tables::DELETIONS, reply.key.name_key().to_string().into_bytes())],
+        WriteOp::Remove { node } => {
+            // Its statement's key is its name: the node, that it is a removal, and who says so.
+            vec![(tables::MEMBERS, [&node.0[..], &[3], &world.hosts[host].keys.node_id().0].concat())]
+        }
         // What somebody has deleted since is on no disk any more.
         _ if !node.store().is_live(&reply.key) => return None,
         _ => reply.heads.iter().map(|head| (tables::CHANGES, [key.as_bytes(), &[0], &head.0].concat())).collect(),
     };
-    let copies = |(table, row): &(&str, Vec<u8>)| {
+    let copies = |(table, row): &(&'static str, Vec<u8>)| {
         world.hosts.iter().filter(|host| host.disk.row(table, row).is_some() || is_over(host, reply)).count()
     };
     let most = rows.iter().map(copies).max().unwrap_or(0);

@@ -19,7 +19,7 @@ impl Leaderless {
     /// That nobody leads for too long.
     pub(crate) fn look(&mut self, world: &World) -> Option<String> {
         let up = world.up();
-        let led = world.hosts.iter().any(|host| host.node.as_ref().is_some_and(|node| node.leadership().mine));
+        let led = up.iter().any(|host| world.hosts[*host].node.as_ref().is_some_and(|node| node.leadership().mine));
         let disturbed = !world.links.cuts().is_empty() || world.hosts.iter().any(|host| host.paused) || up.is_empty();
         if up != self.up || led || disturbed {
             *self = Leaderless { up, since_us: world.now_us };

@@ -32,7 +32,7 @@ impl Policies {
 
     fn learn(&mut self, node: &Node, now_us: u64) {
         let store = node.store();
-        self.left.extend(store.members().iter().filter(|member| member.left.is_some()).map(|member| member.id));
+        self.left.extend(store.members().iter().filter(|member| !member.is_active()).map(|member| member.id));
         let path = format!("metadata.annotations[\"{PARTITION_ANNOTATION}\"]");
         for deployment in store.live(&Kind::new("Deployment.apps")) {
             let policy = deployment.get(&path).and_then(Scalar::as_str).unwrap_or_default();

@@ -2,10 +2,12 @@
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
+use skein_core::request::WriteOp;
 use skein_core::runtime::{ContainerInfo, RuntimeEvent};
 
 use super::{Fault, MS, any_host};
 use crate::host::Standing;
+use crate::workload;
 use crate::world::{Event, World, hears};
 
 /// The fewest members that are left when one leaves: fewer could not carry what users ask for.
@@ -44,6 +46,18 @@ pub(super) fn leave(world: &mut World) {
     if members > MIN_MEMBERS && world.hosts[host].standing == Standing::Member && world.hosts[host].node.is_some() {
         world.after(0, Event::Leave { host });
     }
+}
+
+/// A user at one member removes another.
+pub(super) fn remove(world: &mut World) {
+    let (host, by) = (any_host(world), any_host(world));
+    let members = world.hosts.iter().filter(|host| host.standing == Standing::Member).count();
+    let is_member = |host: usize| world.hosts[host].standing == Standing::Member;
+    if members <= MIN_MEMBERS || host == by || !is_member(host) || !is_member(by) || !world.hosts[by].answers() {
+        return;
+    }
+    let node = world.hosts[host].keys.node_id();
+    workload::write(world, by, WriteOp::Remove { node });
 }
 
 pub(super) fn disk_refuses(world: &mut World) {

@@ -281,6 +281,7 @@ fn sentence(op: &WriteOp) -> String {
             format!("edit {key}: {}", edits.join(", "))
         }
         WriteOp::Delete { key, .. } => format!("delete {key}"),
+        WriteOp::Remove { node } => format!("remove {}", node.short()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use skein_core::node::{Effect, Input, Node, NodeConfig};
-use skein_core::request::{RequestId, WriteError, WriteReply};
+use skein_core::request::{RequestId, WriteError, WriteOp, WriteReply};
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
 
 use super::{Event, World, hears, layout};
@@ -96,6 +96,7 @@ impl World {
     pub fn power_off(&mut self, number: usize) {
         let wall_ms = self.hosts[number].wall_ms(self.now_us);
         self.hosts[number].engine.power_loss(wall_ms);
+        self.hosts[number].power += 1;
         self.switch_off(number);
         for peer in self.links.of(number) {
             self.doubt(number, peer);
@@ -124,6 +125,9 @@ impl World {
         let now = self.hosts[number].now(self.now_us);
         if let Some(node) = self.hosts[number].node.as_mut() {
             node.handle(now, input);
+            if let Some(spread) = &mut self.spread {
+                spread.look(number, self.now_us, node);
+            }
             self.drain(number);
         }
     }
@@ -210,12 +214,23 @@ impl World {
                 self.after(delay, Event::Synced { host: number, start, batch });
             }
             Effect::Act(action) => {
+                match &action {
+                    RuntimeAction::Start(spec) => {
+                        self.trace.line(self.now_us, format_args!("h{number} starts {} of {}", spec.pod, spec.slot));
+                    }
+                    RuntimeAction::Stop { id, .. } => {
+                        self.trace.line(self.now_us, format_args!("h{number} stops {}", id.uid));
+                    }
+                    _ => {}
+                }
                 let delay = Engine::duration_us(&mut self.chance.engines, self.knobs.pull_ms, &action);
-                self.after(delay, Event::Performed { host: number, start, action: Box::new(action) });
+                let power = self.hosts[number].power;
+                self.after(delay, Event::Performed { host: number, start, power, action: Box::new(action) });
             }
             Effect::Written(id, result) => self.written(number, id, result),
             Effect::Admitted(id, answer) => self.admitted(number, id, answer),
-            Effect::Left(_) => self.has_left(number),
+            Effect::Left(_, Ok(())) => self.has_left(number),
+            Effect::Left(_, Err(error)) => self.does_not_leave(number, &error),
             Effect::Dial(peer) => {
                 if let Some(to) = self.host_of(&peer) {
                     self.dial(number, to);
@@ -247,6 +262,9 @@ impl World {
                 let warned = !reply.warnings.is_empty();
                 let line = format_args!("h{number} request {id} done: {} warned {warned}", reply.key);
                 self.trace.line(self.now_us, line);
+                if let Some(WriteOp::Remove { node }) = self.oracle.op(id) {
+                    self.removed_us.entry(*node).or_insert(self.now_us);
+                }
                 if let Some(op) = self.oracle.op(id).filter(|_| !warned && reply.changed).cloned() {
                     let missing = checks::acknowledged(self, number, &op, reply);
                     self.note(missing);

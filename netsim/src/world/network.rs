@@ -21,8 +21,11 @@ impl World {
         let Some(to) = self.host_of(&to) else { return };
         let Some(life) = self.links.connection(from, to) else { return };
         self.watch.traffic.sent(bytes.len());
-        let said = inspect(&bytes);
-        if let Some((check, what)) = self.watch.sends(from, to, &said) {
+        let said = if self.is_watched || self.spread.is_some() { inspect(&bytes) } else { Inspected::Other };
+        if let Some(spread) = &mut self.spread {
+            spread.sent(&said);
+        }
+        if let Some((check, what)) = self.watch.sends(from, to, &said).filter(|_| self.is_watched) {
             self.violate(check, what);
         }
         let is_news = matches!(said, Inspected::News(_));

@@ -1,11 +1,13 @@
-//! Who belongs to the cluster: founding, joining with a token, leaving.
+//! Who belongs to the cluster: founding, joining with a token, leaving, being removed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::RngExt;
 use rand::seq::IteratorRandom;
 use skein_core::node::{Input, TOKEN_KIND};
-use skein_core::request::{AdmissionError, AdmissionRequest, Durability, RequestId, WriteOp, WriteRequest};
+use skein_core::request::{AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteOp, WriteRequest};
+use skein_crdt_state::members::Ended;
 use skein_crdt_state::store::tables;
 use skein_crdt_state::{Edit, Envelope, Kind, NameKey, Record, Scalar};
 
@@ -26,7 +28,7 @@ impl Host {
     /// Whether its daemon is meant to run.
     #[must_use]
     pub fn is_switched_on(&self) -> bool {
-        matches!(self.standing, Standing::Member | Standing::Leaving)
+        matches!(self.standing, Standing::Member | Standing::Leaving | Standing::Removed)
     }
 }
 
@@ -54,17 +56,24 @@ impl World {
 
     /// Asks a member to let a host in, and again after a while.
     pub(super) fn join(&mut self, number: usize) {
-        let standing = &mut self.hosts[number].standing;
-        if matches!(standing, Standing::Member | Standing::Leaving) {
+        if self.hosts[number].gone_for_good {
             return;
         }
-        *standing = Standing::Joining;
+        let standing = &mut self.hosts[number].standing;
+        match standing {
+            Standing::Member | Standing::Leaving => return,
+            // Whoever was removed asks as well, with the key that must stay out.
+            Standing::Removed => {}
+            Standing::Out | Standing::Joining => *standing = Standing::Joining,
+        }
         self.after(ASK_AGAIN_US, Event::Join { host: number });
-        let up: Vec<usize> = self.up().into_iter().filter(|via| self.links.is_whole(number, *via)).collect();
+        let runs = |host: &&Host| host.node.is_some() && matches!(host.standing, Standing::Member | Standing::Removed);
+        let up = self.hosts.iter().filter(runs).map(|host| host.number);
+        let up: Vec<usize> = up.filter(|via| *via != number && self.links.is_whole(number, *via)).collect();
         let Some(via) = up.into_iter().choose(&mut self.chance.faults) else { return };
         self.trace.line(self.now_us, format_args!("h{number} asks h{via} to be let in"));
         let id = OTHER_REQUESTS + 1 + self.asked.len() as u64;
-        self.asked.insert(id, number);
+        self.asked.insert(id, (number, via));
         let (node, name) = (self.hosts[number].keys.node_id(), self.hosts[number].name.clone());
         let input = Box::new(Input::Admit(id, AdmissionRequest { node, name, token: TOKEN }));
         let (start, delay) = (self.hosts[via].start, self.latency_us(number, via));
@@ -72,14 +81,25 @@ impl World {
     }
 
     pub(super) fn admitted(&mut self, via: usize, id: RequestId, answer: Result<Vec<Arc<Envelope>>, AdmissionError>) {
-        let Some(host) = self.asked.get(&id).copied() else { return };
+        let Some((host, _)) = self.asked.get(&id).copied() else { return };
         match answer {
             Ok(statements) if self.links.is_whole(host, via) => {
                 let delay = self.latency_us(via, host);
+                self.note_admission(host, via);
                 self.after(delay, Event::Admitted { host, statements });
             }
             Ok(_) => {}
             Err(error) => self.trace.line(self.now_us, format_args!("h{via} does not let h{host} in: {error}")),
+        }
+    }
+
+    /// Notes when one host has admitted another; an answer that is only given again is no admission.
+    fn note_admission(&mut self, host: usize, via: usize) {
+        let (id, by) = (self.hosts[host].keys.node_id(), self.hosts[via].keys.node_id());
+        let said = self.hosts[via].node.as_ref().and_then(|node| node.store().members().envelope(&(id, 1, by)));
+        let Some(sequence) = said.map(|said| said.sequence()) else { return };
+        if self.admissions.get(&(host, via)).is_none_or(|(known, _)| *known != sequence) {
+            self.admissions.insert((host, via), (sequence, self.now_us));
         }
     }
 
@@ -90,8 +110,8 @@ impl World {
         }
         let record = |said: &Arc<Envelope>| Record {
             table: tables::MEMBERS,
-            key: said.digest().to_vec(),
-            value: Some(said.encode()),
+            key: said.digest()[..].into(),
+            value: Some(said.encode().into()),
         };
         let host = &mut self.hosts[number];
         host.standing = Standing::Member;
@@ -103,6 +123,87 @@ impl World {
         self.boot(number);
     }
 
+    /// Takes note of who was removed, as far as any member knows, and of those that only a removed node had admitted: their
+    /// users see that they are alone, and let them join anew.
+    pub fn note_removals(&mut self) {
+        if !self.oracle.asked_to_remove() {
+            return;
+        }
+        let of_members = self.hosts.iter().filter(|host| host.standing == Standing::Member);
+        let known = of_members.filter_map(|host| Some((host.number, host.node.as_ref()?.store().members())));
+        let mut ended: BTreeMap<usize, Ended> = BTreeMap::new();
+        for (by, members) in known {
+            for (member, why) in members.iter().filter_map(|member| Some((member, member.ended?))) {
+                // What a host believes of itself does not count: it may be the one that is out.
+                let Some(host) = self.host_of(&member.id).filter(|host| *host != by) else { continue };
+                let removed = matches!(why, Ended::Removed { .. });
+                if removed || why == Ended::Unvouched || self.was_let_in_by_removed(host) {
+                    ended
+                        .entry(host)
+                        .and_modify(|known| {
+                            if removed {
+                                *known = why
+                            }
+                        })
+                        .or_insert(why);
+                }
+            }
+        }
+        for (number, why) in ended {
+            match (self.hosts[number].standing, why) {
+                (Standing::Removed | Standing::Out, _) => {}
+                (_, Ended::Removed { .. }) => self.is_removed(number),
+                (Standing::Member, _) => self.begins_again(number),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether the last to let a host in was a node that has been removed.
+    fn was_let_in_by_removed(&self, host: usize) -> bool {
+        let admissions = self.admissions.range((host, 0)..(host + 1, 0));
+        let last = admissions.max_by_key(|(_, (_, at_us))| *at_us).map(|((_, via), _)| &self.hosts[*via]);
+        last.is_some_and(|via| via.standing == Standing::Removed || via.gone_for_good)
+    }
+
+    fn is_removed(&mut self, number: usize) {
+        self.trace.line(self.now_us, format_args!("h{number} was removed"));
+        self.oracle.is_out(number);
+        self.hosts[number].standing = Standing::Removed;
+        self.hosts[number].is_founder = false;
+        if self.busy {
+            self.after(ASK_AGAIN_US, Event::Join { host: number });
+        } else {
+            self.take_away(number);
+        }
+    }
+
+    /// A host whose admission does not count any more is stopped by its user, and asks somebody else.
+    fn begins_again(&mut self, number: usize) {
+        self.trace.line(self.now_us, format_args!("h{number} was admitted by a removed node alone and begins again"));
+        self.oracle.is_out(number);
+        self.kill(number);
+        self.hosts[number].standing = Standing::Out;
+        self.after(ASK_AGAIN_US, Event::Join { host: number });
+    }
+
+    /// Those that were removed are taken away, with all that runs there.
+    pub fn take_away_removed(&mut self) {
+        for number in 0..self.hosts.len() {
+            if self.hosts[number].standing == Standing::Removed {
+                self.take_away(number);
+            }
+        }
+    }
+
+    fn take_away(&mut self, number: usize) {
+        self.power_off(number);
+        self.hosts[number].paused = false;
+        self.hosts[number].backlog.clear();
+        self.hosts[number].standing = Standing::Out;
+        self.hosts[number].gone_for_good = true;
+    }
+
     /// Asks a daemon to leave the cluster for good.
     pub fn leave(&mut self, number: usize) {
         if !self.hosts[number].is_switched_on() {
@@ -111,6 +212,14 @@ impl World {
         self.hosts[number].standing = Standing::Leaving;
         self.trace.line(self.now_us, format_args!("h{number} is asked to leave"));
         self.input(number, Input::Leave(OTHER_REQUESTS));
+    }
+
+    /// A daemon says that it cannot leave now, and its user leaves it at that.
+    pub(super) fn does_not_leave(&mut self, number: usize, error: &LeaveError) {
+        self.trace.line(self.now_us, format_args!("h{number} does not leave: {error}"));
+        if self.hosts[number].standing == Standing::Leaving {
+            self.hosts[number].standing = Standing::Member;
+        }
     }
 
     pub(super) fn has_left(&mut self, number: usize) {
@@ -125,7 +234,7 @@ impl World {
         self.kill(number);
         let me = self.hosts[number].keys.node_id();
         let mut others = self.hosts.iter().filter_map(|host| host.node.as_ref());
-        if !others.any(|node| node.store().members().get(&me).is_some_and(|member| member.left.is_some())) {
+        if !others.any(|node| node.store().members().get(&me).is_some_and(|member| !member.is_active())) {
             // Its user sees elsewhere that nobody knows, starts it once more and repeats the wish.
             self.trace.line(self.now_us, format_args!("h{number} has left and nobody knows"));
             return self.boot(number);

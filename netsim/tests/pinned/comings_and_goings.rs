@@ -70,19 +70,39 @@ fn who_leaves_takes_nothing_along() {
     script.settles();
 }
 
+/// A node that can ask nobody whether its writes are safe elsewhere does not leave: what was acknowledged with a warning would
+/// go with it.
+#[test]
+fn who_is_alone_does_not_leave() {
+    let mut script = Script::new(4);
+    script.cut(&[3], &[0, 1, 2]);
+    script.pass(5_000);
+    script.configure(3, "only-here", "x", 9);
+    script.world.busy = false;
+    script.world.leave(3);
+    script.pass(10_000);
+    assert_eq!(script.standing(3), Standing::Member);
+    script.world.heal();
+    script.until("it is heard", 20_000, |world| {
+        knows(world, 0, 3) && world.hosts[0].node.as_ref().is_some_and(|node| node.alive().len() == 4)
+    });
+    leaves(&mut script, 3);
+    assert_eq!(script.configured(0, "only-here", "x"), Some(9));
+    script.settles();
+}
+
 /// A node that leaves while nobody hears it must not be forgotten: told again, all let it go.
 #[test]
 fn who_leaves_unheard_is_let_go_when_it_is_heard() {
     let mut script = Script::new(4);
     let web = script.deploy(0, "web", 4, 1, "alive");
     script.runs(&web, 4);
-    script.cut(&[3], &[0, 1, 2]);
-    script.pass(5_000);
+    script.world.lose_news.extend((0..3).map(|host| ((3, host), usize::MAX)));
     script.world.busy = false;
     script.world.leave(3);
     script.pass(25_000);
     assert!(knows(&script.world, 0, 3), "nobody could hear it");
-    script.world.heal();
+    script.world.lose_news.clear();
     script.until("it has left", 60_000, |world| world.hosts[3].standing == Standing::Out);
     script.until("all know", 10_000, |world| (0..3).all(|host| !knows(world, host, 3)));
     script.settles();

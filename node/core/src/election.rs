@@ -111,6 +111,8 @@ pub enum Input {
     Timeout,
     /// The daemon is shutting down: hand over if leading, and campaign no more.
     StepDown,
+    /// The node does not leave after all.
+    Stay,
     /// The node is about to leave the cluster: hand over if leading, campaign no more, and ask the leader to go on without
     /// this node's vote. It must be heard until [`Election::is_retired`], or most of a small cluster's votes leave with it.
     Retire,
@@ -292,6 +294,7 @@ impl Election {
             }
             Input::Timeout => {}
             Input::StepDown => self.stop(now),
+            Input::Stay => self.retiring = false,
             Input::Retire => {
                 self.retiring = true;
                 self.hand_over(now);
@@ -409,7 +412,7 @@ impl Election {
         self.alive = alive;
         self.peers.retain(|node, _| self.members.contains(node) || self.alive.contains(node));
         match &self.role {
-            Role::Leader(_) => new.iter().for_each(|peer| self.greet(now, *peer)),
+            Role::Leader(_) => self.greet(now, new),
             Role::Follower if self.followed.is_none() && was_alone && !new.is_empty() => self.wait_for_leader(now),
             _ => self.count_votes(now),
         }

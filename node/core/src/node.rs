@@ -18,7 +18,7 @@ use crate::agent::Agent;
 use crate::controllers::Announced;
 use crate::election::{Election, Leadership};
 use crate::project::{ProjectedChange, Projection};
-use crate::request::{AdmissionError, AdmissionRequest, RequestId, WriteError, WriteReply, WriteRequest};
+use crate::request::{AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteReply, WriteRequest};
 use crate::runtime::{RuntimeAction, RuntimeEvent};
 use crate::slot::Claims;
 use crate::status::{Events, NodeStatus};
@@ -154,8 +154,8 @@ pub enum Effect {
     Written(RequestId, Result<WriteReply, WriteError>),
     /// A stranger was admitted or not: the statements by which it can prove it.
     Admitted(RequestId, Result<Vec<Arc<Envelope>>, AdmissionError>),
-    /// This node has left, as far as it can tell its peers: it may stop.
-    Left(RequestId),
+    /// This node has left, as far as it can tell its peers, and may stop; or it has not and goes on as before.
+    Left(RequestId, Result<(), LeaveError>),
     /// Connect to a member, wherever it is thought to be.
     Dial(NodeId),
     /// Who may connect, from now on.
@@ -190,6 +190,8 @@ pub(crate) enum Frame {
         envelopes: Vec<Arc<Envelope>>,
         /// Asks to be told under this token when all of it is on the receiver's disk.
         token: Option<u64>,
+        /// Peers to pass it on to.
+        pass_to: Vec<spread::ShortId>,
     },
     /// "What you pushed under this token is on my disk."
     Stored {
@@ -218,6 +220,8 @@ pub(crate) enum Wait {
     Disk,
     /// To give up on a second disk for a write.
     Durable(u64),
+    /// To push what this node has said of itself.
+    Reports,
     /// To render what time alone makes different.
     Project,
     /// To start what the disk says though no peer could be asked.
@@ -278,6 +282,9 @@ pub struct Node {
     election_batches: BTreeMap<u64, u64>,
     effects: VecDeque<Effect>,
     reconcile_wanted: bool,
+    reports: spread::UnpushedReports,
+    /// How many exchanges new links have opened since the last that the clock did.
+    link_exchanges: u32,
 }
 
 impl Node {

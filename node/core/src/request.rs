@@ -60,12 +60,17 @@ pub enum WriteOp {
         /// Only if these are its heads still.
         if_heads: Option<Vec<WriteId>>,
     },
+    /// Removes another node from the cluster for good.
+    Remove {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 /// A write that was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteReply {
-    /// The object.
+    /// The object; of a removal the object that stood for the node.
     pub key: ObjectKey,
     /// Its heads after the write; empty after a deletion.
     pub heads: Vec<WriteId>,
@@ -99,9 +104,22 @@ pub enum WriteError {
     /// Too many writes wait already.
     #[error("too many writes wait for their acknowledgement; try again")]
     Busy,
-    /// The node left the cluster.
-    #[error("this node has left the cluster")]
+    /// The node left the cluster, or was removed from it.
+    #[error("this node does not belong to the cluster any more")]
     Left,
+    /// There is no such member to remove.
+    #[error("{0} was never a member of this cluster; see skein peers")]
+    NoSuchMember(NodeId),
+}
+
+/// Why a node did not leave. It goes on as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeaveError {
+    /// What it holds may be on its disk alone.
+    #[error(
+        "no other node could be asked whether it holds everything that this one holds; what only this disk has would be lost. Connect this node to the others and try again, or stop it and give its data directory up"
+    )]
+    Alone,
 }
 
 /// A stranger that shows a token.
@@ -135,6 +153,11 @@ pub enum AdmissionError {
     /// The name is not one a node can have, or another node has it.
     #[error("{0}")]
     Name(String),
+    /// It was removed.
+    #[error(
+        "this node was removed from the cluster, and its key stays out for ever; join under a new one (skein join TOKEN --discard)"
+    )]
+    Removed,
     /// This node cannot admit now.
     #[error("{0}")]
     Unavailable(String),

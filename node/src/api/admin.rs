@@ -28,6 +28,12 @@ struct TokenRequest {
     ttl_seconds: u64,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoveRequest {
+    peer: String,
+}
+
 impl Default for TokenRequest {
     fn default() -> Self {
         TokenRequest { uses: DEFAULT_USES, ttl_seconds: DEFAULT_TTL_SECONDS }
@@ -40,12 +46,12 @@ impl Default for TokenRequest {
 /// When there is no such verb, it is not for the network, or it failed.
 pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let verb = call.path().strip_prefix("/skein/v1/").ok_or_else(Status::no_such_resource)?;
-    let private = matches!(verb, "tokens" | "kubeconfig" | "leave");
+    let private = matches!(verb, "tokens" | "kubeconfig" | "leave" | "remove");
     if private && call.origin != Origin::Socket {
         let message = format!("{verb} is answered on the node's own socket only (run skein on the node itself)");
         return Err(Status::new(403, "Forbidden", message));
     }
-    let expected = if matches!(verb, "tokens" | "leave") { Method::POST } else { Method::GET };
+    let expected = if matches!(verb, "tokens" | "leave" | "remove") { Method::POST } else { Method::GET };
     let known = private || matches!(verb, "peers" | "leader" | "why" | "state-hash");
     if !known {
         return Err(Status::no_such_resource());
@@ -63,6 +69,7 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
             shell.backend.leave().await?;
             Ok(json_answer(StatusCode::OK, &json!({})))
         }
+        "remove" => remove(shell, call).await,
         "peers" => Ok(json_answer(StatusCode::OK, &json!({"peers": shell.backend.peers().await?}))),
         "leader" => match shell.backend.leader().await? {
             Some(leader) => Ok(json_answer(StatusCode::OK, &leader)),
@@ -86,6 +93,13 @@ async fn create_token(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status>
     }
     let token = shell.backend.create_token(request.uses, Duration::from_secs(request.ttl_seconds)).await?;
     Ok(json_answer(StatusCode::CREATED, &json!({"token": token})))
+}
+
+async fn remove(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
+    let request: RemoveRequest = serde_json::from_slice(&call.body)
+        .map_err(|error| Status::bad_request(format!("a removal needs {{\"peer\": NAME or ID}}: {error}")))?;
+    let removed = shell.backend.remove(request.peer).await?;
+    Ok(json_answer(StatusCode::OK, &removed))
 }
 
 async fn why(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {

@@ -56,7 +56,7 @@ pub fn refused(resource: &Resource, name: &str, error: &WriteError) -> Status {
         WriteError::AlreadyExists(_) => Status::already_exists(resource, name),
         WriteError::NotFound(_) => Status::not_found(resource, name),
         WriteError::Conflict(_) => Status::conflict(resource, name),
-        WriteError::OwnerGone(_) => Status::new(404, "NotFound", message),
+        WriteError::NoSuchMember(_) | WriteError::OwnerGone(_) => Status::new(404, "NotFound", message),
         WriteError::Refused(_) => Status::new(422, "Invalid", message),
         WriteError::Disk(_) => Status::new(507, "InternalError", message),
         WriteError::Busy => too_many(message, 1),

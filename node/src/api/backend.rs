@@ -31,6 +31,15 @@ pub struct Stopped;
 #[error("{0}")]
 pub struct AdminError(pub String);
 
+/// A node that was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// What it was called.
+    pub name: String,
+    /// What whoever asked should know, such as that only one disk holds it yet.
+    pub warnings: Vec<String>,
+}
+
 /// A peer as `skein peers` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
@@ -154,6 +163,9 @@ pub trait Backend: LogSource {
 
     /// Leaves the cluster; the daemon stops after the answer.
     fn leave(&self) -> BoxFuture<'_, Result<(), AdminError>>;
+
+    /// Removes a member for good, by its name or its id.
+    fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>>;
 
     /// Why a pod is where it is, or is nowhere, line by line.
     fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>>;

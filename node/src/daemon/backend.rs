@@ -12,6 +12,7 @@ use serde_json::Value;
 use skein_core::node::{Node, TOKEN_KIND};
 use skein_core::request as core;
 use skein_core::status::NodeStatus;
+use skein_crdt_state::members::{Ended, Member};
 use skein_crdt_state::{ClusterId, Edit, Kind, NameKey, ObjectKey, Scalar, layout};
 use skein_gossip::{NodeId, Now};
 use skein_net::{NetHandle, NetMetrics};
@@ -24,7 +25,7 @@ use super::{DaemonConfig, DaemonError};
 use crate::api;
 use crate::api::backend::{
     AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
-    ProjectedChange, Rendered, Stopped,
+    ProjectedChange, Removal, Rendered, Stopped,
 };
 use crate::core_handle::CoreHandle;
 use crate::metrics::Metrics;
@@ -128,7 +129,8 @@ impl Backend for Daemon {
 
     fn leave(&self) -> BoxFuture<'_, Result<(), AdminError>> {
         async move {
-            self.core.leave().await.map_err(|_| stopped(Stopped))?;
+            let left = self.core.leave().await.map_err(|_| stopped(Stopped))?;
+            left.map_err(|error| AdminError(error.to_string()))?;
             let stop = self.stop.clone();
             // The answer goes out first.
             tokio::spawn(async move {
@@ -136,6 +138,24 @@ impl Backend for Daemon {
                 stop.cancel();
             });
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>> {
+        async move {
+            let found = self.ask(move |node, _| member_called(node, &peer)).await.map_err(stopped)?;
+            let (id, name) = found.map_err(AdminError)?;
+            let request = core::WriteRequest {
+                op: core::WriteOp::Remove { node: id },
+                durability: core::Durability::One,
+                user: "root".into(),
+                manager: "skein-remove".into(),
+                request_id: id.to_string(),
+            };
+            let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
+            let reply = written.map_err(|error| AdminError(error.to_string()))?;
+            Ok(Removal { name, warnings: reply.warnings })
         }
         .boxed()
     }
@@ -238,7 +258,7 @@ pub(crate) async fn start_api(
 /// Where members say they are.
 pub(crate) fn reported_addresses(node: &Node) -> AddressBook {
     let mut book = AddressBook::new();
-    for member in node.store().members().iter().filter(|member| member.left.is_none() && member.id != node.me()) {
+    for member in node.store().members().iter().filter(|member| member.is_active() && member.id != node.me()) {
         let Some(status) = status_of(node, &member.id) else { continue };
         let addresses = status.peer_addresses.iter().filter_map(|text| text.parse().ok());
         book.insert(member.id, addresses.take(super::MAX_ADDRESSES).collect());
@@ -281,10 +301,12 @@ fn measure_net(net: &NetMetrics, metrics: &Metrics) {
 
 fn peers(node: &Node) -> Vec<PeerInfo> {
     let leader = node.leadership().leader;
-    let info = |member: &skein_crdt_state::members::Member| {
+    let info = |member: &Member| {
         let status = status_of(node, &member.id).unwrap_or_default();
-        let state = match (&member.left, node.alive().contains(&member.id)) {
-            (Some(_), _) => "left",
+        let state = match (&member.ended, node.alive().contains(&member.id)) {
+            (Some(Ended::Left(_)), _) => "left",
+            (Some(Ended::Removed { .. }), _) => "removed",
+            (Some(Ended::Unvouched), _) => "unvouched",
             (None, true) => "alive",
             (None, false) => "down",
         };
@@ -300,6 +322,20 @@ fn peers(node: &Node) -> Vec<PeerInfo> {
     let mut peers: Vec<PeerInfo> = node.store().members().iter().map(info).collect();
     peers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     peers
+}
+
+/// The member that somebody names, by its name or its id.
+fn member_called(node: &Node, text: &str) -> Result<(NodeId, String), String> {
+    let members = node.store().members();
+    let by_id = text.parse().ok().and_then(|id: NodeId| members.get(&id));
+    let mut by_name = members.iter().filter(|member| member.name == text && member.is_active());
+    let found: Vec<&Member> = by_id.into_iter().chain(by_name.by_ref()).collect();
+    match found[..] {
+        [] => Err(format!("no member of this cluster is called \"{text}\"; skein peers lists them, each with its id")),
+        [member] if member.is_removed() => Err(format!("{} was removed already", member.name)),
+        [member] => Ok((member.id, member.name.clone())),
+        _ => Err(format!("several members are called \"{text}\"; say which by its id, see skein peers")),
+    }
 }
 
 fn leader(node: &Node, now: Now) -> Option<LeaderInfo> {

@@ -105,9 +105,9 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
                 let _ = waiter.send(result);
             }
         }
-        Effect::Left(id) => {
+        Effect::Left(id, result) => {
             if let Some(Waiter::Leave(waiter)) = shell.handle.answer(id) {
-                let _ = waiter.send(());
+                let _ = waiter.send(result);
             }
         }
         Effect::Dial(peer) => shell.net.dial(peer, addresses_of(shell, node, &peer)),

@@ -16,7 +16,7 @@ use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
     AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
-    ProjectedChange, Rendered, Stopped,
+    ProjectedChange, Removal, Rendered, Stopped,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::metrics::Metrics;
@@ -357,6 +357,7 @@ impl Backend for Fake {
                 WriteOp::Create { name, edits } => inner.create(&self.changes, &name, &edits),
                 WriteOp::Edit { key, edits, if_heads } => inner.edit(&self.changes, key, &edits, if_heads.as_deref()),
                 WriteOp::Delete { key, .. } => inner.remove(&self.changes, key),
+                WriteOp::Remove { node } => Err(WriteError::NoSuchMember(node)),
             })
         })
     }
@@ -400,6 +401,10 @@ impl Backend for Fake {
 
     fn leave(&self) -> BoxFuture<'_, Result<(), AdminError>> {
         Box::pin(async { Ok(()) })
+    }
+
+    fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>> {
+        Box::pin(async { Ok(Removal { name: peer, warnings: Vec::new() }) })
     }
 
     fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {

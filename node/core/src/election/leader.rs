@@ -7,7 +7,7 @@ use skein_gossip::{Instant, NodeId};
 
 use super::candidate::Why;
 use super::rank::in_order;
-use super::voters::{SetVersion, Wish};
+use super::voters::{MAX_VOTERS, SetVersion, Wish};
 use super::wire::{Claim, Frame, Stand, State};
 use super::{Election, Role, Timer};
 
@@ -104,18 +104,19 @@ impl Election {
             reign.beats.pop_front();
         }
         self.timers.set(Timer::Heartbeat, now + self.config.heartbeat);
-        let peers: Vec<NodeId> = self.alive.iter().copied().filter(|peer| *peer != self.me).collect();
-        peers.into_iter().for_each(|peer| self.greet(now, peer));
+        self.greet(now, self.alive.iter().copied().collect());
         self.improve_voters();
     }
 
-    /// Sends one peer a heartbeat.
-    pub(super) fn greet(&mut self, now: Instant, peer: NodeId) {
+    /// Sends peers a heartbeat.
+    pub(super) fn greet(&mut self, now: Instant, peers: Vec<NodeId>) {
         let Role::Leader(reign) = &self.role else { return };
         let tenure_left_ms = u32::try_from(reign.tenure_ends.since(now).as_millis()).unwrap_or(u32::MAX);
         let quorate = self.is_quorate(reign, now);
         let (term, beat, set) = (reign.term, reign.beat, self.record.voters.at);
-        self.send_now(peer, &Frame::Heartbeat { term, beat, set, quorate, tenure_left_ms });
+        let heartbeat = Frame::Heartbeat { term, beat, set, quorate, tenure_left_ms };
+        let me = self.me;
+        peers.into_iter().filter(|peer| *peer != me).for_each(|peer| self.send_now(peer, &heartbeat));
     }
 
     pub(super) fn on_ack(
@@ -150,7 +151,9 @@ impl Election {
         match (stand, better) {
             (Stand::Declines, Some(claim)) => self.on_better(now, claim),
             (Stand::Bound, _) => self.renew(now),
-            _ => self.improve_voters(),
+            // Where there are voters enough one more peer that answers changes nothing.
+            _ if is_voter || self.record.voters.weights.len() < MAX_VOTERS => self.improve_voters(),
+            _ => {}
         }
     }
 

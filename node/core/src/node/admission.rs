@@ -1,14 +1,18 @@
-//! Letting nodes in, and letting this one go.
+//! Letting nodes in, removing others, and letting this one go.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use skein_crdt_state::members::{Ended, Member};
 use skein_crdt_state::{Envelope, Kind, NameKey, ObjectKey};
 use skein_gossip::{NodeId, Now};
 
+use super::durability::Written;
 use super::{Effect, Frame, Node, Wait};
-use crate::request::{AdmissionError, AdmissionRequest, Durability, RequestId, WriteOp, WriteRequest};
+use crate::request::{
+    AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteError, WriteOp, WriteRequest,
+};
 
 /// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
 pub const TOKEN_KIND: &str = "Token.skein.dev";
@@ -35,10 +39,10 @@ impl Node {
         let answer = self.check_token(now, request).map(|()| {
             let member = self.store.members().get(&request.node);
             // Who asks again after its answer got lost is answered again, without another use of the token.
-            if member.is_none_or(|member| member.left.is_some()) {
+            if member.is_none_or(|member| !member.is_active()) {
                 let envelope = self.store.admit(now, request.node, &request.name, request.token);
                 self.members_changed(now);
-                self.push(now, vec![envelope], None);
+                self.push(vec![envelope]);
             }
             self.store.members().envelopes().map(|(_, envelope)| envelope.clone()).collect()
         });
@@ -47,11 +51,15 @@ impl Node {
 
     fn check_token(&self, now: Now, request: &AdmissionRequest) -> Result<(), AdmissionError> {
         check_name(&request.name)?;
+        let member = self.store.members().get(&request.node);
+        if member.is_some_and(Member::is_removed) {
+            return Err(AdmissionError::Removed);
+        }
         let taken = self
             .store
             .members()
             .iter()
-            .any(|member| member.name == request.name && member.left.is_none() && member.id != request.node);
+            .any(|member| member.name == request.name && member.is_active() && member.id != request.node);
         if taken {
             let text =
                 format!("a node named \"{}\" is in the cluster already; choose another with --name", request.name);
@@ -64,8 +72,7 @@ impl Node {
         if late_ms >= 0 {
             return Err(AdmissionError::Expired(duration_words(late_ms.unsigned_abs() / 1000)));
         }
-        let member = self.store.members().get(&request.node);
-        let again = member.is_some_and(|member| member.token == request.token && member.left.is_none());
+        let again = member.is_some_and(|member| member.token == request.token && member.is_active());
         let used = self.store.members().admitted_with(&request.token);
         if !again && used as i64 >= spec.uses {
             return Err(AdmissionError::UsedUp(spec.uses));
@@ -77,6 +84,47 @@ impl Node {
         serde_json::from_value(self.store.object(key)?.to_json().get("spec")?.clone()).ok()
     }
 
+    /// Removes another node for good. It is told, as far as it can be reached: the code that it runs then stops its pods.
+    pub(super) fn remove(&mut self, now: Now, node: NodeId) -> Written {
+        if node == self.me {
+            return Err(WriteError::Refused("a node does not remove itself: run skein leave on it".into()));
+        }
+        let member = self.store.members().get(&node).ok_or(WriteError::NoSuchMember(node))?;
+        let name = NameKey::root(&Kind::new("Node"), &member.name);
+        let object = self.store.current_life(&name);
+        let key = object.clone().unwrap_or_else(|| self.store.next_life(&name));
+        let removal = self.store.remove(now, node);
+        if let Some(removal) = &removal {
+            self.send(node, &Frame::Push { envelopes: vec![removal.clone()], token: None, pass_to: Vec::new() }, None);
+        }
+        if let Some(deletion) = object.and_then(|object| self.store.delete(now, &object)) {
+            self.push(vec![deletion]);
+        }
+        Ok((key, removal))
+    }
+
+    /// Others say that this node does not belong to the cluster any more: it runs nothing from now on.
+    pub(super) fn expelled(&mut self, now: Now, why: &Ended) {
+        let text = match why {
+            Ended::Removed { by, .. } => {
+                let by = self.store.members().get(by).map_or_else(|| by.short(), |member| member.name.clone());
+                format!(
+                    "this node was removed from the cluster by {by}: its pods stop here; it can join under a new key"
+                )
+            }
+            _ => "the node that had admitted this one was removed: its pods stop here; it can join anew".to_owned(),
+        };
+        self.effects.push_back(Effect::Notice(text));
+        self.go(now);
+    }
+
+    fn go(&mut self, now: Now) {
+        self.election.handle(now, crate::election::Input::StepDown);
+        self.membership.handle(now, skein_gossip::membership::Input::Leave);
+        self.stop_all_pods(now);
+        self.left = true;
+    }
+
     /// Begins to leave: the voters are asked to go on without this node first, or most of a small cluster's votes would
     /// leave with it; and a peer must hold all that this node holds, or writes that no other disk has would.
     pub(super) fn leave(&mut self, now: Now, id: RequestId) {
@@ -84,6 +132,17 @@ impl Node {
         self.peer_holds_all = self.store.members().active().len() <= 1;
         self.timers.set(Wait::Depart, now.mono + RETIRE_PATIENCE);
         self.election.handle(now, crate::election::Input::Retire);
+    }
+
+    /// The time to make ready is over: leaves without the voters' consent, but not with what only this disk may have.
+    pub(super) fn depart_or_stay(&mut self, now: Now) {
+        if self.peer_holds_all || self.store.members().active().len() <= 1 {
+            return self.depart(now);
+        }
+        if let Some(id) = self.retiring.take() {
+            self.election.handle(now, crate::election::Input::Stay);
+            self.effects.push_back(Effect::Left(id, Err(LeaveError::Alone)));
+        }
     }
 
     /// Leaves.
@@ -97,12 +156,9 @@ impl Node {
             said.extend(self.store.delete(now, &key));
         }
         let departure = said[0].clone();
-        self.push(now, said, None);
+        self.push(said);
         self.await_departure(now, id, departure);
-        self.election.handle(now, crate::election::Input::StepDown);
-        self.membership.handle(now, skein_gossip::membership::Input::Leave);
-        self.stop_all_pods(now);
-        self.left = true;
+        self.go(now);
     }
 
     /// The user repeats the wish to leave at a node that has left: whoever has not heard of it is told.
@@ -112,7 +168,7 @@ impl Node {
                 self.leaving = Some(id);
                 self.await_departure(now, id, departure);
             }
-            None => self.effects.push_back(Effect::Left(id)),
+            None => self.effects.push_back(Effect::Left(id, Ok(()))),
         }
     }
 
@@ -144,9 +200,9 @@ impl Node {
             return false;
         }
         let Some(departure) = self.departure() else { return false };
-        for peer in peers {
-            self.send(peer, &Frame::Push { envelopes: vec![departure.clone()], token: Some(token) }, None);
-        }
+        let after = self.batch_of_last_word();
+        let frame = Frame::Push { envelopes: vec![departure], token: Some(token), pass_to: Vec::new() };
+        peers.into_iter().for_each(|peer| self.send(peer, &frame, after));
         true
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Outbox {
 struct Refusal {
     reason: String,
     /// What must be written when it takes something again: each record as it was meant last.
-    owed: BTreeMap<(&'static str, Vec<u8>), Option<Vec<u8>>>,
+    owed: BTreeMap<(&'static str, Arc<[u8]>), Option<Arc<[u8]>>>,
     /// The batch that asks again, while it is under way.
     asked: Option<u64>,
 }
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     fn record(key: &str, value: &str) -> Record {
-        Record { table: "t", key: key.into(), value: Some(value.into()) }
+        Record { table: "t", key: key.as_bytes().into(), value: Some(value.as_bytes().into()) }
     }
 
     fn batch(effect: Option<Effect>) -> Option<(u64, Vec<String>, bool)> {

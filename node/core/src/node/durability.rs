@@ -48,7 +48,7 @@ impl Pending {
     }
 }
 
-type Written = Result<(ObjectKey, Option<Arc<Envelope>>), WriteError>;
+pub(super) type Written = Result<(ObjectKey, Option<Arc<Envelope>>), WriteError>;
 
 impl Node {
     pub(super) fn create(&mut self, now: Now, name: &NameKey, edits: &[Edit], message: &str) -> Written {
@@ -116,7 +116,6 @@ impl Node {
     ) {
         let token = self.durable.next_token;
         self.durable.next_token += 1;
-        let asked = self.push(now, vec![envelope], Some(token));
         let leaves = self.leaving == Some(id);
         let members = self.store.members().active().len() + usize::from(leaves);
         let needed = match request.durability {
@@ -124,6 +123,7 @@ impl Node {
             Durability::One => usize::from(members > 1),
             Durability::Majority => members / 2,
         };
+        let asked = self.push_to_store(vec![envelope], token, needed);
         let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
         // What was said in an earlier life is on disk already.
         let batch = if self.records_are_settled() { self.outbox.last_batch() } else { self.coming_batch() };
@@ -185,7 +185,7 @@ impl Node {
             }
             let leaving = self.leaving == Some(write.id);
             self.effects.push_back(match leaving {
-                true => Effect::Left(write.id),
+                true => Effect::Left(write.id, Ok(())),
                 false => Effect::Written(write.id, Ok(write.reply)),
             });
         }
@@ -196,15 +196,14 @@ impl Node {
         if self.outbox.refusal().is_some() || !self.store.includes(envelopes) || self.effects.len() > MAX_OWED {
             return;
         }
-        let nothing_new = self.records_are_settled();
-        let after = (!nothing_new).then(|| self.coming_batch());
-        let after = after.or_else(|| self.unwritten_batch()).filter(|_| !planted::is(Bug::PromiseBeforeDisk));
+        let after = self.batch_of_last_word().filter(|_| !planted::is(Bug::PromiseBeforeDisk));
         self.send(to, &Frame::Stored { token }, after);
     }
 
-    /// The last batch, while it is still on its way to the disk.
-    fn unwritten_batch(&self) -> Option<u64> {
-        (self.outbox.last_batch() > self.outbox.on_disk()).then_some(self.outbox.last_batch())
+    /// The batch with which all that is known now is on disk; `None`: it is already.
+    pub(super) fn batch_of_last_word(&self) -> Option<u64> {
+        let unwritten = (self.outbox.last_batch() > self.outbox.on_disk()).then_some(self.outbox.last_batch());
+        if self.records_are_settled() { unwritten } else { Some(self.coming_batch()) }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use skein_crdt_state::Envelope;
+use skein_crdt_state::exchange::Exchange;
 
 use super::Frame;
 use crate::election::Election;
@@ -14,6 +15,8 @@ pub enum Inspected {
     Vote(u64),
     /// It pushes what somebody has said.
     News(Vec<Arc<Envelope>>),
+    /// It gives what somebody has said to a peer that lacked it.
+    Given(Vec<Arc<Envelope>>),
     /// Something else, or nothing that can be read.
     Other,
 }
@@ -24,6 +27,7 @@ pub fn inspect(frame: &[u8]) -> Inspected {
     match postcard::from_bytes(frame) {
         Ok(Frame::Election(bytes)) => Election::vote_in(&bytes).map_or(Inspected::Other, Inspected::Vote),
         Ok(Frame::Push { envelopes, .. }) => Inspected::News(envelopes),
+        Ok(Frame::Exchange(Exchange::Give { envelopes, .. })) => Inspected::Given(envelopes),
         _ => Inspected::Other,
     }
 }

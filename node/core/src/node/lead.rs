@@ -36,9 +36,9 @@ impl Node {
         };
         Component {
             me: self.me,
-            alive: self.peers.alive.intersection(&members.active()).copied().collect(),
+            alive: self.peers.alive.intersection(members.active()).copied().collect(),
             last_contact: self.last_contacts(),
-            seen_24h: members.active().into_iter().filter(expected).collect(),
+            seen_24h: members.active().iter().copied().filter(expected).collect(),
             quorate: self.leadership().quorate,
         }
     }
@@ -110,7 +110,7 @@ impl Node {
             }
         }
         for batch in batches(said) {
-            self.push(now, batch, None);
+            self.push(batch);
         }
         for (key, edits) in placed {
             if edits.iter().any(|edit| &*edit.path == PLACEMENT_LEAF) {

@@ -108,7 +108,7 @@ pub fn read_vote(value: &[u8]) -> Option<VoteRecord> {
 fn row(key: &[u8], mut value: Vec<u8>) -> Record {
     let check = check(key, &value);
     value.extend(check);
-    Record { table: META, key: key.to_vec(), value: Some(value) }
+    Record { table: META, key: key.into(), value: Some(value.into()) }
 }
 
 fn opened<'a>(key: &[u8], value: &'a [u8]) -> Option<&'a [u8]> {
@@ -130,7 +130,10 @@ mod tests {
     use skein_gossip::Instant;
 
     fn rows(records: impl IntoIterator<Item = Record>) -> Vec<Row> {
-        records.into_iter().map(|record| (record.table.to_owned(), record.key, record.value.unwrap())).collect()
+        records
+            .into_iter()
+            .map(|record| (record.table.to_owned(), record.key.to_vec(), record.value.unwrap().to_vec()))
+            .collect()
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Node {
             Input::LinkUp(peer) => {
                 self.peers.linked.insert(peer);
                 self.membership.handle(now, ToMembership::LinkUp(peer));
-                self.open_exchange_with(peer);
+                self.exchange_over_new_link(peer);
                 self.compare_to_catch_up(peer);
                 self.in_reach(peer);
             }
@@ -53,9 +53,15 @@ impl Node {
     pub(super) fn settle(&mut self, now: Now) {
         for _ in 0..MAX_ROUNDS {
             let mut quiet = true;
+            // Of many that come at once, as when a cluster forms, each would make everybody look at everybody.
+            let mut aliveness = false;
             while let Some(output) = self.membership.poll_output() {
+                aliveness |= matches!(output, membership::Output::Alive(_) | membership::Output::Down(_));
                 self.hear_membership(now, output);
                 quiet = false;
+            }
+            if aliveness {
+                self.aliveness_changed(now);
             }
             while let Some(output) = self.election.poll_output() {
                 self.hear_election(now, output);
@@ -113,7 +119,7 @@ impl Node {
             Frame::Membership(bytes) => self.membership.handle(now, ToMembership::Frame { from, bytes }),
             Frame::Election(bytes) => self.election.handle(now, ToElection::Frame { from, bytes }),
             Frame::Exchange(message) => self.exchange(now, from, message),
-            Frame::Push { envelopes, token } => self.pushed(now, from, &envelopes, token),
+            Frame::Push { envelopes, token, pass_to } => self.pushed(now, from, envelopes, token, &pass_to),
             Frame::Stored { token } => self.stored(now, from, token),
             Frame::AskReports => self.tell_reports(from),
             Frame::Reports { envelopes, last } => self.told_reports(now, from, envelopes, last),
@@ -134,6 +140,7 @@ impl Node {
         while let Some(wait) = self.timers.pop_due(now.mono) {
             match wait {
                 Wait::Exchange => self.exchange_with_somebody(now),
+                Wait::Reports => self.push_reports(now),
                 Wait::Disk => self.ask_disk_again(),
                 Wait::Reconcile => self.reconcile(now),
                 Wait::Durable(token) => self.durable_late(now, token),
@@ -141,7 +148,7 @@ impl Node {
                 Wait::Rebirth => self.rebirths_due(now),
                 Wait::Handover => self.look_at_handovers(now),
                 Wait::CatchUp => self.caught_up(now),
-                Wait::Depart => self.depart(now),
+                Wait::Depart => self.depart_or_stay(now),
             }
         }
     }
@@ -149,14 +156,10 @@ impl Node {
     fn hear_membership(&mut self, now: Now, output: membership::Output) {
         match output {
             membership::Output::Send { to, bytes } => self.send(to, &Frame::Membership(bytes), None),
-            membership::Output::Alive(peer) => {
-                self.peers.seen_ms.insert(peer, now.wall_ms);
-                self.aliveness_changed(now);
-            }
+            membership::Output::Alive(peer) => drop(self.peers.seen_ms.insert(peer, now.wall_ms)),
             membership::Output::Down(peer) => {
                 self.peers.seen_ms.insert(peer, now.wall_ms);
                 self.out_of_reach(now, peer);
-                self.aliveness_changed(now);
             }
             membership::Output::Suspect(_) => {}
             membership::Output::Dial(peer) => self.effects.push_back(Effect::Dial(peer)),
@@ -166,12 +169,12 @@ impl Node {
     fn aliveness_changed(&mut self, now: Now) {
         let mut alive = self.membership.alive().clone();
         alive.insert(self.me);
-        let before = std::mem::replace(&mut self.peers.alive, alive.clone());
-        if before == alive {
+        if self.peers.alive == alive {
             return;
         }
-        self.election.handle(now, ToElection::Alive(alive.clone()));
-        let changed: BTreeSet<NodeId> = before.symmetric_difference(&alive).copied().collect();
+        let before = std::mem::replace(&mut self.peers.alive, alive.clone());
+        self.election.handle(now, ToElection::Alive(alive));
+        let changed: BTreeSet<NodeId> = before.symmetric_difference(&self.peers.alive).copied().collect();
         self.project(now, &BTreeSet::new());
         self.want_reconcile(now);
         self.refresh_pods_of(now, &changed);
@@ -253,7 +256,10 @@ impl Node {
     }
 
     pub(super) fn members_changed(&mut self, now: Now) {
-        let members = self.store.members().active();
+        if let Some(ended) = self.store.members().get(&self.me).and_then(|member| member.ended).filter(|_| !self.left) {
+            return self.expelled(now, &ended);
+        }
+        let members = self.store.members().active().clone();
         self.membership.handle(now, ToMembership::Members(members.clone()));
         self.election.handle(now, ToElection::Members(members.clone()));
         let gone: Vec<NodeId> = self.claims_by_node.keys().filter(|node| !members.contains(node)).copied().collect();
@@ -293,11 +299,14 @@ impl Node {
             let error = crate::request::WriteError::Disk(reason.to_owned());
             return self.effects.push_back(Effect::Written(id, Err(error)));
         }
+        // What is written now no peer has yet.
+        self.peer_holds_all &= self.retiring.is_none();
         let message = format!("{}\t{}", request.manager, request.user);
         let written = match &request.op {
             WriteOp::Create { name, edits } => self.create(now, name, edits, &message),
             WriteOp::Edit { key, edits, if_heads } => self.edit(now, key, edits, if_heads.as_deref(), &message),
             WriteOp::Delete { key, if_heads } => self.delete(now, key, if_heads.as_deref()),
+            WriteOp::Remove { node } => self.remove(now, *node),
         };
         match written {
             Ok((key, Some(envelope))) => self.await_durable(now, id, request, key, envelope),

@@ -1,68 +1,177 @@
-//! Spreading: news goes at once to a few peers and on from there; what that misses is found by comparing notes.
+//! Spreading: news goes at once to all peers, in a large cluster by way of others; what that misses is found by comparing notes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
-use rand::seq::IteratorRandom;
+use rand::seq::{IteratorRandom, SliceRandom};
 use skein_crdt_state::exchange::Exchange;
 use skein_crdt_state::{Envelope, Store};
 use skein_gossip::planted::{self, Bug};
-use skein_gossip::{NodeId, Now};
+use skein_gossip::{Instant, NodeId, Now};
 
-use super::{Effect, Frame, Node, Wait};
+use super::{Effect, Frame, MAX_CONTROL_BYTES, Node, Wait};
 
-/// In a cluster of up to this many nodes the author pushes to all and nobody passes on.
-const SMALL_CLUSTER: usize = 8;
-/// To how many peers news goes in a larger one, from its author and from everybody to whom it is news.
-const FAN_OUT: usize = 3;
+/// To how many peers a node sends news itself; it asks others to pass them on to the rest.
+const DIRECT: usize = 24;
+/// How many peers carry news that are long: each gets a whole copy.
+const BULK_WIDTH: usize = 4;
+/// On how many ways news reach each peer, drawn apart from each other, so that one that is slow or has just died matters to
+/// nobody: what somebody wrote, and what a node says of itself, of which the next word is often on its way already.
+const WAYS: usize = 3;
+const WAYS_FOR_REPORTS: usize = 2;
+/// The fewest peers that are asked to say that news are on their disk, where there are so many: some may just have died, and
+/// nobody knows yet.
+const ASKED_TO_STORE: usize = 7;
+/// The most peers that one frame asks to pass news on to.
+const MAX_PASS_TO: usize = 4096;
 /// The time between two exchanges that this node opens, and how much it varies.
 const EXCHANGE_EVERY: Duration = Duration::from_millis(800);
 const EXCHANGE_JITTER_MS: u64 = 400;
+/// How many exchanges new links open in one such time in a large cluster. When it forms or heals, each would find the same.
+const EXCHANGES_BY_LINKS: u32 = 3;
+
+/// In a large cluster what a node says of itself in such a time goes together: when pods start everywhere, that is most of what is
+/// sent.
+const REPORTS_TOGETHER: Duration = Duration::from_millis(100);
+
+/// What this node has said of itself and not pushed yet, by section.
+#[derive(Debug, Default)]
+pub(crate) struct UnpushedReports {
+    waiting: BTreeMap<String, Arc<Envelope>>,
+    pushed_at: Option<Instant>,
+}
+
+/// How a frame names a peer that news should be passed on to: the first bytes of its id. One that is mistaken for another costs
+/// a frame.
+pub(crate) type ShortId = [u8; 8];
 
 impl Node {
-    /// Pushes news to peers that are alive; to how many.
-    pub(super) fn push(&mut self, _now: Now, envelopes: Vec<Arc<Envelope>>, token: Option<u64>) -> usize {
-        let me = self.me;
-        self.push_from(envelopes, token, &[me])
+    /// Pushes news to the peers that are alive.
+    pub(super) fn push(&mut self, envelopes: Vec<Arc<Envelope>>) {
+        self.push_by(envelopes, None, WAYS);
     }
 
-    fn push_from(&mut self, envelopes: Vec<Arc<Envelope>>, token: Option<u64>, except: &[NodeId]) -> usize {
+    /// Pushes news to the peers that are alive, of which so many and some more are asked to say under this token when it is on
+    /// their disk; how many were asked.
+    pub(super) fn push_to_store(&mut self, envelopes: Vec<Arc<Envelope>>, token: u64, needed: usize) -> usize {
+        self.push_by(envelopes, Some(Asks { token, left: (needed + 2).max(ASKED_TO_STORE) }), WAYS)
+    }
+
+    fn push_by(&mut self, envelopes: Vec<Arc<Envelope>>, mut asks: Option<Asks>, ways: usize) -> usize {
         if envelopes.is_empty() {
             return 0;
         }
-        let peers = self.peers_for_push(except);
-        let bytes: Arc<[u8]> = postcard::to_stdvec(&Frame::Push { envelopes, token }).unwrap_or_default().into();
-        for peer in &peers {
-            self.send_bytes(*peer, bytes.clone(), self.outbox.unnumbered());
+        let me = self.me;
+        let mut peers: Vec<NodeId> = self.peers.alive.iter().copied().filter(|peer| *peer != me).collect();
+        let bytes: usize = envelopes.iter().map(|envelope| envelope.size()).sum();
+        // Only who hears it from the author can tell the author.
+        let all_are_asked = asks.as_ref().is_some_and(|asks| asks.left > DIRECT / 2);
+        let (width, ways) = match peers.len() {
+            count if count <= DIRECT || all_are_asked => (count, 1),
+            _ if bytes > MAX_CONTROL_BYTES => (BULK_WIDTH, WAYS_FOR_REPORTS),
+            count => (width(count), ways),
+        };
+        let mut asked = 0;
+        for _ in 0..ways {
+            peers.shuffle(&mut self.rng);
+            let routes = self.routes(&peers, width);
+            asked += self.send_news(&envelopes, asks.as_mut(), routes);
         }
-        peers.len()
+        asked
     }
 
-    fn peers_for_push(&mut self, except: &[NodeId]) -> BTreeSet<NodeId> {
-        let reachable = self.peers.linked.intersection(&self.peers.alive).copied();
-        let candidates: Vec<NodeId> = reachable.filter(|peer| !except.contains(peer)).collect();
-        if self.peers.alive.len() <= SMALL_CLUSTER {
-            return candidates.into_iter().collect();
+    /// Divides peers among the first so many that have a link: each of these is asked to pass news on to its part of the rest.
+    fn routes(&self, peers: &[NodeId], width: usize) -> Vec<(NodeId, Vec<ShortId>)> {
+        let linked = peers.iter().filter(|peer| self.peers.linked.contains(*peer)).take(width);
+        let mut routes: Vec<(NodeId, Vec<ShortId>)> = linked.map(|peer| (*peer, Vec::new())).collect();
+        if routes.is_empty() {
+            return routes;
         }
-        candidates.into_iter().sample(&mut self.rng, FAN_OUT).into_iter().collect()
+        let chosen: BTreeSet<NodeId> = routes.iter().map(|(peer, _)| *peer).collect();
+        let count = routes.len();
+        for (number, peer) in peers.iter().filter(|peer| !chosen.contains(peer)).enumerate() {
+            routes[number % count].1.push(short(peer));
+        }
+        routes
     }
 
-    /// Takes in news that a peer pushed, passes it on where it is news, and promises what it asks for.
-    pub(super) fn pushed(&mut self, now: Now, from: NodeId, envelopes: &[Arc<Envelope>], token: Option<u64>) {
-        let news = Exchange::Give { envelopes: envelopes.to_vec(), answer: false };
-        let outcome = self.store.exchange(now, news);
+    /// Sends news by these routes; how many of those that hear them first were asked to store them.
+    fn send_news(
+        &mut self,
+        envelopes: &[Arc<Envelope>],
+        mut asks: Option<&mut Asks>,
+        routes: Vec<(NodeId, Vec<ShortId>)>,
+    ) -> usize {
+        // Whoever heard that this node has left lets it in no more, so a start that has forgotten it could neither come back nor
+        // leave: it is said once it is on this disk.
+        let after = self.outbox.unnumbered().or_else(|| self.batch_of_last_word().filter(|_| self.leaving.is_some()));
+        let mut asked = 0;
+        let mut frame = Frame::Push { envelopes: envelopes.to_vec(), token: None, pass_to: Vec::new() };
+        let mut plain: Option<Arc<[u8]>> = None;
+        for (peer, rest) in routes {
+            let asks = asks.as_mut().and_then(|asks| asks.one());
+            asked += usize::from(asks.is_some());
+            let is_plain = asks.is_none() && rest.is_empty();
+            if let Some(bytes) = plain.clone().filter(|_| is_plain) {
+                self.send_bytes(peer, bytes, after);
+                continue;
+            }
+            if let Frame::Push { token, pass_to, .. } = &mut frame {
+                (*token, *pass_to) = (asks, rest);
+            }
+            // Serialising into memory fails for no frame.
+            let bytes: Arc<[u8]> = postcard::to_stdvec(&frame).unwrap_or_default().into();
+            plain = plain.or_else(|| is_plain.then(|| bytes.clone()));
+            self.send_bytes(peer, bytes, after);
+        }
+        asked
+    }
+
+    /// Takes in news that a peer pushed, passes it on to whom the peer names, and promises what it asks for.
+    pub(super) fn pushed(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        envelopes: Vec<Arc<Envelope>>,
+        token: Option<u64>,
+        pass_to: &[ShortId],
+    ) {
+        let outcome = self.store.exchange(now, Exchange::Give { envelopes: envelopes.clone(), answer: false });
+        let is_sound = outcome.refused.is_empty();
         self.note_offence(from, outcome.refused);
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);
         }
-        if self.peers.alive.len() > SMALL_CLUSTER {
-            self.push_from(outcome.applied, None, &[self.me, from]);
+        // Nobody is asked to carry what this node would not take itself.
+        if !pass_to.is_empty() && is_sound {
+            self.pass_on(&envelopes, from, pass_to);
         }
         if let Some(token) = token {
-            self.owe_stored(from, token, envelopes);
+            self.owe_stored(from, token, &envelopes);
         }
+    }
+
+    /// Passes news on to those of the named peers that are members here and have a link.
+    fn pass_on(&mut self, envelopes: &[Arc<Envelope>], from: NodeId, pass_to: &[ShortId]) {
+        let bytes: usize = envelopes.iter().map(|envelope| envelope.size()).sum();
+        let named = pass_to.iter().take(MAX_PASS_TO).filter_map(|short| self.called(short));
+        let peers: Vec<NodeId> = named.filter(|peer| *peer != from && *peer != self.me).collect();
+        let width = match peers.len() {
+            _ if bytes > MAX_CONTROL_BYTES => BULK_WIDTH,
+            count if count <= 2 * DIRECT => count,
+            count => width(count),
+        };
+        let routes = self.routes(&peers, width);
+        self.send_news(envelopes, None, routes);
+    }
+
+    fn called(&self, short: &ShortId) -> Option<NodeId> {
+        let mut first = [0; 32];
+        first[..8].copy_from_slice(short);
+        let peer = self.store.members().active().range(NodeId(first)..).next()?;
+        (peer.0[..8] == *short).then_some(*peer)
     }
 
     /// Handles a message of an exchange.
@@ -95,11 +204,21 @@ impl Node {
         self.send(peer, &Frame::Exchange(root), None);
     }
 
+    /// A link came up: whoever was apart finds out at once what it missed.
+    pub(super) fn exchange_over_new_link(&mut self, peer: NodeId) {
+        let is_large = self.store.members().active().len() > DIRECT;
+        if !is_large || self.link_exchanges < EXCHANGES_BY_LINKS {
+            self.link_exchanges += 1;
+            self.open_exchange_with(peer);
+        }
+    }
+
     pub(super) fn exchange_with_somebody(&mut self, now: Now) {
         let peer = self.peers.linked.iter().filter(|peer| **peer != self.me).choose(&mut self.rng).copied();
         if let Some(peer) = peer {
             self.open_exchange_with(peer);
         }
+        self.link_exchanges = 0;
         self.ask_again();
         self.set_exchange_timer(now);
     }
@@ -113,10 +232,26 @@ impl Node {
     pub(super) fn say(&mut self, now: Now, section: &str, body: &[u8]) {
         match self.store.set_report(now, section, body) {
             Ok(Some(envelope)) => {
-                self.push(now, vec![envelope], None);
+                self.reports.waiting.insert(section.to_owned(), envelope);
+                let due = self.reports.pushed_at.map_or(now.mono, |at| at + REPORTS_TOGETHER);
+                if self.store.members().active().len() <= DIRECT || due <= now.mono {
+                    self.push_reports(now);
+                } else {
+                    self.timers.set(Wait::Reports, due);
+                }
             }
             Ok(None) => {}
             Err(error) => self.effects.push_back(Effect::Notice(format!("this node's report \"{section}\": {error}"))),
+        }
+    }
+
+    /// Pushes what this node has said of itself since it did so last.
+    pub(super) fn push_reports(&mut self, now: Now) {
+        self.reports.pushed_at = Some(now.mono);
+        self.timers.clear(&Wait::Reports);
+        let said = std::mem::take(&mut self.reports.waiting).into_values().collect();
+        for batch in batches(said) {
+            self.push_by(batch, None, WAYS_FOR_REPORTS);
         }
     }
 
@@ -130,4 +265,30 @@ impl Node {
 pub(super) fn batches(envelopes: Vec<Arc<Envelope>>) -> Vec<Vec<Arc<Envelope>>> {
     let gives = Store::gives(envelopes, false).into_iter();
     gives.filter_map(|give| if let Exchange::Give { envelopes, .. } = give { Some(envelopes) } else { None }).collect()
+}
+
+/// How many of so many peers hear news first, so that they and those that each of them passes them on to are about as many.
+fn width(count: usize) -> usize {
+    count.isqrt().max(1)
+}
+
+/// A request to say when something is on disk.
+#[derive(Debug)]
+struct Asks {
+    token: u64,
+    /// How many peers are to be asked still.
+    left: usize,
+}
+
+impl Asks {
+    fn one(&mut self) -> Option<u64> {
+        self.left = self.left.checked_sub(1)?;
+        Some(self.token)
+    }
+}
+
+fn short(peer: &NodeId) -> ShortId {
+    let mut short = [0; 8];
+    short.copy_from_slice(&peer.0[..8]);
+    short
 }

@@ -126,6 +126,8 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         election_batches: BTreeMap::new(),
         effects: VecDeque::new(),
         reconcile_wanted: false,
+        reports: super::spread::UnpushedReports::default(),
+        link_exchanges: 0,
         store,
         config,
     }
@@ -162,7 +164,7 @@ impl Node {
         if let Some(report) = self.store.report(&self.me, "events") {
             self.events = postcard::from_bytes(&report.body).unwrap_or_default();
         }
-        self.left = self.store.members().get(&self.me).is_some_and(|member| member.left.is_some());
+        self.left = self.store.members().get(&self.me).is_some_and(|member| !member.is_active());
         self.members_changed(now);
         self.ensure_node_object(now);
         self.restore_pods(now);

@@ -209,7 +209,7 @@ impl Facts {
             name,
             address: status.map_or("".into(), |status| status.address.into()),
             alive: sources.alive.contains(&id),
-            left: members.get(&id).is_some_and(|member| member.left.is_some()),
+            left: members.get(&id).is_some_and(|member| !member.is_active()),
         };
         if self.nodes.get(&id) != Some(&facts) {
             open.extend(self.runs_on.get(&id).into_iter().flatten().map(|slot| Unit::Pods(slot.clone())));

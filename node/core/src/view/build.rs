@@ -47,7 +47,7 @@ impl View {
         cache.begin(now.mono);
         let mut builder = Builder { store, component, now, cache, claims: Claims::default() };
         let members = store.members();
-        let left = members.iter().filter(|member| member.left.is_some()).map(|member| member.id).collect();
+        let left = members.iter().filter(|member| !member.is_active()).map(|member| member.id).collect();
         let (nodes, stale_nodes) = builder.nodes(&left);
         let mut seen = component.seen_24h.clone();
         seen.insert(component.me);
@@ -98,7 +98,7 @@ impl Builder<'_> {
                 None => {}
             }
         }
-        let active = self.store.members().active();
+        let active = self.store.members().active().clone();
         let nodes = active.into_iter().map(|id| (id, self.node(id, objects.remove(&id)))).collect();
         (nodes, stale)
     }

@@ -162,7 +162,7 @@ impl World {
         *number += 1;
         let sequence = Sequence { boot, number: *number };
         let stamp = skein_crdt_state::Hlc::from_millis(self.now.wall_ms);
-        let body = Body::Report { section: section.to_owned(), stamp, body: body.to_vec() };
+        let body = Body::Report { section: section.into(), stamp, body: body.into() };
         let envelope = Arc::new(Envelope::seal(&self.keys[n], &self.store.cluster(), sequence, &body));
         self.store.receive(self.now, &envelope);
         self.log.push(envelope);
@@ -237,7 +237,7 @@ impl World {
             me: self.store.me(),
             alive: self.here.clone(),
             last_contact: self.contact.clone(),
-            seen_24h: self.store.members().active(),
+            seen_24h: self.store.members().active().clone(),
             quorate: true,
         }
     }
