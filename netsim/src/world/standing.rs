@@ -1,6 +1,6 @@
 //! Who belongs to the cluster: founding, joining with a token, leaving, being removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -123,32 +123,27 @@ impl World {
         self.boot(number);
     }
 
-    /// Takes note of who was removed, as far as any member knows, and of those that only a removed node had admitted: their
-    /// users see that they are alone, and let them join anew.
+    /// Takes note of who was removed, as far as any member knows, and of those that everybody else takes for out, since only a
+    /// removed node had let them in: their users see that they are alone, and let them join anew.
     pub fn note_removals(&mut self) {
         if !self.oracle.asked_to_remove() {
             return;
         }
         let of_members = self.hosts.iter().filter(|host| host.standing == Standing::Member);
         let known = of_members.filter_map(|host| Some((host.number, host.node.as_ref()?.store().members())));
-        let mut ended: BTreeMap<usize, Ended> = BTreeMap::new();
+        let (mut ended, mut in_for_some) = (BTreeMap::new(), BTreeSet::new());
         for (by, members) in known {
-            for (member, why) in members.iter().filter_map(|member| Some((member, member.ended?))) {
+            for member in members.iter() {
                 // What a host believes of itself does not count: it may be the one that is out.
                 let Some(host) = self.host_of(&member.id).filter(|host| *host != by) else { continue };
-                let removed = matches!(why, Ended::Removed { .. });
-                if removed || why == Ended::Unvouched || self.was_let_in_by_removed(host) {
-                    ended
-                        .entry(host)
-                        .and_modify(|known| {
-                            if removed {
-                                *known = why
-                            }
-                        })
-                        .or_insert(why);
+                match member.ended {
+                    None => drop(in_for_some.insert(host)),
+                    Some(removed @ Ended::Removed { .. }) => drop(ended.insert(host, removed)),
+                    Some(why) => drop(ended.entry(host).or_insert(why)),
                 }
             }
         }
+        ended.retain(|host, why| matches!(why, Ended::Removed { .. }) || !in_for_some.contains(host));
         for (number, why) in ended {
             match (self.hosts[number].standing, why) {
                 (Standing::Removed | Standing::Out, _) => {}
@@ -157,13 +152,6 @@ impl World {
                 _ => {}
             }
         }
-    }
-
-    /// Whether the last to let a host in was a node that has been removed.
-    fn was_let_in_by_removed(&self, host: usize) -> bool {
-        let admissions = self.admissions.range((host, 0)..(host + 1, 0));
-        let last = admissions.max_by_key(|(_, (_, at_us))| *at_us).map(|((_, via), _)| &self.hosts[*via]);
-        last.is_some_and(|via| via.standing == Standing::Removed || via.gone_for_good)
     }
 
     fn is_removed(&mut self, number: usize) {
@@ -178,9 +166,9 @@ impl World {
         }
     }
 
-    /// A host whose admission does not count any more is stopped by its user, and asks somebody else.
+    /// A host whom nobody takes for a member is stopped by its user, and asks somebody else.
     fn begins_again(&mut self, number: usize) {
-        self.trace.line(self.now_us, format_args!("h{number} was admitted by a removed node alone and begins again"));
+        self.trace.line(self.now_us, format_args!("h{number} is out for all others and begins again"));
         self.oracle.is_out(number);
         self.kill(number);
         self.hosts[number].standing = Standing::Out;

@@ -220,6 +220,10 @@ pub(crate) enum Wait {
     Disk,
     /// To give up on a second disk for a write.
     Durable(u64),
+    /// To look at those who came.
+    Aliveness,
+    /// To look at those who were admitted.
+    Members,
     /// To push what this node has said of itself.
     Reports,
     /// To render what time alone makes different.
@@ -282,6 +286,8 @@ pub struct Node {
     election_batches: BTreeMap<u64, u64>,
     effects: VecDeque<Effect>,
     reconcile_wanted: bool,
+    /// The members that the parts of this node know of.
+    known_members: BTreeSet<NodeId>,
     reports: spread::UnpushedReports,
     /// How many exchanges new links have opened since the last that the clock did.
     link_exchanges: u32,

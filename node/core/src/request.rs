@@ -155,7 +155,7 @@ pub enum AdmissionError {
     Name(String),
     /// It was removed.
     #[error(
-        "this node was removed from the cluster, and its key stays out for ever; join under a new one (skein join TOKEN --discard)"
+        "this node was removed from the cluster, and its key stays out for ever; join with a new one, from another --data-dir"
     )]
     Removed,
     /// This node cannot admit now.

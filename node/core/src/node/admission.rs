@@ -37,13 +37,11 @@ pub struct TokenSpec {
 impl Node {
     pub(super) fn admit(&mut self, now: Now, id: RequestId, request: &AdmissionRequest) {
         let answer = self.check_token(now, request).map(|()| {
-            let member = self.store.members().get(&request.node);
-            // Who asks again after its answer got lost is answered again, without another use of the token.
-            if member.is_none_or(|member| !member.is_active()) {
-                let envelope = self.store.admit(now, request.node, &request.name, request.token);
-                self.members_changed(now);
-                self.push(vec![envelope]);
-            }
+            // Who asks again after its answer got lost is admitted again, without another use of the token: it may also have left
+            // and this node not have heard of it.
+            let envelope = self.store.admit(now, request.node, &request.name, request.token);
+            self.members_changed(now);
+            self.push(vec![envelope]);
             self.store.members().envelopes().map(|(_, envelope)| envelope.clone()).collect()
         });
         self.effects.push_back(Effect::Admitted(id, answer));

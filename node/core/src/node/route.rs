@@ -8,12 +8,15 @@ use skein_crdt_state::StoreChange;
 use skein_gossip::membership::{self, Input as ToMembership};
 use skein_gossip::{NodeId, Now};
 
+use super::spread::DIRECT;
 use super::{Effect, Frame, Input, Lane, MAX_CONTROL_BYTES, Node, Wait};
 use crate::agent;
 use crate::election::{self, Input as ToElection};
 use crate::project::Sources;
 use crate::request::{WriteOp, WriteRequest};
 
+/// How long those who come to a large cluster wait to be looked at together.
+const COMINGS_TOGETHER: Duration = Duration::from_millis(100);
 /// The least time between two renderings that only time asks for.
 const PROJECT_AGAIN: Duration = Duration::from_millis(50);
 /// How often the machines may hand each other things within one input before the rest waits for the next deadline. Never
@@ -61,7 +64,7 @@ impl Node {
                 quiet = false;
             }
             if aliveness {
-                self.aliveness_changed(now);
+                self.aliveness_changed_soon(now);
             }
             while let Some(output) = self.election.poll_output() {
                 self.hear_election(now, output);
@@ -140,6 +143,8 @@ impl Node {
         while let Some(wait) = self.timers.pop_due(now.mono) {
             match wait {
                 Wait::Exchange => self.exchange_with_somebody(now),
+                Wait::Aliveness => self.aliveness_changed(now),
+                Wait::Members => self.members_changed(now),
                 Wait::Reports => self.push_reports(now),
                 Wait::Disk => self.ask_disk_again(),
                 Wait::Reconcile => self.reconcile(now),
@@ -166,7 +171,32 @@ impl Node {
         }
     }
 
+    /// While a large cluster forms or heals, somebody comes every few milliseconds, and each would make everybody look at
+    /// everybody. Who goes is never waited with.
+    fn aliveness_changed_soon(&mut self, now: Now) {
+        let before = self.peers.alive.len();
+        let only_more = self.membership.alive().len() + 1 > before
+            && self.peers.alive.iter().all(|peer| *peer == self.me || self.membership.alive().contains(peer));
+        if before <= DIRECT || !only_more {
+            return self.aliveness_changed(now);
+        }
+        if self.timers.get(&Wait::Aliveness).is_none() {
+            self.timers.set(Wait::Aliveness, now.mono + COMINGS_TOGETHER);
+        }
+    }
+
+    fn members_changed_soon(&mut self, now: Now) {
+        let active = self.store.members().active();
+        if active.len() <= DIRECT || !active.contains(&self.me) || !self.known_members.is_subset(active) {
+            return self.members_changed(now);
+        }
+        if self.timers.get(&Wait::Members).is_none() {
+            self.timers.set(Wait::Members, now.mono + COMINGS_TOGETHER);
+        }
+    }
+
     fn aliveness_changed(&mut self, now: Now) {
+        self.timers.clear(&Wait::Aliveness);
         let mut alive = self.membership.alive().clone();
         alive.insert(self.me);
         if self.peers.alive == alive {
@@ -221,7 +251,7 @@ impl Node {
     fn hear_store(&mut self, now: Now, changes: &BTreeSet<StoreChange>) {
         for change in changes {
             match change {
-                StoreChange::Members => self.members_changed(now),
+                StoreChange::Members => self.members_changed_soon(now),
                 StoreChange::Report(node, section) if &**section == "node" => self.node_reported(now, *node),
                 StoreChange::EditLost(key, by) => self.edit_lost(now, key, by),
                 StoreChange::Report(..) | StoreChange::Object(_) => {}
@@ -259,7 +289,9 @@ impl Node {
         if let Some(ended) = self.store.members().get(&self.me).and_then(|member| member.ended).filter(|_| !self.left) {
             return self.expelled(now, &ended);
         }
+        self.timers.clear(&Wait::Members);
         let members = self.store.members().active().clone();
+        self.known_members.clone_from(&members);
         self.membership.handle(now, ToMembership::Members(members.clone()));
         self.election.handle(now, ToElection::Members(members.clone()));
         let gone: Vec<NodeId> = self.claims_by_node.keys().filter(|node| !members.contains(node)).copied().collect();

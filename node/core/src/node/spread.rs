@@ -14,7 +14,7 @@ use skein_gossip::{Instant, NodeId, Now};
 use super::{Effect, Frame, MAX_CONTROL_BYTES, Node, Wait};
 
 /// To how many peers a node sends news itself; it asks others to pass them on to the rest.
-const DIRECT: usize = 24;
+pub(super) const DIRECT: usize = 24;
 /// How many peers carry news that are long: each gets a whole copy.
 const BULK_WIDTH: usize = 4;
 /// On how many ways news reach each peer, drawn apart from each other, so that one that is slow or has just died matters to
@@ -32,9 +32,9 @@ const EXCHANGE_JITTER_MS: u64 = 400;
 /// How many exchanges new links open in one such time in a large cluster. When it forms or heals, each would find the same.
 const EXCHANGES_BY_LINKS: u32 = 3;
 
-/// In a large cluster what a node says of itself in such a time goes together: when pods start everywhere, that is most of what is
-/// sent.
-const REPORTS_TOGETHER: Duration = Duration::from_millis(100);
+/// In a large cluster a node pauses so long for each member between two pushes of what it says of itself. When pods start
+/// everywhere, that is most of what is sent; so it is at most 2 000 pushes a second in the whole cluster, however large.
+const REPORT_PAUSE_PER_MEMBER: Duration = Duration::from_micros(500);
 
 /// What this node has said of itself and not pushed yet, by section.
 #[derive(Debug, Default)]
@@ -233,8 +233,10 @@ impl Node {
         match self.store.set_report(now, section, body) {
             Ok(Some(envelope)) => {
                 self.reports.waiting.insert(section.to_owned(), envelope);
-                let due = self.reports.pushed_at.map_or(now.mono, |at| at + REPORTS_TOGETHER);
-                if self.store.members().active().len() <= DIRECT || due <= now.mono {
+                let count = self.store.members().active().len();
+                let together = REPORT_PAUSE_PER_MEMBER * u32::try_from(count).unwrap_or(u32::MAX);
+                let due = self.reports.pushed_at.map_or(now.mono, |at| at + together);
+                if count <= DIRECT || due <= now.mono {
                     self.push_reports(now);
                 } else {
                     self.timers.set(Wait::Reports, due);

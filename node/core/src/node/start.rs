@@ -1,6 +1,6 @@
 //! Starting: from settings and from what the disk holds to a node that runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Edit, Identity, Kind, NameKey, Scalar, Store};
@@ -126,6 +126,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         election_batches: BTreeMap::new(),
         effects: VecDeque::new(),
         reconcile_wanted: false,
+        known_members: BTreeSet::new(),
         reports: super::spread::UnpushedReports::default(),
         link_exchanges: 0,
         store,
