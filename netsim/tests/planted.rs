@@ -18,7 +18,7 @@ struct Planted {
 /// Nothing is waited for that will not come.
 const SHORT: [&str; 3] = ["busy_ms=15000", "settle_ms=30000", "nodes=4"];
 
-const PLANTED: [Planted; 12] = [
+const PLANTED: [Planted; 13] = [
     Planted {
         bug: Bug::VoteBeforeDisk,
         knobs: &["crash_every_ms=900", "tenure_ms=1500", "disk_us=300000", "busy_ms=20000"],
@@ -37,6 +37,7 @@ const PLANTED: [Planted; 12] = [
         within: 20,
     },
     Planted { bug: Bug::LeftStaysIn, knobs: &["leave_every_ms=4000"], checks: &["agreement", "policy"], within: 5 },
+    Planted { bug: Bug::RemovedComesBack, knobs: &["remove_every_ms=3000"], checks: &["removed"], within: 5 },
     Planted { bug: Bug::PolicyIgnored, knobs: &["power_every_ms=4000"], checks: &["policy"], within: 5 },
     Planted {
         bug: Bug::FightingController,
@@ -57,6 +58,7 @@ const PLANTED: [Planted; 12] = [
             "partition_every_ms=0",
             "one_way_every_ms=0",
             "pause_every_ms=0",
+            "remove_every_ms=0",
             "busy_ms=30000",
         ],
         checks: &["leaderless"],

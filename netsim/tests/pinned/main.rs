@@ -4,5 +4,6 @@
 mod apart;
 mod comings_and_goings;
 mod damage;
+mod removals;
 mod restarts;
 mod seeds;

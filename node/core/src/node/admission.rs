@@ -21,6 +21,8 @@ const MAX_NODE_NAME: usize = 63;
 
 /// How long a node that leaves waits for the voters to go on without it, and for a peer to hold all that it holds.
 const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the connection to a node stays that this one has just removed.
+const FAREWELL: Duration = Duration::from_millis(100);
 /// How often a node that has left tells whoever it can reach, until one of them says that it knows; then it gives up.
 const TELL_DEPARTURE: u32 = 20;
 
@@ -93,6 +95,8 @@ impl Node {
         let key = object.clone().unwrap_or_else(|| self.store.next_life(&name));
         let removal = self.store.remove(now, node);
         if let Some(removal) = &removal {
+            // Nothing that it says counts from now on, but the connection stays until it may have heard why.
+            self.timers.set(Wait::Members, now.mono + FAREWELL);
             self.send(node, &Frame::Push { envelopes: vec![removal.clone()], token: None, pass_to: Vec::new() }, None);
         }
         if let Some(deletion) = object.and_then(|object| self.store.delete(now, &object)) {

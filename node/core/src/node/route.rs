@@ -186,13 +186,14 @@ impl Node {
     }
 
     fn members_changed_soon(&mut self, now: Now) {
+        if self.timers.get(&Wait::Members).is_some() {
+            return;
+        }
         let active = self.store.members().active();
         if active.len() <= DIRECT || !active.contains(&self.me) || !self.known_members.is_subset(active) {
             return self.members_changed(now);
         }
-        if self.timers.get(&Wait::Members).is_none() {
-            self.timers.set(Wait::Members, now.mono + COMINGS_TOGETHER);
-        }
+        self.timers.set(Wait::Members, now.mono + COMINGS_TOGETHER);
     }
 
     fn aliveness_changed(&mut self, now: Now) {
