@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use skein_netsim::{Knobs, overrides};
 
 mod diff;
+mod growth;
 mod minimise;
 mod progress;
 mod report;
@@ -96,6 +97,11 @@ enum Command {
         #[command(flatten)]
         size: scale::Size,
     },
+    /// Show what a node costs as its cluster grows: a table, and a picture.
+    Growth {
+        #[command(flatten)]
+        growth: growth::Growth,
+    },
     /// Write a run as one page to look at in a browser: who led when, what was cut, what ran where.
     #[command(after_help = AFTER_HELP)]
     Story {
@@ -150,6 +156,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Sweep { seeds, sets, jobs, resume } => sweep::sweep(&sweep::Plan { seeds, sets, jobs, resume }),
         Command::Minimise { which } => minimise::minimise_one(&which),
         Command::Diff { sides } => diff::diff(&sides),
+        Command::Growth { growth } => growth::growth(&growth),
         Command::Scale { size } => scale::scale(&size),
         Command::Story { which, output } => story::story(&which, &output),
     };

@@ -31,6 +31,9 @@ pub(super) struct Size {
     /// The seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Print figures alone, for programs: phase, virtual and real seconds, frames and bytes a second and node, megabytes.
+    #[arg(long)]
+    csv: bool,
 }
 
 fn parse_network(text: &str) -> Result<Network, String> {
@@ -55,12 +58,19 @@ pub(super) fn scale(size: &Size) -> Result<u8, Failure> {
         loses_a_third: size.lose_a_third,
         seed: size.seed,
     };
-    say(&format!("{} nodes, {} pods, network {}, seed {}", plan.nodes, plan.pods, plan.network, plan.seed));
-    say("phase          virtual s   real s   times real   frames/s/node    bytes/s/node   memory MB");
+    if !size.csv {
+        say(&format!("{} nodes, {} pods, network {}, seed {}", plan.nodes, plan.pods, plan.network, plan.seed));
+        say("phase          virtual s   real s   times real   frames/s/node    bytes/s/node   memory MB");
+    }
     let mut began = Instant::now();
     let done = scale::run(&plan, &mut |lap| {
-        say(&row(&lap, plan.nodes, began.elapsed()));
-        spread_rows(&lap.spreads).iter().for_each(|row| say(row));
+        let figures = Figures::of(&lap, plan.nodes, began.elapsed());
+        if size.csv {
+            say(&figures.csv(lap.name));
+        } else {
+            say(&figures.row(lap.name));
+            spread_rows(&lap.spreads).iter().for_each(|row| say(row));
+        }
         began = Instant::now();
     });
     Ok(match done {
@@ -72,17 +82,36 @@ pub(super) fn scale(size: &Size) -> Result<u8, Failure> {
     })
 }
 
-fn row(lap: &Lap, nodes: usize, real: Duration) -> String {
-    let (virtual_s, real_s) = (lap.virtual_us as f64 / 1e6, real.as_secs_f64());
-    let rate = |count: u64| count as f64 / virtual_s.max(0.001) / nodes as f64;
-    format!(
-        "{:<14} {virtual_s:>9.2} {real_s:>8.2} {:>12.2} {:>15.1} {:>15.0} {:>11}",
-        lap.name,
-        virtual_s / real_s.max(0.001),
-        rate(lap.frames),
-        rate(lap.bytes),
-        memory_mb()
-    )
+/// What is printed of a phase.
+struct Figures {
+    virtual_s: f64,
+    real_s: f64,
+    /// Frames and bytes that each node sent in a second.
+    frames: f64,
+    bytes: f64,
+    memory_mb: u64,
+}
+
+impl Figures {
+    fn of(lap: &Lap, nodes: usize, real: Duration) -> Self {
+        let virtual_s = (lap.virtual_us as f64 / 1e6).max(0.001);
+        let rate = |count: u64| count as f64 / virtual_s / nodes as f64;
+        let (frames, bytes) = (rate(lap.frames), rate(lap.bytes));
+        Figures { virtual_s, real_s: real.as_secs_f64(), frames, bytes, memory_mb: memory_mb() }
+    }
+
+    fn csv(&self, name: &str) -> String {
+        let Figures { virtual_s, real_s, frames, bytes, memory_mb } = self;
+        format!("{name},{virtual_s:.3},{real_s:.4},{frames:.2},{bytes:.1},{memory_mb}")
+    }
+
+    fn row(&self, name: &str) -> String {
+        let Figures { virtual_s, real_s, frames, bytes, memory_mb } = self;
+        let times_real = virtual_s / real_s.max(0.001);
+        format!(
+            "{name:<14} {virtual_s:>9.2} {real_s:>8.2} {times_real:>12.2} {frames:>15.1} {bytes:>15.0} {memory_mb:>11}"
+        )
+    }
 }
 
 /// How edits reached all nodes: over all edits the median and the worst of each figure.

@@ -43,7 +43,7 @@ impl Node {
             // and this node not have heard of it.
             let envelope = self.store.admit(now, request.node, &request.name, request.token);
             self.members_changed(now);
-            self.push(vec![envelope]);
+            self.push(&[envelope]);
             self.store.members().envelopes().map(|(_, envelope)| envelope.clone()).collect()
         });
         self.effects.push_back(Effect::Admitted(id, answer));
@@ -100,7 +100,7 @@ impl Node {
             self.send(node, &Frame::Push { envelopes: vec![removal.clone()], token: None, pass_to: Vec::new() }, None);
         }
         if let Some(deletion) = object.and_then(|object| self.store.delete(now, &object)) {
-            self.push(vec![deletion]);
+            self.push(&[deletion]);
         }
         Ok((key, removal))
     }
@@ -158,7 +158,7 @@ impl Node {
             said.extend(self.store.delete(now, &key));
         }
         let departure = said[0].clone();
-        self.push(said);
+        self.push(&said);
         self.await_departure(now, id, departure);
         self.go(now);
     }

@@ -17,6 +17,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The first batch of a start: it holds the start's number.
 const FIRST_BATCH: u64 = 1;
 
+/// A key or a value.
+type Bytes = Arc<[u8]>;
+
 /// What is between the state and the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -37,7 +40,7 @@ pub(crate) struct Outbox {
 struct Refusal {
     reason: String,
     /// What must be written when it takes something again: each record as it was meant last.
-    owed: BTreeMap<(&'static str, Arc<[u8]>), Option<Arc<[u8]>>>,
+    owed: BTreeMap<(&'static str, Bytes), Option<Bytes>>,
     /// The batch that asks again, while it is under way.
     asked: Option<u64>,
 }

@@ -123,7 +123,7 @@ impl Node {
             Durability::One => usize::from(members > 1),
             Durability::Majority => members / 2,
         };
-        let asked = self.push_to_store(vec![envelope], token, needed);
+        let asked = self.push_to_store(&[envelope], token, needed);
         let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
         // What was said in an earlier life is on disk already.
         let batch = if self.records_are_settled() { self.outbox.last_batch() } else { self.coming_batch() };

@@ -110,7 +110,7 @@ impl Node {
             }
         }
         for batch in batches(said) {
-            self.push(batch);
+            self.push(&batch);
         }
         for (key, edits) in placed {
             if edits.iter().any(|edit| &*edit.path == PLACEMENT_LEAF) {

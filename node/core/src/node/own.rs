@@ -94,7 +94,7 @@ impl Node {
         let provider = format!("skein://{}", self.me);
         let edits = [Edit::set("spec.providerID", Scalar::str(&provider))];
         if let Ok(Some(envelope)) = self.store.edit(now, &key, &edits, "agent\tsystem:node") {
-            self.push(vec![envelope]);
+            self.push(&[envelope]);
         }
     }
 }

@@ -62,7 +62,7 @@ impl Node {
             unseen.object.leaves().iter().map(|(path, leaf)| Edit::set(path, leaf.value.clone())).collect();
         // Its owner may be over by now; then it is too.
         let Ok(Some(envelope)) = self.store.edit(now, &key, &edits, MESSAGE) else { return };
-        self.push(vec![envelope]);
+        self.push(&[envelope]);
         let by = self.store.members().get(&unseen.by).map_or_else(|| unseen.by.short(), |member| member.name.clone());
         self.event(Event {
             kind: key.kind().to_string(),

@@ -122,7 +122,7 @@ impl Node {
             Frame::Membership(bytes) => self.membership.handle(now, ToMembership::Frame { from, bytes }),
             Frame::Election(bytes) => self.election.handle(now, ToElection::Frame { from, bytes }),
             Frame::Exchange(message) => self.exchange(now, from, message),
-            Frame::Push { envelopes, token, pass_to } => self.pushed(now, from, envelopes, token, &pass_to),
+            Frame::Push { envelopes, token, pass_to } => self.pushed(now, from, &envelopes, token, &pass_to),
             Frame::Stored { token } => self.stored(now, from, token),
             Frame::AskReports => self.tell_reports(from),
             Frame::Reports { envelopes, last } => self.told_reports(now, from, envelopes, last),

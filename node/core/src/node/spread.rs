@@ -49,17 +49,17 @@ pub(crate) type ShortId = [u8; 8];
 
 impl Node {
     /// Pushes news to the peers that are alive.
-    pub(super) fn push(&mut self, envelopes: Vec<Arc<Envelope>>) {
+    pub(super) fn push(&mut self, envelopes: &[Arc<Envelope>]) {
         self.push_by(envelopes, None, WAYS);
     }
 
     /// Pushes news to the peers that are alive, of which so many and some more are asked to say under this token when it is on
     /// their disk; how many were asked.
-    pub(super) fn push_to_store(&mut self, envelopes: Vec<Arc<Envelope>>, token: u64, needed: usize) -> usize {
+    pub(super) fn push_to_store(&mut self, envelopes: &[Arc<Envelope>], token: u64, needed: usize) -> usize {
         self.push_by(envelopes, Some(Asks { token, left: (needed + 2).max(ASKED_TO_STORE) }), WAYS)
     }
 
-    fn push_by(&mut self, envelopes: Vec<Arc<Envelope>>, mut asks: Option<Asks>, ways: usize) -> usize {
+    fn push_by(&mut self, envelopes: &[Arc<Envelope>], mut asks: Option<Asks>, ways: usize) -> usize {
         if envelopes.is_empty() {
             return 0;
         }
@@ -77,7 +77,7 @@ impl Node {
         for _ in 0..ways {
             peers.shuffle(&mut self.rng);
             let routes = self.routes(&peers, width);
-            asked += self.send_news(&envelopes, asks.as_mut(), routes);
+            asked += self.send_news(envelopes, asks.as_mut(), routes);
         }
         asked
     }
@@ -134,11 +134,11 @@ impl Node {
         &mut self,
         now: Now,
         from: NodeId,
-        envelopes: Vec<Arc<Envelope>>,
+        envelopes: &[Arc<Envelope>],
         token: Option<u64>,
         pass_to: &[ShortId],
     ) {
-        let outcome = self.store.exchange(now, Exchange::Give { envelopes: envelopes.clone(), answer: false });
+        let outcome = self.store.exchange(now, Exchange::Give { envelopes: envelopes.to_vec(), answer: false });
         let is_sound = outcome.refused.is_empty();
         self.note_offence(from, outcome.refused);
         for reply in outcome.replies {
@@ -146,10 +146,10 @@ impl Node {
         }
         // Nobody is asked to carry what this node would not take itself.
         if !pass_to.is_empty() && is_sound {
-            self.pass_on(&envelopes, from, pass_to);
+            self.pass_on(envelopes, from, pass_to);
         }
         if let Some(token) = token {
-            self.owe_stored(from, token, &envelopes);
+            self.owe_stored(from, token, envelopes);
         }
     }
 
@@ -253,7 +253,7 @@ impl Node {
         self.timers.clear(&Wait::Reports);
         let said = std::mem::take(&mut self.reports.waiting).into_values().collect();
         for batch in batches(said) {
-            self.push_by(batch, None, WAYS_FOR_REPORTS);
+            self.push_by(&batch, None, WAYS_FOR_REPORTS);
         }
     }
 
