@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -185,7 +185,7 @@ impl Tool {
 
     fn refuses(&self, words: &[&str], because: &str) -> Outcome<()> {
         let (code, said, error) = self.run(words)?;
-        let refused = code == 1 && error.starts_with("lab: ") && error.contains(because);
+        let refused = code == 1 && error.lines().any(|line| line.starts_with("lab: ")) && error.contains(because);
         ensure(refused, || format!("lab {}: exit {code}: {said}{error}", words.join(" ")))
     }
 
