@@ -10,6 +10,7 @@ pub mod containers;
 pub mod daemon;
 pub mod engine;
 pub mod failure;
+pub mod history;
 pub mod http;
 pub mod image;
 pub mod knock;
