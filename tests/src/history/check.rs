@@ -131,7 +131,8 @@ impl History {
             if !self.ops.iter().any(|op| op.peer == peer && op.was_done()) {
                 offences.push(format!("no operation was done at h{peer}"));
             }
-            if !self.finals.iter().any(|held| held.peer == peer) {
+            let lost = self.faults.iter().any(|fault| fault.lost && fault.hosts.contains(&peer));
+            if !lost && !self.finals.iter().any(|held| held.peer == peer) {
                 offences.push(format!("h{peer} was not read in the end"));
             }
         }

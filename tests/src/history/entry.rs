@@ -113,6 +113,9 @@ pub struct Fault {
     pub hosts: Vec<usize>,
     /// Whether their daemons did not run meanwhile.
     pub down: bool,
+    /// Whether they were lost for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// When it began, at the earliest.
     pub start: u64,
     /// When it was over: healed, and the daemons ready.

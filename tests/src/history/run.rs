@@ -84,7 +84,9 @@ fn play(plan: Plan, faults: &[Planned], record: &Record, cluster: &mut Cluster) 
     say(&format!("   {} faults in {} s; waiting for all to settle", faults.len(), plan.busy_ms / 1000));
     let workloads: Vec<String> =
         (1..=KEPT_WORKLOADS).map(|number| format!("web-{number}")).chain(["job-1".to_owned()]).collect();
-    settle::write_end(record, cluster, &workloads.iter().map(String::as_str).collect::<Vec<_>>())
+    let is_lost = |peer: &usize| faults.iter().any(|fault| fault.kind == Kind::Lost && fault.hosts.contains(peer));
+    let left: Vec<usize> = cluster.members().into_iter().filter(|peer| !is_lost(peer)).collect();
+    settle::write_end(record, cluster, &left, &workloads.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Does one turn after the other. A fault is written down when it is over.
@@ -111,11 +113,13 @@ fn break_and_heal(faults: &[Planned], begun: u64, record: &Record, cluster: &mut
             what: planned.in_words(),
             hosts: planned.hosts.clone(),
             down: planned.is_down(),
+            lost: planned.kind == Kind::Lost,
             start: started[turn.fault],
             end: record.now(),
         }));
     }
-    cluster.lab().heal_all()
+    let lost = |host: &usize| faults.iter().any(|fault| fault.kind == Kind::Lost && fault.hosts.contains(host));
+    cluster.members().into_iter().filter(|host| !lost(host)).try_for_each(|host| cluster.lab().heal(host))
 }
 
 fn make_broken(planned: &Planned, cluster: &mut Cluster) -> Outcome<()> {
@@ -134,7 +138,7 @@ fn make_broken(planned: &Planned, cluster: &mut Cluster) -> Outcome<()> {
                 lab.lose_outgoing(host, percent)?;
             }
             Kind::Killed => cluster.daemon(host).kill9(),
-            Kind::Off => cluster.power_off(host)?,
+            Kind::Off | Kind::Lost => cluster.power_off(host)?,
             Kind::Apart => {}
         }
     }
@@ -146,6 +150,7 @@ fn mend(planned: &Planned, cluster: &mut Cluster) -> Outcome<()> {
         match planned.kind {
             Kind::Killed => drop(cluster.start_again(host)?),
             Kind::Off => drop(cluster.power_on(host)?),
+            Kind::Lost => {}
             _ => cluster.lab().heal(host)?,
         }
     }

@@ -9,6 +9,8 @@ const CALM_MS: u64 = 3000;
 const APART_MS: (u64, u64) = (1500, 6000);
 /// How long a fault lasts, in ms: shorter and longer than it takes to be noticed.
 const LASTS_MS: (u64, u64) = (500, 9000);
+/// How long both sides of a cut need until each runs what it should run without the other, in ms.
+const LONG_MS: u64 = 8000;
 
 /// What is done to hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Kind {
     Killed,
     /// The host is switched off, and on again.
     Off,
+    /// The host is switched off in the end and never comes back, nor does its disk.
+    Lost,
 }
 
 /// One fault.
@@ -55,16 +59,19 @@ impl Planned {
             Kind::Apart => format!("{hosts} cut from the others"),
             Kind::Killed => format!("the daemon of {hosts} killed"),
             Kind::Off => format!("{hosts} switched off"),
+            Kind::Lost => format!("{hosts} lost for good"),
         }
     }
 
     /// Whether the daemon does not run meanwhile.
     pub fn is_down(&self) -> bool {
-        matches!(self.kind, Kind::Killed | Kind::Off)
+        matches!(self.kind, Kind::Killed | Kind::Off | Kind::Lost)
     }
 }
 
 /// Draws the faults of a run of `busy_ms` on `hosts` hosts, in the order of their beginnings. All are over when it ends.
+/// Every other run ends with the loss of a host for good: what was acknowledged at that one must be elsewhere. The others end
+/// with a host cut from the others for so long that both sides do without the other. `busy_ms` must be 5000 or more.
 pub fn draw(seed: u64, hosts: usize, busy_ms: u64) -> Vec<Planned> {
     let mut chance = Chance::new(seed, "faults");
     let mut faults: Vec<Planned> = Vec::new();
@@ -79,6 +86,17 @@ pub fn draw(seed: u64, hosts: usize, busy_ms: u64) -> Vec<Planned> {
         }
         at += chance.between(APART_MS.0, APART_MS.1);
     }
+    let (kind, lasts_ms) = if hosts > 2 && chance.happens(50) {
+        (Kind::Lost, chance.between(200, 2000))
+    } else {
+        (Kind::Apart, LONG_MS.min(busy_ms / 2))
+    };
+    // Nothing else may befall anybody then: two lost copies are more than what is promised.
+    let from_ms = busy_ms - lasts_ms;
+    faults.retain(|fault| fault.from_ms + 1000 < from_ms);
+    faults.iter_mut().for_each(|fault| fault.until_ms = fault.until_ms.min(from_ms - 500));
+    let host = usize::try_from(chance.between(1, hosts as u64)).unwrap_or(1);
+    faults.push(Planned { kind, hosts: vec![host], from_ms, until_ms: busy_ms });
     faults
 }
 
@@ -111,7 +129,7 @@ mod tests {
                 assert!(!one.hosts.is_empty() && one.hosts.len() < 3, "{one:?}");
                 let shares = |other: &&Planned| other.hosts.iter().any(|host| one.hosts.contains(host));
                 for other in faults[index + 1..].iter().filter(shares) {
-                    assert!(other.from_ms > one.until_ms, "{one:?} {other:?}");
+                    assert!(other.from_ms >= one.until_ms + 500, "{one:?} {other:?}");
                 }
             }
         }
@@ -121,7 +139,7 @@ mod tests {
     fn seeds_differ_and_all_kinds_are_drawn() {
         let all: Vec<Planned> = (0..50).flat_map(|seed| draw(seed, 3, 40_000)).collect();
         assert!(all.len() > 200, "only {} faults", all.len());
-        for kind in [Kind::Cut, Kind::Deaf, Kind::Mute, Kind::Apart, Kind::Killed, Kind::Off] {
+        for kind in [Kind::Cut, Kind::Deaf, Kind::Mute, Kind::Apart, Kind::Killed, Kind::Off, Kind::Lost] {
             assert!(all.iter().any(|fault| fault.kind == kind), "{kind:?} is never drawn");
         }
         assert!(all.iter().any(|fault| matches!(fault.kind, Kind::Lossy(_))));

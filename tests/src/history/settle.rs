@@ -30,15 +30,16 @@ struct End {
     running: Vec<Running>,
 }
 
-/// Waits until the cluster is settled and writes the end of the history. `workloads` are the Deployments that ever were.
+/// Waits until the cluster of `peers` is settled and writes the end of the history. `workloads` are the Deployments that
+/// ever were.
 ///
 /// # Errors
 /// When a peer cannot be read, or an engine not be asked.
-pub fn write_end(record: &Record, cluster: &Cluster, workloads: &[&str]) -> Outcome<()> {
+pub fn write_end(record: &Record, cluster: &Cluster, peers: &[usize], workloads: &[&str]) -> Outcome<()> {
     let begun = Instant::now();
     let mut since: Option<Instant> = None;
     let (end, settled_after) = loop {
-        let end = look(cluster, workloads)?;
+        let end = look(cluster, peers, workloads)?;
         if !end.is_settled() {
             since = None;
         }
@@ -71,9 +72,9 @@ impl End {
     }
 }
 
-fn look(cluster: &Cluster, workloads: &[&str]) -> Outcome<End> {
+fn look(cluster: &Cluster, peers: &[usize], workloads: &[&str]) -> Outcome<End> {
     let mut end = End { finals: Vec::new(), running: Vec::new() };
-    for peer in cluster.members() {
+    for peer in peers.iter().copied() {
         let (held, _) = eventually(&format!("the state at h{peer}"), READ, || read(cluster, peer))?;
         end.finals.push(held);
         let pods = running_pods(cluster.lab().host(peer))?;

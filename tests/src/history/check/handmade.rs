@@ -71,7 +71,7 @@ impl Made {
     }
 
     fn fault(&mut self, host: usize, (start, end): (u64, u64), down: bool) {
-        self.line(Line::Fault(Fault { what: "made".to_owned(), hosts: vec![host], down, start, end }));
+        self.line(Line::Fault(Fault { what: "made".to_owned(), hosts: vec![host], down, lost: false, start, end }));
     }
 
     /// Changes what all peers hold in the end.
@@ -137,6 +137,18 @@ fn a_history_that_was_cut_short_shows_nothing() {
 }
 
 #[test]
+fn a_peer_that_was_lost_for_good_is_not_read_and_its_writes_are_sought_elsewhere() {
+    let mut made = Made::clean();
+    made.history.finals.truncate(1);
+    assert_eq!(made.broken(), ["the"]);
+    made.fault(2, (160, 1000), true);
+    made.history.faults[0].lost = true;
+    assert_eq!(made.broken(), [""; 0]);
+    made.end_with(MAP, Some(&object(LIFE, &[("data.k", "v0")])));
+    assert_eq!(made.broken(), ["P2"]);
+}
+
+#[test]
 fn p1_a_peer_that_runs_and_serves_no_write_is_found() {
     let mut made = Made::clean();
     made.fault(1, (20, 900), false);
@@ -194,7 +206,14 @@ fn p2_later_concurrent_unknown_and_warned_writes_are_excused() {
     // Later than both, and nobody knows whether it was done, or when.
     lose(made.op(1, (310, 400), Ask::Set, MAP, &[("data.k", "v3")]));
     made.op(2, (450, 460), Ask::Set, MAP, &[("data.k", "v4")]);
-    made.history.faults.push(Fault { what: String::new(), hosts: vec![1], down: false, start: 300, end: 410 });
+    made.history.faults.push(Fault {
+        what: String::new(),
+        hosts: vec![1],
+        down: false,
+        lost: false,
+        start: 300,
+        end: 410,
+    });
     for end in ["v3", "v4"] {
         made.end_with(MAP, Some(&object(LIFE, &[("data.k", end)])));
         assert_eq!(made.broken(), [""; 0], "{end}");
