@@ -1,9 +1,11 @@
 //! The clients of a history: at every peer one that works on ConfigMaps and one that works on Deployments. What they ask is
 //! drawn from the seed; each asks one thing after the other and never twice.
 //!
-//! Every value is written once only, so that it tells who wrote it. Numbers of replicas cannot be: each peer has two of its
-//! own, which it takes in turn, so that a write never sets what is there already.
+//! Every value is written once only, so that it tells who wrote it. Numbers of replicas cannot be: each peer has some of its
+//! own, and takes one that the object cannot have now. To set what is there already is no write, and would not count as a
+//! later one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,7 +41,8 @@ pub struct Client<'a> {
     peers: usize,
     name: String,
     chance: Chance,
-    scalings: usize,
+    /// Which of this peer's own numbers of replicas each Deployment may have now.
+    replicas: BTreeMap<String, BTreeSet<usize>>,
 }
 
 impl<'a> Client<'a> {
@@ -47,7 +50,7 @@ impl<'a> Client<'a> {
     pub fn new(record: &'a Record, api: Api, (peer, peers): (usize, usize), name: &str, seed: u64) -> Self {
         let name = format!("{name}-{peer}");
         let chance = Chance::new(seed, &name);
-        Self { record, api, peer, peers, name, chance, scalings: 0 }
+        Self { record, api, peer, peers, name, chance, replicas: BTreeMap::new() }
     }
 
     /// Creates what stays to the end.
@@ -57,8 +60,7 @@ impl<'a> Client<'a> {
             self.ask(Ask::Create, &format!("configmaps/keep-{number}"), fields);
         }
         for number in 1..=KEPT_WORKLOADS {
-            let fields = self.scaling();
-            self.ask(Ask::Create, &format!("deployments/web-{number}"), fields);
+            self.scale(Ask::Create, &format!("deployments/web-{number}"));
         }
     }
 
@@ -70,7 +72,7 @@ impl<'a> Client<'a> {
             let field = format!("data.k{}", self.chance.between(1, 4));
             match self.chance.between(0, 99) {
                 0..40 => self.set(&kept, &field),
-                40..55 => self.ask(Ask::Read, &kept, Fields::new()),
+                40..55 => drop(self.ask(Ask::Read, &kept, Fields::new())),
                 55..65 => {
                     // A name of its own: nobody ever deletes it.
                     let name = format!("configmaps/made-{}-{}", self.peer, self.record.number());
@@ -82,8 +84,8 @@ impl<'a> Client<'a> {
                     self.ask(Ask::Create, &churned, fields);
                 }
                 75..85 => self.set(&churned, &field),
-                85..92 => self.ask(Ask::Read, &churned, Fields::new()),
-                _ => self.ask(Ask::Delete, &churned, Fields::new()),
+                85..92 => drop(self.ask(Ask::Read, &churned, Fields::new())),
+                _ => drop(self.ask(Ask::Delete, &churned, Fields::new())),
             }
             self.rest(50, 150);
         }
@@ -95,21 +97,12 @@ impl<'a> Client<'a> {
             let kept = format!("deployments/web-{}", self.chance.between(1, KEPT_WORKLOADS));
             let churned = "deployments/job-1";
             match self.chance.between(0, 99) {
-                0..50 => {
-                    let fields = self.scaling();
-                    self.ask(Ask::Set, &kept, fields);
-                }
-                50..70 => self.ask(Ask::Read, &kept, Fields::new()),
-                70..80 => {
-                    let fields = self.scaling();
-                    self.ask(Ask::Create, churned, fields);
-                }
-                80..88 => {
-                    let fields = self.scaling();
-                    self.ask(Ask::Set, churned, fields);
-                }
-                88..94 => self.ask(Ask::Read, churned, Fields::new()),
-                _ => self.ask(Ask::Delete, churned, Fields::new()),
+                0..50 => self.scale(Ask::Set, &kept),
+                50..70 => drop(self.ask(Ask::Read, &kept, Fields::new())),
+                70..80 => self.scale(Ask::Create, churned),
+                80..88 => self.scale(Ask::Set, churned),
+                88..94 => drop(self.ask(Ask::Read, churned, Fields::new())),
+                _ => drop(self.ask(Ask::Delete, churned, Fields::new())),
             }
             self.rest(700, 1500);
         }
@@ -129,17 +122,22 @@ impl<'a> Client<'a> {
         Fields::from([(name.to_owned(), format!("v{}", self.record.number()))])
     }
 
-    /// One of the peer's own numbers of replicas and a mark.
-    fn scaling(&mut self) -> Fields {
-        self.scalings += 1;
-        let replicas = self.peer + self.peers * (self.scalings % 2);
+    /// Sets or creates a Deployment with one of the peer's own numbers of replicas and a mark.
+    fn scale(&mut self, ask: Ask, object: &str) {
+        let current = self.replicas.get(object).cloned().unwrap_or_default();
+        let mut own = (0..=current.len()).map(|round| self.peer + self.peers * round);
+        let replicas = own.find(|number| !current.contains(number)).unwrap_or(self.peer);
         let mut fields = self.field(&format!("annotations.{MARK}"));
         fields.insert(REPLICAS.to_owned(), replicas.to_string());
-        fields
+        match self.ask(ask, object, fields) {
+            Answer::Ok | Answer::Warned => drop(self.replicas.insert(object.to_owned(), BTreeSet::from([replicas]))),
+            Answer::Unknown => drop(self.replicas.entry(object.to_owned()).or_default().insert(replicas)),
+            Answer::Refused => {}
+        }
     }
 
     /// Asks, and writes down what came of it.
-    fn ask(&self, ask: Ask, object: &str, fields: Fields) {
+    fn ask(&self, ask: Ask, object: &str, fields: Fields) -> Answer {
         let (id, start) = (self.record.number(), self.record.now());
         let sent = self.send(ask, object, &fields);
         let mut op = Op {
@@ -164,7 +162,9 @@ impl<'a> Client<'a> {
                 op.detail = error.to_string();
             }
         }
+        let answer = op.answer;
         self.record.add(Line::Op(op));
+        answer
     }
 
     fn send(&self, ask: Ask, object: &str, fields: &Fields) -> Result<Response, Lost> {
