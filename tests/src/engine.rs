@@ -216,6 +216,16 @@ impl Drop for Engine {
     }
 }
 
+/// Takes away what the engine of the host in `directory` keeps where a machine's restart empties it: its sockets, its pids and
+/// what its containers ran in. Pids that it found there again might be somebody else's.
+pub fn empty_runtime_directory(directory: &Path) {
+    for file in [directory.join("engine.pid"), socket(directory)] {
+        // What is not there need not be taken away.
+        let _ = std::fs::remove_file(file);
+    }
+    let _ = std::fs::remove_dir_all(directory.join("exec"));
+}
+
 /// Ends the engines of all hosts of the lab in `directory`, their containers first, as far as that goes in peace. The
 /// engines are found by their sockets, so that it works for a lab whose test is dead.
 pub fn stop_gently(directory: &Path) {

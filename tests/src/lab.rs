@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use self::links::port;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::failure::{Failure, Outcome, ensure};
 use crate::image;
 use crate::leftovers;
@@ -196,6 +196,7 @@ impl Lab {
         }
         ensure(left.is_empty(), || format!("{} was killed and still runs: {left:?}", host.name))?;
         leftovers::unmount_below(&host.directory);
+        engine::empty_runtime_directory(&host.directory);
         Ok(())
     }
 
