@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::failure::{Failure, Outcome, ensure};
 
-/// The program under test: what the environment's `variable` names, or else the one in the target directory that this
-/// test was built into.
+/// The program under test: what the environment's `variable` names, or else the one in the target directory that the
+/// program which asks was built into.
 ///
 /// # Errors
 /// When the variable names no file, or the program cannot be built.
@@ -15,13 +15,18 @@ pub fn program(variable: &str, package: &str, name: &str) -> Outcome<PathBuf> {
         ensure(path.is_file(), || format!("{variable} names {}, which is no file", path.display()))?;
         return Ok(path);
     }
-    // The test is TARGET/debug/deps/NAME-HASH.
-    let test = std::env::current_exe()?;
-    let built = test.ancestors().nth(2).ok_or_else(|| Failure::new("this test is in no target directory"))?;
-    let target = built.parent().ok_or_else(|| Failure::new("this test is in no target directory"))?;
+    // A test is TARGET/debug/deps/NAME-HASH, a tool TARGET/debug/NAME.
+    let own = std::env::current_exe()?;
+    let nowhere = || Failure::new(format!("this program is in no target directory; name a {name} by {variable}"));
+    let beside = own.parent().ok_or_else(nowhere)?;
+    let built = if beside.ends_with("deps") { beside.parent().ok_or_else(nowhere)? } else { beside };
+    let target = built.parent().ok_or_else(nowhere)?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--package", package, "--bin", name, "--target-dir"]).arg(target);
+    if built.ends_with("release") {
+        build.arg("--release");
+    }
     // What cargo told this test about its own package would look to build scripts like a change, and much would be built
     // anew.
     let own = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR";

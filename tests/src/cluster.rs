@@ -60,6 +60,26 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The cluster that another process formed on `lab` and let go; its daemons stay when this is dropped.
+    ///
+    /// # Errors
+    /// When the lab holds no daemon, or no kubeconfig.
+    pub fn find(lab: Lab) -> Outcome<Self> {
+        let found = lab.hosts().iter().filter_map(|host| Some((host.number, Start::on(host).find()?)));
+        let daemons: BTreeMap<usize, Daemon> = found.collect();
+        ensure(!daemons.is_empty(), || "no daemon was ever started on it".to_owned())?;
+        let path = kubeconfig_path(&lab, 1);
+        let kubeconfig = std::fs::read(&path).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+        let credentials = Credentials::from_kubeconfig(&serde_json::from_slice(&kubeconfig)?)?;
+        Ok(Self { daemons, lab, credentials })
+    }
+
+    /// From now on daemons, engines and hosts stay when this is dropped and when this process ends.
+    pub fn let_go(&mut self) {
+        self.daemons.values_mut().for_each(Daemon::let_go);
+        self.lab.let_go();
+    }
+
     /// The hosts below.
     pub fn lab(&self) -> &Lab {
         &self.lab
@@ -84,7 +104,31 @@ impl Cluster {
     /// When it does not get ready.
     pub fn start_again(&mut self, number: usize) -> Outcome<Duration> {
         let daemon = self.daemon(number);
-        *daemon = daemon.start().clone().up()?;
+        let start = daemon.start().clone();
+        daemon.start_again(&start)?;
+        daemon.wait_ready()
+    }
+
+    /// Switches a member's host off as a power cut would.
+    ///
+    /// # Errors
+    /// As [`Lab::power_off`].
+    pub fn power_off(&mut self, number: usize) -> Outcome<()> {
+        self.lab.cut(number)?;
+        self.daemon(number).kill9();
+        self.lab.power_off(number)
+    }
+
+    /// Switches a member's host on again and waits for its daemon.
+    ///
+    /// # Errors
+    /// As [`Lab::power_on`], or when the daemon does not get ready.
+    pub fn power_on(&mut self, number: usize) -> Outcome<Duration> {
+        self.lab.power_on(number)?;
+        // Its engine may be another process than the one that it knew.
+        let start = Start::on(self.lab.host(number));
+        let daemon = self.daemon(number);
+        daemon.start_again(&start)?;
         daemon.wait_ready()
     }
 
@@ -274,7 +318,8 @@ pub fn ready_nodes(nodes: &Value) -> Vec<&str> {
     items.filter(is_ready).filter_map(|node| node["metadata"]["name"].as_str()).collect()
 }
 
-fn kubeconfig_path(lab: &Lab, number: usize) -> PathBuf {
+/// Where a member's kubeconfig is.
+pub fn kubeconfig_path(lab: &Lab, number: usize) -> PathBuf {
     lab.host(number).directory.join("kubeconfig")
 }
 

@@ -2,18 +2,20 @@
 //! daemon does.
 
 use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::built;
 use crate::failure::{Failure, Outcome, ensure};
 use crate::lab::{Host, output};
 use crate::netns::Netns;
+use crate::process::Process;
 use crate::steps::say;
 use crate::wait::eventually;
 
@@ -22,10 +24,11 @@ const READY: Duration = Duration::from_secs(30);
 /// How long a daemon may take to end when it is asked to.
 const END: Duration = Duration::from_secs(15);
 
-/// A running daemon; killed when dropped.
+/// A daemon; killed when dropped, unless it was let go.
 pub struct Daemon {
-    process: Child,
+    process: Process,
     start: Start,
+    stands: bool,
 }
 
 /// How to start a daemon: where, and with which flags.
@@ -100,9 +103,9 @@ impl Start {
     pub fn refused(&self, verb: &[&str]) -> Outcome<(i32, String)> {
         let _ = std::fs::remove_file(&self.log);
         let mut daemon = self.spawn(verb)?;
-        let look = || daemon.process.try_wait()?.ok_or_else(|| Failure::new("it still runs"));
-        let (status, _) = eventually(&format!("the end of `skein {}`", verb.join(" ")), READY, look)?;
-        Ok((status.code().unwrap_or(-1), std::fs::read_to_string(&self.log).unwrap_or_default()))
+        let look = || daemon.process.ended()?.ok_or_else(|| Failure::new("it still runs"));
+        let (end, _) = eventually(&format!("the end of `skein {}`", verb.join(" ")), READY, look)?;
+        Ok((end.code(), std::fs::read_to_string(&self.log).unwrap_or_default()))
     }
 
     /// Runs the command line against this data directory, to its end.
@@ -132,8 +135,18 @@ impl Start {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = self.netns.command(binary()?);
         command.args(verb).args(&self.flags).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        // An interrupt at the terminal is for whoever holds the lab.
+        command.process_group(0);
         let process = command.env("HOME", self.directory.parent().unwrap_or(&self.directory)).spawn()?;
-        Ok(Daemon { process, start: self.clone() })
+        let process = Process::of(process);
+        process.note(&self.log.with_extension("process"))?;
+        Ok(Daemon { process, start: self.clone(), stands: false })
+    }
+
+    /// The daemon that an earlier program started like this and let go, running or not; `None` when there was none.
+    pub fn find(&self) -> Option<Daemon> {
+        let process = Process::noted(&self.log.with_extension("process"))?;
+        Some(Daemon { process, start: self.clone(), stands: true })
     }
 }
 
@@ -145,8 +158,7 @@ impl Daemon {
 
     /// Its pid.
     pub fn pid(&self) -> Pid {
-        // Linux keeps pids far below 2^31.
-        Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(i32::MAX))
+        self.process.pid()
     }
 
     /// Waits until it answers the command line and knows a leader.
@@ -157,8 +169,8 @@ impl Daemon {
         let begun = Instant::now();
         let reason = loop {
             // Asked first, so that an answer of somebody else's daemon is never taken for this one's.
-            if let Some(status) = self.process.try_wait()? {
-                break format!("it ended with {status}");
+            if let Some(end) = self.process.ended()? {
+                break format!("it ended with {end}");
             }
             match self.start.skein_says(&["leader"]) {
                 Ok(_) => return Ok(begun.elapsed()),
@@ -171,13 +183,12 @@ impl Daemon {
 
     /// Whether its process still runs.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.process.try_wait(), Ok(None))
+        self.process.is_running()
     }
 
     /// Ends it as a crash would.
     pub fn kill9(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.kill9();
     }
 
     /// Asks it to end and waits for that.
@@ -185,9 +196,25 @@ impl Daemon {
     /// # Errors
     /// When it does not end in time.
     pub fn stop(&mut self) -> Outcome<()> {
-        kill(self.pid(), Signal::SIGTERM)?;
-        let look = || self.process.try_wait()?.ok_or_else(|| Failure::new("it still runs"));
+        self.process.signal(Signal::SIGTERM);
+        let look = || self.process.ended()?.ok_or_else(|| Failure::new("it still runs"));
         eventually("the daemon's end", END, look).map(|_| ())
+    }
+
+    /// Starts it again, as it was started the first time or with what has changed since. Does not wait.
+    ///
+    /// # Errors
+    /// When there is no binary.
+    pub fn start_again(&mut self, start: &Start) -> Outcome<()> {
+        let stands = self.stands;
+        *self = start.up()?;
+        self.stands = stands;
+        Ok(())
+    }
+
+    /// From now on it stays when this is dropped.
+    pub fn let_go(&mut self) {
+        self.stands = true;
     }
 
     /// Its last `lines` of log.
@@ -198,7 +225,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.kill9();
+        if !self.stands {
+            self.kill9();
+        }
     }
 }
 
@@ -209,13 +238,26 @@ pub fn log_end(path: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
+static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// Makes `path` the `skein` under test, whatever the environment says.
+///
+/// # Errors
+/// When it is no file.
+pub fn use_binary(path: &Path) -> Outcome<()> {
+    ensure(path.is_file(), || format!("{} is no file; name a skein that is built", path.display()))?;
+    let path = std::fs::canonicalize(path)?;
+    // Whoever was first has said it already.
+    let _ = BINARY.set(Ok(path));
+    Ok(())
+}
+
 /// The `skein` under test: what `SKEIN_BIN` names, or else the one in the target directory that this test was built into,
 /// built anew if need be. Says once which one it is.
 ///
 /// # Errors
 /// When it cannot be built.
 pub fn binary() -> Outcome<&'static Path> {
-    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = BINARY.get_or_init(|| {
         let found = built::program("SKEIN_BIN", "skein-cli", "skein").map_err(|failure| failure.to_string())?;
         say(&format!("   the skein under test is {}", found.display()));

@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -15,6 +16,7 @@ use crate::failure::{Failure, Outcome, ensure};
 use crate::http::{Connection, Request, Response};
 use crate::image;
 use crate::netns::Netns;
+use crate::process::Process;
 use crate::wait::eventually;
 
 /// How long one question to an engine may take on a busy machine.
@@ -24,10 +26,11 @@ const START: Duration = Duration::from_secs(90);
 /// How long an engine gets to end in peace before it is killed.
 const PEACE: Duration = Duration::from_secs(8);
 
-/// A running dockerd.
+/// A running dockerd; killed when dropped, unless it was let go.
 pub struct Engine {
-    process: Child,
+    process: Process,
     directory: PathBuf,
+    stands: bool,
 }
 
 /// A container as its engine describes it.
@@ -80,8 +83,29 @@ impl Engine {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            // An interrupt at the terminal is for whoever holds the lab.
+            .process_group(0)
             .spawn()?;
-        Ok(Self { process, directory: directory.to_owned() })
+        let process = Process::of(process);
+        process.note(&noted(directory))?;
+        Ok(Self { process, directory: directory.to_owned(), stands: false })
+    }
+
+    /// The engine that an earlier program started for the host whose files are in `directory` and let go; `None` when there
+    /// is none, or it runs no more.
+    pub fn find(directory: &Path) -> Option<Self> {
+        let mut process = Process::noted(&noted(directory))?;
+        process.is_running().then(|| Self { process, directory: directory.to_owned(), stands: true })
+    }
+
+    /// Whether the host whose files are in `directory` was ever given an engine.
+    pub fn was_started(directory: &Path) -> bool {
+        noted(directory).exists()
+    }
+
+    /// From now on it stays when this is dropped.
+    pub fn let_go(&mut self) {
+        self.stands = true;
     }
 
     /// Waits until the engine answers, and gives it the image.
@@ -89,23 +113,31 @@ impl Engine {
     /// # Errors
     /// When it does not answer in time: the end of its log.
     pub fn prepare(&mut self, image: &[u8]) -> Outcome<()> {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait()? {
-                return Err(Failure::new(format!("dockerd ended with {status}: {}", self.log_end())));
-            }
-            if self.call("GET", "/_ping", None).is_ok_and(|answer| answer.status == 200) {
-                break;
-            }
-            ensure(begun.elapsed() < START, || format!("dockerd does not answer: {}", self.log_end()))?;
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        self.wait_ready()?;
         let (name, tag) = image::NAME.split_once(':').unwrap_or((image::NAME, "latest"));
         let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={}", encode(image::COMMAND));
         let headers = [("Content-Type", "application/x-tar")];
         let request = Request { method: "POST", path: &path, headers: &headers, body: image };
         accepted(Connection::unix(&self.socket())?.call(&request, ANSWER)?, "importing the image")?;
         Ok(())
+    }
+
+    /// Waits until the engine answers.
+    ///
+    /// # Errors
+    /// When it does not answer in time: the end of its log.
+    pub fn wait_ready(&mut self) -> Outcome<()> {
+        let begun = Instant::now();
+        loop {
+            if let Some(end) = self.process.ended()? {
+                return Err(Failure::new(format!("dockerd ended with {end}: {}", self.log_end())));
+            }
+            if self.call("GET", "/_ping", None).is_ok_and(|answer| answer.status == 200) {
+                return Ok(());
+            }
+            ensure(begun.elapsed() < START, || format!("dockerd does not answer: {}", self.log_end()))?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// The socket that the engine listens on.
@@ -161,8 +193,7 @@ impl Engine {
 
     /// Ends the engine and everything it runs at once, as a power cut would.
     pub fn kill9(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.kill9();
     }
 
     /// The last lines that the engine logged.
@@ -179,8 +210,20 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.kill9();
+        if !self.stands {
+            self.kill9();
+        }
     }
+}
+
+/// Takes away what the engine of the host in `directory` keeps where a machine's restart empties it: its sockets, its pids and
+/// what its containers ran in. Pids that it found there again might be somebody else's.
+pub fn empty_runtime_directory(directory: &Path) {
+    for file in [directory.join("engine.pid"), socket(directory)] {
+        // What is not there need not be taken away.
+        let _ = std::fs::remove_file(file);
+    }
+    let _ = std::fs::remove_dir_all(directory.join("exec"));
 }
 
 /// Ends the engines of all hosts of the lab in `directory`, their containers first, as far as that goes in peace. The
@@ -256,6 +299,11 @@ fn accepted(answer: Response, what: &str) -> Outcome<Response> {
 
 fn socket(directory: &Path) -> PathBuf {
     directory.join("docker.sock")
+}
+
+/// Where it is written down which process a host's engine is.
+fn noted(directory: &Path) -> PathBuf {
+    directory.join("engine.process")
 }
 
 /// Percent-encodes what a query's value cannot hold.

@@ -1,19 +1,21 @@
-//! N hosts on one bridge, 10.99.0.1 and on, with or without an engine each; their cables can be cut and healed. Daemons
-//! are not the lab's business: see `daemon` and `cluster`.
+//! N hosts on one bridge, 10.99.0.1 and on, with or without an engine each: built, found again, switched off and on. Their
+//! cables are cut and healed in `links`. Daemons are not the lab's business: see `daemon` and `cluster`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::engine::Engine;
+use self::links::port;
+use crate::engine::{self, Engine};
 use crate::failure::{Failure, Outcome, ensure};
 use crate::image;
 use crate::leftovers;
 use crate::netns::{self, Netns};
 use crate::requirements;
 use crate::steps::say;
-use crate::wait::eventually;
+
+mod links;
 
 /// The hosts' network, its last number the host's.
 const NETWORK: [u8; 3] = [10, 99, 0];
@@ -21,18 +23,15 @@ const NETWORK: [u8; 3] = [10, 99, 0];
 pub const PEER_PORT: u16 = 7311;
 /// The port of the API.
 pub const API_PORT: u16 = 7443;
-/// The packet filter's table for the lab's one-way cuts, partitions and losses.
-const TABLE: &str = "inet skeinlab";
-/// How long a healed link may take until it carries.
-const LINK_UP: Duration = Duration::from_secs(10);
 /// The greatest number of hosts: more would not fit the machine, and names would not fit an interface's.
-const MAX_HOSTS: usize = 20;
+pub const MAX_HOSTS: usize = 20;
 
-/// Hosts, until it is dropped.
+/// Hosts, until it is dropped, unless it was let go.
 pub struct Lab {
     directory: PathBuf,
     lan: Netns,
     hosts: Vec<Host>,
+    stands: bool,
 }
 
 /// One machine.
@@ -67,7 +66,7 @@ impl Host {
     /// Its engine.
     ///
     /// # Errors
-    /// When the lab was built without engines, or this one was killed.
+    /// When the lab was built without engines, or this one runs no more.
     pub fn engine(&self) -> Outcome<&Engine> {
         self.engine.as_ref().ok_or_else(|| Failure::new(format!("{} has no engine", self.name)))
     }
@@ -87,35 +86,78 @@ impl Lab {
     /// # Errors
     /// As [`Lab::with_engines`].
     pub fn build(count: usize, bare: usize) -> Outcome<Self> {
-        requirements::check()?;
+        check(count, bare)?;
+        Self::raise(leftovers::make_directory()?, count, bare)
+    }
+
+    /// As [`Lab::build`], in a directory that was chosen for it. [`Lab::let_go`] makes it outlive this process.
+    ///
+    /// # Errors
+    /// As [`Lab::build`], or when there is something in the directory.
+    pub fn build_in(directory: &Path, count: usize, bare: usize) -> Outcome<Self> {
+        check(count, bare)?;
+        leftovers::claim(directory)?;
+        Self::raise(directory.to_owned(), count, bare)
+    }
+
+    /// The lab that another process built in `directory` and let go. It stays when this is dropped.
+    ///
+    /// # Errors
+    /// When none of its namespaces is there.
+    pub fn find(directory: &Path) -> Outcome<Self> {
+        let count = leftovers::namespaces_of(directory).len().saturating_sub(1);
+        ensure(count > 0, || format!("no host of a lab in {} is there", directory.display()))?;
+        let lan = Netns::existing(leftovers::namespace_name(directory, "lan"));
+        let hosts = (1..=count).map(|number| {
+            let name = format!("h{number}");
+            let netns = Netns::existing(leftovers::namespace_name(directory, &name));
+            let directory = directory.join(&name);
+            Host { engine: Engine::find(&directory), name, number, netns, directory }
+        });
+        Ok(Self { directory: directory.to_owned(), lan, hosts: hosts.collect(), stands: true })
+    }
+
+    /// From now on it stays when this is dropped and when this process ends.
+    pub fn let_go(&mut self) {
+        self.hosts.iter_mut().filter_map(|host| host.engine.as_mut()).for_each(Engine::let_go);
+        leftovers::release(&self.directory);
+        self.stands = true;
+    }
+
+    fn raise(directory: PathBuf, count: usize, bare: usize) -> Outcome<Self> {
         let begun = Instant::now();
-        ensure(count + bare <= MAX_HOSTS, || format!("{} hosts are too many", count + bare))?;
-        let directory = leftovers::make_directory()?;
         let lan = Netns::create(leftovers::namespace_name(&directory, "lan"));
         let lan = lan.inspect_err(|_| leftovers::remove(&directory))?;
         // From here on dropping the lab takes away what there is of it.
-        let mut lab = Self { directory, lan, hosts: Vec::new() };
+        let mut lab = Self { directory, lan, hosts: Vec::new(), stands: false };
         netns::ip(&format!("-n {} link add br0 type bridge", lab.lan.name()))?;
         netns::ip(&format!("-n {} link set br0 up", lab.lan.name()))?;
         for number in 1..=count + bare {
             lab.add_host(number)?;
         }
-        let tar = lab.directory.join("image.tar");
+        lab.start_engines(count)?;
+        say(&format!("   {} hosts, {count} engines after {:.1} s", count + bare, begun.elapsed().as_secs_f64()));
+        Ok(lab)
+    }
+
+    fn start_engines(&mut self, count: usize) -> Outcome<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let tar = self.directory.join("image.tar");
         image::write_tar(&tar)?;
         let tar = std::fs::read(tar)?;
-        for host in lab.hosts.iter_mut().take(count) {
+        for host in self.hosts.iter_mut().take(count) {
             host.engine = Some(Engine::start(&host.netns, &host.directory)?);
         }
         std::thread::scope(|scope| {
-            let engines = lab.hosts.iter_mut().filter_map(|host| host.engine.as_mut());
+            let engines = self.hosts.iter_mut().filter_map(|host| host.engine.as_mut());
             let threads: Vec<_> = engines.map(|engine| scope.spawn(|| engine.prepare(&tar))).collect();
             threads.into_iter().try_for_each(|thread| match thread.join() {
                 Ok(outcome) => outcome,
                 Err(_) => Err(Failure::new("the thread that waited for an engine panicked")),
             })
-        })?;
-        say(&format!("   {} hosts, {count} engines after {:.1} s", count + bare, begun.elapsed().as_secs_f64()));
-        Ok(lab)
+        })
     }
 
     /// All hosts, in the order of their numbers.
@@ -136,78 +178,45 @@ impl Lab {
         &self.directory
     }
 
-    /// Pulls a host's cable: nothing comes or goes, and nobody is told.
-    ///
-    /// # Errors
-    /// What iproute2 says.
-    pub fn cut(&self, number: usize) -> Outcome<()> {
-        netns::ip(&format!("-n {} link set {} down", self.lan.name(), port(number)))
+    /// The network between the hosts.
+    pub fn lan(&self) -> &Netns {
+        &self.lan
     }
 
-    /// Plugs a host's cable in again and takes its filters away. Returns when the link carries: the kernel takes up to a
-    /// second to say so, as a switch would.
+    /// Switches a host off as a power cut would: no packet, and all that ran on it is gone. What is on its disk stays.
     ///
     /// # Errors
-    /// What iproute2 or nft says.
-    pub fn heal(&self, number: usize) -> Outcome<()> {
-        netns::ip(&format!("-n {} link set {} up", self.lan.name(), port(number)))?;
-        let netns = &self.host(number).netns;
-        netns.filter(&format!("add table {TABLE}; delete table {TABLE}"))?;
-        let carries = || ensure(self.is_connected(number)?, || "it is down".to_owned());
-        eventually(&format!("the link of h{number}"), LINK_UP, carries).map(|_| ())
-    }
-
-    /// Whether a host's cable is in, as its own network says.
-    ///
-    /// # Errors
-    /// When iproute2 cannot be started.
-    pub fn is_connected(&self, number: usize) -> Outcome<bool> {
-        let namespace = self.host(number).netns.name();
-        let shown = output(Command::new("ip").args(["-n", namespace, "link", "show", "eth0"]))?;
-        Ok(String::from_utf8_lossy(&shown.stdout).contains("state UP"))
-    }
-
-    /// Heals every host.
-    ///
-    /// # Errors
-    /// As [`Lab::heal`].
-    pub fn heal_all(&self) -> Outcome<()> {
-        self.hosts.iter().try_for_each(|host| self.heal(host.number))
-    }
-
-    /// Lets nothing from the hosts `from` arrive at the host `to`; the other direction stays open.
-    ///
-    /// # Errors
-    /// What nft says.
-    pub fn cut_one_way(&self, from: &[usize], to: usize) -> Outcome<()> {
-        let sources: Vec<String> = from.iter().map(|number| address(*number).to_string()).collect();
-        self.drop_incoming(to, &format!("ip saddr {{ {} }}", sources.join(", ")))
-    }
-
-    /// Separates the hosts in `one` from those in `other`, in both directions.
-    ///
-    /// # Errors
-    /// What nft says.
-    pub fn partition(&self, one: &[usize], other: &[usize]) -> Outcome<()> {
-        one.iter().try_for_each(|number| self.cut_one_way(other, *number))?;
-        other.iter().try_for_each(|number| self.cut_one_way(one, *number))
-    }
-
-    /// Loses `percent` (0 to 99) of all packets that arrive at a host from others, by chance.
-    ///
-    /// # Errors
-    /// What nft says.
-    pub fn lose(&self, number: usize, percent: u8) -> Outcome<()> {
-        self.drop_incoming(number, &format!("iif eth0 numgen random mod 100 < {percent}"))
-    }
-
-    /// Kills the host as a power cut would: no packet, no engine. Its daemon is killed by whoever holds it.
-    ///
-    /// # Errors
-    /// What iproute2 says.
-    pub fn kill_host(&mut self, number: usize) -> Outcome<()> {
+    /// What iproute2 says, or when something outlived it.
+    pub fn power_off(&mut self, number: usize) -> Outcome<()> {
         self.cut(number)?;
-        self.hosts[number - 1].engine = None;
+        let host = &mut self.hosts[number - 1];
+        let left = leftovers::kill_all(&host.netns);
+        if let Some(mut engine) = host.engine.take() {
+            engine.kill9();
+        }
+        ensure(left.is_empty(), || format!("{} was killed and still runs: {left:?}", host.name))?;
+        leftovers::unmount_below(&host.directory);
+        engine::empty_runtime_directory(&host.directory);
+        Ok(())
+    }
+
+    /// Switches a host on: its cable, and its engine if it ever had one. Its daemon is started by whoever holds it.
+    ///
+    /// # Errors
+    /// What iproute2 says, or when the engine does not start.
+    pub fn power_on(&mut self, number: usize) -> Outcome<()> {
+        self.heal(number)?;
+        let stands = self.stands;
+        let host = &mut self.hosts[number - 1];
+        if host.engine.is_some() || !Engine::was_started(&host.directory) {
+            return Ok(());
+        }
+        let mut engine = Engine::start(&host.netns, &host.directory)?;
+        if stands {
+            engine.let_go();
+        }
+        engine.wait_ready()?;
+        host.engine = Some(engine);
         Ok(())
     }
 
@@ -225,19 +234,13 @@ impl Lab {
         self.hosts.push(Host { name, number, netns, directory, engine: None });
         Ok(())
     }
-
-    fn drop_incoming(&self, number: usize, matching: &str) -> Outcome<()> {
-        let rules = format!(
-            "add table {TABLE}; \
-             add chain {TABLE} incoming {{ type filter hook prerouting priority -400; }}; \
-             add rule {TABLE} incoming {matching} drop"
-        );
-        self.host(number).netns.filter(&rules)
-    }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        if self.stands {
+            return;
+        }
         if std::env::var_os("SKEIN_LAB_KEEP").is_some() && std::thread::panicking() {
             say(&format!("lab: kept in {}; press Ctrl-C to take it away", self.directory.display()));
             loop {
@@ -256,12 +259,14 @@ pub fn output(command: &mut Command) -> Outcome<std::process::Output> {
     command.output().map_err(|e| Failure::new(format!("{command:?}: {e}")))
 }
 
+/// What the machine must have for a lab, and how large it may be.
+fn check(count: usize, bare: usize) -> Outcome<()> {
+    requirements::check(count > 0)?;
+    ensure(count + bare <= MAX_HOSTS, || format!("{} hosts are too many; {MAX_HOSTS} fit", count + bare))
+}
+
 fn address(number: usize) -> IpAddr {
     let [a, b, c] = NETWORK;
     // MAX_HOSTS is far below 255.
     IpAddr::V4(Ipv4Addr::new(a, b, c, u8::try_from(number).unwrap_or(u8::MAX)))
-}
-
-fn port(number: usize) -> String {
-    format!("p{number}")
 }

@@ -2,7 +2,7 @@
 //! interrupted, or was killed and another lab finds what it left. Only what lives in the lab's own namespaces, or was
 //! started by something that does, is ever killed, by its pid.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, Once};
@@ -12,11 +12,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::engine;
+use crate::failure::{Failure, Outcome, ensure};
 use crate::netns::{self, Netns};
+use crate::process::{self, is_zombie};
 use crate::steps::say;
 
 /// What the directories of labs are called, before the pid.
 const PREFIX: &str = "skein-lab-";
+/// The file that makes a directory a lab's: no other is ever removed.
+const CLAIM: &str = "this-is-a-lab";
 /// How often all processes are looked through before what still lives is given up on and reported.
 const ROUNDS: u32 = 40;
 
@@ -41,9 +45,34 @@ pub fn make_directory() -> std::io::Result<PathBuf> {
         number += 1;
     };
     std::fs::create_dir_all(&directory)?;
-    std::fs::write(directory.join("owner"), owner_line(std::process::id()).unwrap_or_default())?;
+    std::fs::write(directory.join("owner"), process::line_of(Pid::this()).unwrap_or_default())?;
     labs.insert(directory.clone());
     Ok(directory)
+}
+
+/// Makes `directory` that of a lab which is to outlive this process, once [`release`] says so. Until then it is taken away
+/// when this process is interrupted.
+///
+/// # Errors
+/// When something is there already, which is left alone, or the directory cannot be made.
+pub fn claim(directory: &Path) -> Outcome<()> {
+    WATCH_SIGNALS.call_once(watch_signals);
+    let left = left_of(directory);
+    ensure(left.is_empty(), || format!("there is something already: {}", left.join("; ")))?;
+    std::fs::create_dir_all(directory).map_err(|e| Failure::new(format!("{}: {e}", directory.display())))?;
+    std::fs::write(directory.join(CLAIM), "")?;
+    lock().insert(directory.to_owned());
+    Ok(())
+}
+
+/// Whether [`claim`] made `directory` a lab's.
+pub fn is_claimed(directory: &Path) -> bool {
+    directory.join(CLAIM).exists()
+}
+
+/// From now on the lab in `directory` stays when this process ends.
+pub fn release(directory: &Path) {
+    lock().remove(directory);
 }
 
 /// The name of a namespace of the lab in `directory`.
@@ -55,18 +84,7 @@ pub fn namespace_name(directory: &Path, host: &str) -> String {
 pub fn remove(directory: &Path) {
     engine::stop_gently(directory);
     let namespaces = namespaces_of(directory);
-    for _ in 0..ROUNDS {
-        let living = processes_in(&namespaces);
-        if living.is_empty() {
-            break;
-        }
-        for pid in living {
-            // It may have ended by itself meanwhile, which is as good.
-            let _ = kill(pid, Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    for pid in processes_in(&namespaces) {
+    for pid in kill_all_in(&namespaces) {
         say(&format!("lab: process {pid} outlived its lab"));
     }
     let groups = engine::control_groups(directory);
@@ -94,8 +112,9 @@ pub fn left_of(directory: &Path) -> Vec<String> {
     }
     left.extend(namespaces_of(directory).into_iter().map(|name| format!("namespace {name}")));
     left.extend(mounts_below(directory).into_iter().map(|mount| format!("mount {}", mount.display())));
-    let marker = directory.display().to_string();
-    for (pid, _) in parents() {
+    // A person's own program may name the directory itself; what runs in the lab names a file in it or is in a namespace.
+    let marker = format!("{}/", directory.display());
+    for (pid, _) in process::parents() {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         if command.contains(&marker) && pid != Pid::this() {
@@ -103,6 +122,26 @@ pub fn left_of(directory: &Path) -> Vec<String> {
         }
     }
     left
+}
+
+/// Kills all that lives in a namespace and all that it started, as a power cut would. Returns what outlived it.
+pub fn kill_all(netns: &Netns) -> Vec<Pid> {
+    kill_all_in(&[netns.name().to_owned()])
+}
+
+fn kill_all_in(namespaces: &[String]) -> Vec<Pid> {
+    for _ in 0..ROUNDS {
+        let living = processes_in(namespaces);
+        if living.is_empty() {
+            break;
+        }
+        for pid in living {
+            // It may have ended by itself meanwhile, which is as good.
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    processes_in(namespaces)
 }
 
 /// The processes that live in a namespace, and all that they started.
@@ -117,49 +156,15 @@ fn processes_in(namespaces: &[String]) -> Vec<Pid> {
         .filter_map(|name| std::fs::metadata(Path::new(netns::DIRECTORY).join(name)).ok())
         .map(|metadata| metadata.ino())
         .collect();
-    let parents = parents();
-    let mut found: BTreeSet<Pid> = parents
+    let parents = process::parents();
+    let living = parents
         .keys()
         .filter(|pid| std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| inodes.contains(&ns.ino())))
         .copied()
         .collect();
-    loop {
-        let before = found.len();
-        let children: Vec<Pid> =
-            parents.iter().filter(|(_, parent)| found.contains(parent)).map(|(pid, _)| *pid).collect();
-        found.extend(children);
-        if found.len() == before {
-            break;
-        }
-    }
+    let mut found = process::with_descendants(living, &parents);
     found.remove(&Pid::this());
     found.into_iter().filter(|pid| !is_zombie(*pid)).collect()
-}
-
-/// Every process and its parent.
-fn parents() -> BTreeMap<Pid, Pid> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter_map(|pid| Some((Pid::from_raw(pid), Pid::from_raw(stat(pid)?.get(1)?.parse().ok()?))))
-        .collect()
-}
-
-fn is_zombie(pid: Pid) -> bool {
-    stat(pid.as_raw()).is_none_or(|fields| fields.first().is_some_and(|state| state == "Z"))
-}
-
-/// The fields of `/proc/PID/stat` after the command, whose name may hold anything: state, parent ..
-fn stat(pid: i32) -> Option<Vec<String>> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = text.rsplit_once(')')?;
-    Some(fields.split_whitespace().map(str::to_owned).collect())
-}
-
-/// A process in one line: its pid and when it started, so that a pid used again is not taken for it.
-fn owner_line(pid: u32) -> Option<String> {
-    let fields = stat(i32::try_from(pid).ok()?)?;
-    Some(format!("{pid} {}", fields.get(19)?))
 }
 
 fn sweep_abandoned() {
@@ -170,8 +175,8 @@ fn sweep_abandoned() {
         }
         // A directory that has no owner yet is being made right now.
         let Ok(owner) = std::fs::read_to_string(directory.join("owner")) else { continue };
-        let pid = owner.split(' ').next().and_then(|pid| pid.parse().ok());
-        if pid.and_then(owner_line).is_none_or(|line| line != owner) {
+        let pid = owner.split(' ').next().and_then(|pid| pid.parse().ok()).map(Pid::from_raw);
+        if !pid.is_some_and(|pid| process::is_line_of(&owner, pid)) {
             say(&format!("lab: taking away {}, whose test was killed", directory.display()));
             remove(&directory);
         }
@@ -204,14 +209,21 @@ async fn wait_for_signal() {
     }
 }
 
-fn namespaces_of(directory: &Path) -> Vec<String> {
+/// The namespaces of the lab in `directory`. What comes after its name is looked at too: one lab's name may be the
+/// beginning of another's.
+pub fn namespaces_of(directory: &Path) -> Vec<String> {
     let prefix = format!("{}-", name_of(directory));
+    let is_host = |rest: &str| rest.strip_prefix('h').is_some_and(|number| number.parse::<u8>().is_ok());
+    let is_own = |name: &String| name.strip_prefix(&prefix).is_some_and(|rest| rest == "lan" || is_host(rest));
     let entries = std::fs::read_dir(netns::DIRECTORY).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|n| n.starts_with(&prefix)).collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(is_own).collect()
 }
 
+/// What a lab is called in the names of its namespaces: its directory's name, with the whole path in front when it is not
+/// where labs usually are, so that no two directories share one.
 fn name_of(directory: &Path) -> String {
-    directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    let inside = directory.strip_prefix(std::env::temp_dir()).unwrap_or(directory);
+    inside.display().to_string().trim_matches('/').replace('/', ".")
 }
 
 fn mounts_below(directory: &Path) -> Vec<PathBuf> {
@@ -220,7 +232,8 @@ fn mounts_below(directory: &Path) -> Vec<PathBuf> {
     points.filter(|point| point.starts_with(directory)).collect()
 }
 
-fn unmount_below(directory: &Path) {
+/// Takes away the mounts below `directory`, as a machine's restart would.
+pub fn unmount_below(directory: &Path) {
     for point in mounts_below(directory).into_iter().rev() {
         if let Err(failure) = netns::run(std::process::Command::new("umount").arg("--lazy").arg(&point)) {
             say(&format!("lab: {failure}"));

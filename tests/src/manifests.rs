@@ -34,6 +34,15 @@ pub fn web(name: &str, replicas: usize) -> Value {
     })
 }
 
+/// A Deployment of `replicas` pods called `name` that do nothing, in any runtime, and end at once when they are asked to.
+pub fn sleeper(name: &str, replicas: usize) -> Value {
+    let mut sleeper = web(name, replicas);
+    let container = &mut sleeper["spec"]["template"]["spec"]["containers"][0];
+    container["command"] = json!(["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done"]);
+    container["ports"] = json!([]);
+    sleeper
+}
+
 /// A ConfigMap with one entry.
 pub fn config_map(name: &str, key: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {key: value}})

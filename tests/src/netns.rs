@@ -32,6 +32,11 @@ impl Netns {
         Ok(this)
     }
 
+    /// The namespace that somebody made already.
+    pub fn existing(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+
     /// The name, as `ip netns` shows it.
     pub fn name(&self) -> &str {
         &self.name

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::failure::{Failure, Outcome};
 use crate::netns::Netns;
+use crate::requirements;
 
 /// An strace at work; ends when dropped.
 pub struct Trace {
@@ -63,6 +64,7 @@ impl Trace {
     }
 
     fn start(netns: &Netns, pid: Pid, what: &[&str], path: &Path) -> Outcome<Self> {
+        requirements::find("strace").ok_or_else(|| Failure::new("there is no strace; `tests/run` installs it"))?;
         let mut process = netns
             .command("strace")
             .args(["-f", "-ttt", "-T", "-yy", "-s", "8"])

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use skein_tests::engine::Container;
 use skein_tests::failure::{Failure, Outcome, ensure};
 use skein_tests::lab::Lab;
 use skein_tests::leftovers;
@@ -24,7 +25,7 @@ const TO_BE_INTERRUPTED: &str = "a_lab_to_be_interrupted";
 #[test]
 fn the_lab_keeps_its_own_promises() -> Outcome<()> {
     let mut steps = Steps::of("the lab itself");
-    let lab = Lab::with_engines(2)?;
+    let mut lab = Lab::with_engines(2)?;
     let directory = lab.directory().to_owned();
     let none = String::new;
     steps.run("each engine runs its own containers", || each_engine_runs_its_own_containers(&lab), none);
@@ -32,6 +33,11 @@ fn the_lab_keeps_its_own_promises() -> Outcome<()> {
     steps.run("one direction can be cut alone", || one_direction_at_a_time(&lab), none);
     steps.run("a loss loses its share", || a_loss_loses_its_share(&lab), none);
     steps.run("flushes are seen, and slowed down", || flushes_are_seen(&lab), none);
+    steps.run(
+        "a host that is switched off and on has its disk, and nothing runs",
+        || switched_off_and_on(&mut lab),
+        none,
+    );
     steps.run("a second lab works beside the first", || a_second_lab_beside(&lab), none);
     steps.run("a lab that ends leaves nothing", || leaves_nothing(lab, &directory), none);
     steps.run("a lab that is interrupted leaves nothing", an_interrupted_lab_leaves_nothing, none);
@@ -109,6 +115,21 @@ fn flushes_are_seen(lab: &Lab) -> Outcome<String> {
     let flush = flush.ok_or_else(|| Failure::new(format!("no flush among {calls:?}")))?;
     ensure(flush.ended - flush.begun >= delay.as_secs_f64(), || format!("it was not slow: {flush:?}"))?;
     Ok(String::new())
+}
+
+fn switched_off_and_on(lab: &mut Lab) -> Outcome<String> {
+    let before = lab.host(2).engine()?.containers("lab=yes")?;
+    ensure(before.iter().any(Container::is_running), || format!("nothing ran: {before:?}"))?;
+    lab.power_off(2)?;
+    let living = leftovers::living_in(&lab.host(2).netns);
+    ensure(living.is_empty() && lab.host(2).engine().is_err(), || format!("it still runs: {living:?}"))?;
+    ensure(!lab.is_connected(2)?, || "its cable is in".to_owned())?;
+    lab.power_on(2)?;
+    let after = lab.host(2).engine()?.containers("lab=yes")?;
+    let same = after.len() == before.len() && !after.iter().any(Container::is_running);
+    ensure(same, || format!("before {before:?}, after {after:?}"))?;
+    lab.host(2).engine()?.run("web-again", &["httpd", "-f", "-p", "8080"], &[])?;
+    reached_again(lab)
 }
 
 fn a_second_lab_beside(lab: &Lab) -> Outcome<String> {
