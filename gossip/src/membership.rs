@@ -32,6 +32,10 @@ pub struct MembershipConfig {
     pub large_above: usize,
     /// How often a whole roster goes to one random member of a small cluster; half as often in a large one.
     pub roster_every: Duration,
+    /// Whether the node doubts itself when it misses its own deadlines, hears nobody or is suspected, and then waits longer
+    /// before it accuses anybody. Without it no wait is ever stretched, and a node that wakes late judges at once by what
+    /// it has read so far. Only measurements of what it is worth turn it off.
+    pub local_health: bool,
 }
 
 impl Default for MembershipConfig {
@@ -46,6 +50,7 @@ impl Default for MembershipConfig {
             large: tempo(1000, 300, 4000),
             large_above: 50,
             roster_every: Duration::from_secs(5),
+            local_health: true,
         }
     }
 }

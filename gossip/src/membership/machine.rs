@@ -87,9 +87,9 @@ impl Membership {
         let identity = Identity { node: me, bump: bump.min(wire::MAX_BUMP / 2) };
         Self {
             swim: Swim::new(identity, config.small, swim_rng),
+            health: Health::new(config.local_health),
             config,
             rng,
-            health: Health::default(),
             timers: Timers::default(),
             swim_waits: BTreeMap::new(),
             next_wait: 0,
@@ -204,8 +204,10 @@ impl Membership {
         let Some(due) = self.timers.next() else { return };
         let (late, round_trip) = (now.since(due), self.tempo().round_trip);
         if self.grace.is_none() && late > round_trip {
-            self.grace = Some(now + round_trip);
             self.counters.late += 1;
+            if self.health.doubts_itself() {
+                self.grace = Some(now + round_trip);
+            }
             let trips = late.as_micros() / round_trip.as_micros().max(1);
             self.health.was_late(u32::try_from(trips).unwrap_or(u32::MAX));
         }
