@@ -118,6 +118,14 @@ impl Swim {
     }
 
     pub(super) fn timer(&mut self, timer: Timer<Identity>) {
+        // To a suspect that spoke up in time foca would say all the same that it is down, and that one would take up a new
+        // identity, to which nothing that is on its way is addressed.
+        if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
+            let suspect = Member::new(*member_id, *incarnation, State::Suspect);
+            if !self.foca.iter_membership_state().any(|member| *member == suspect) {
+                return;
+            }
+        }
         // The errors left here are about timers that came in another order than they were set, which `Timers` rules out
         // except after a late wake-up; foca then starts its probe cycle anew by itself.
         let _ = self.foca.handle_timer(timer, &mut self.effects);

@@ -340,6 +340,20 @@ fn a_paused_node_doubts_itself_and_accuses_nobody() {
 }
 
 #[test]
+fn a_suspect_that_spoke_up_in_time_is_not_told_that_it_is_down() {
+    for seed in 0..10 {
+        let mut lan = Lan::new(5, seed, 0);
+        lan.run_ms(10_000);
+        lan.said.clear();
+        lan.paused = Some((0, lan.now + Duration::from_millis(1400)));
+        lan.run_ms(8000);
+        let is_suspicion = |(_, _, output): &(Instant, usize, Output)| *output == Output::Suspect(id(0));
+        assert!(lan.said.iter().any(is_suspicion), "seed {seed}: nobody suspected it");
+        assert_eq!(lan.nodes[0].counters().rejoins, 0, "seed {seed}: it took up a new identity");
+    }
+}
+
+#[test]
 fn equal_seeds_make_identical_traffic() {
     let run = |seed| {
         let mut lan = Lan::new(5, seed, 5);
