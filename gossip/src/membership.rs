@@ -5,6 +5,7 @@
 //! verdict, the exchange of whole rosters (rumours alone do not reach everybody), and the schedule on which members
 //! are dialled. Who is a member is decided elsewhere and told with [`Input::Members`].
 
+mod comebacks;
 mod health;
 mod machine;
 mod swim;
