@@ -5,6 +5,7 @@
 //! verdict, the exchange of whole rosters (rumours alone do not reach everybody), and the schedule on which members
 //! are dialled. Who is a member is decided elsewhere and told with [`Input::Members`].
 
+mod comebacks;
 mod health;
 mod machine;
 mod swim;
@@ -32,6 +33,10 @@ pub struct MembershipConfig {
     pub large_above: usize,
     /// How often a whole roster goes to one random member of a small cluster; half as often in a large one.
     pub roster_every: Duration,
+    /// Whether the node doubts itself when it misses its own deadlines, hears nobody or is suspected, and then waits longer
+    /// before it accuses anybody. Without it no wait is ever stretched, and a node that wakes late judges at once by what
+    /// it has read so far. Only measurements of what it is worth turn it off.
+    pub local_health: bool,
 }
 
 impl Default for MembershipConfig {
@@ -46,6 +51,7 @@ impl Default for MembershipConfig {
             large: tempo(1000, 300, 4000),
             large_above: 50,
             roster_every: Duration::from_secs(5),
+            local_health: true,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod checks;
 pub mod clock;
+pub mod detect;
 pub mod diff;
 pub mod disk;
 pub mod engine;

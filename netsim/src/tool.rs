@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use skein_netsim::{Knobs, overrides};
 
+mod detect;
 mod diff;
 mod growth;
 mod minimise;
@@ -102,6 +103,11 @@ enum Command {
         #[command(flatten)]
         growth: growth::Growth,
     },
+    /// Measure the failure detector: how soon deaths are seen, how often a node that lives is called down, what it costs.
+    Detect {
+        #[command(flatten)]
+        case: detect::Case,
+    },
     /// Write a run as one page to look at in a browser: who led when, what was cut, what ran where.
     #[command(after_help = AFTER_HELP)]
     Story {
@@ -158,6 +164,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Diff { sides } => diff::diff(&sides),
         Command::Growth { growth } => growth::growth(&growth),
         Command::Scale { size } => scale::scale(&size),
+        Command::Detect { case } => detect::detect(&case),
         Command::Story { which, output } => story::story(&which, &output),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {

@@ -11,12 +11,24 @@ const MAX_SCORE: u32 = 4;
 const MAX_SCORE_BY_SILENCE: u32 = 1;
 
 /// Local health. Zero is well.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Health {
     score: u32,
+    /// The worst that the score may become: 0 for a node that never doubts itself.
+    worst: u32,
 }
 
 impl Health {
+    /// The health of a node that is well. One that does not doubt itself stays so whatever happens.
+    pub(super) fn new(doubts_itself: bool) -> Self {
+        Self { score: 0, worst: if doubts_itself { MAX_SCORE } else { 0 } }
+    }
+
+    /// Whether the node ever doubts itself.
+    pub(super) fn doubts_itself(self) -> bool {
+        self.worst > 0
+    }
+
     /// A probe was answered in time.
     pub(super) fn probe_was_answered(&mut self) {
         self.score = self.score.saturating_sub(1);
@@ -24,19 +36,19 @@ impl Health {
 
     /// A probe went unanswered while nobody else was heard either.
     pub(super) fn heard_nobody(&mut self) {
-        if self.score < MAX_SCORE_BY_SILENCE {
+        if self.score < MAX_SCORE_BY_SILENCE.min(self.worst) {
             self.score += 1;
         }
     }
 
     /// Others suspected this node, which was well enough to learn of it.
     pub(super) fn was_suspected(&mut self) {
-        self.score = (self.score + 1).min(MAX_SCORE);
+        self.score = (self.score + 1).min(self.worst);
     }
 
     /// Own deadlines were missed by so many times the expected round trip.
     pub(super) fn was_late(&mut self, round_trips: u32) {
-        self.score = self.score.saturating_add(round_trips.max(1)).min(MAX_SCORE);
+        self.score = self.score.saturating_add(round_trips.max(1)).min(self.worst);
     }
 
     /// A wait of this length, stretched by the doubt.
@@ -58,7 +70,7 @@ mod tests {
 
     #[test]
     fn doubt_grows_to_a_bound_and_fades_with_answers() {
-        let mut health = Health::default();
+        let mut health = Health::new(true);
         health.was_late(1000);
         assert_eq!(health.stretch(Duration::from_secs(1)), Duration::from_secs(3));
         for _ in 0..MAX_SCORE {
@@ -68,8 +80,18 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_does_not_doubt_itself_stretches_nothing() {
+        let mut health = Health::new(false);
+        health.was_late(1000);
+        health.was_suspected();
+        health.heard_nobody();
+        assert_eq!((health.score(), health.stretch(Duration::from_secs(1))), (0, Duration::from_secs(1)));
+        assert!(!health.doubts_itself() && Health::new(true).doubts_itself());
+    }
+
+    #[test]
     fn silence_alone_delays_a_verdict_by_half() {
-        let mut health = Health::default();
+        let mut health = Health::new(true);
         for _ in 0..10 {
             health.heard_nobody();
         }

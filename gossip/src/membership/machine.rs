@@ -1,5 +1,5 @@
-//! The machine: what follows from each input. The words it takes and gives are in the module above, the frames and the
-//! protocol in the modules beside.
+//! The machine: what follows from each input. Who is asked and suspected besides what the protocol does is in the file
+//! below; the words it takes and gives are in the module above, the frames and the protocol in the modules beside.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,11 +8,14 @@ use foca::{Member, State, Timer};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
+use super::comebacks::Comebacks;
 use super::health::Health;
 use super::swim::{Identity, Swim, is_newer};
 use super::wire::{self, Frame, SwimPacket};
 use super::{Counters, Input, MembershipConfig, Output, PeerState, Tempo};
 use crate::{Instant, NodeId, Now, Rng, Timers};
+
+mod suspicion;
 
 /// How often members without a link are dialled, and members with a link that are not alive are greeted.
 const TICK: Duration = Duration::from_secs(1);
@@ -21,10 +24,6 @@ const TICK: Duration = Duration::from_secs(1);
 pub const DIALS_PER_TICK: usize = 20;
 /// How many members are greeted at once, in turn or at random, so that a heal of a large cluster makes no storm.
 pub const GREETINGS_AT_ONCE: usize = 64;
-/// How many members are asked to reach one that is not heard.
-const ASKED_TO_REACH: usize = 3;
-/// Up to how many members each one is watched for silence, besides the random probes.
-const WATCHED_MEMBERS: usize = 20;
 /// How many members hear a goodbye directly.
 const GOODBYES: usize = 32;
 /// How many outputs may wait to be polled. Beyond it frames are dropped and counted; words about members never are.
@@ -61,13 +60,21 @@ pub struct Membership {
     grace: Option<Instant>,
     members: BTreeSet<NodeId>,
     links: BTreeSet<NodeId>,
-    /// Members heard since the last probe began.
-    heard: BTreeSet<NodeId>,
+    /// Members without a link.
+    unlinked: BTreeSet<NodeId>,
+    /// Members that are not alive. Few, as a rule, so that what is done about them need not look at all.
+    absent: BTreeSet<NodeId>,
+    /// When any member was last heard.
+    heard_any: Option<Instant>,
     /// When each member was last heard.
     heard_at: BTreeMap<NodeId, Instant>,
     known: BTreeMap<NodeId, Member<Identity>>,
     alive: BTreeSet<NodeId>,
     suspects: BTreeMap<NodeId, Member<Identity>>,
+    /// Members that this node itself suspected.
+    accused: BTreeSet<NodeId>,
+    /// How often members came back from a suspicion lately.
+    comebacks: Comebacks,
     /// Who suspects us, and is to hear from us.
     answer_to: Option<NodeId>,
     dial_after: NodeId,
@@ -87,9 +94,9 @@ impl Membership {
         let identity = Identity { node: me, bump: bump.min(wire::MAX_BUMP / 2) };
         Self {
             swim: Swim::new(identity, config.small, swim_rng),
+            health: Health::new(config.local_health),
             config,
             rng,
-            health: Health::default(),
             timers: Timers::default(),
             swim_waits: BTreeMap::new(),
             next_wait: 0,
@@ -99,11 +106,15 @@ impl Membership {
             grace: None,
             members: BTreeSet::new(),
             links: BTreeSet::new(),
-            heard: BTreeSet::new(),
+            unlinked: BTreeSet::new(),
+            absent: BTreeSet::new(),
+            heard_any: None,
             heard_at: BTreeMap::new(),
             known: BTreeMap::new(),
             alive: BTreeSet::new(),
             suspects: BTreeMap::new(),
+            accused: BTreeSet::new(),
+            comebacks: Comebacks::default(),
             answer_to: None,
             dial_after: me,
             greet_after: me,
@@ -204,8 +215,10 @@ impl Membership {
         let Some(due) = self.timers.next() else { return };
         let (late, round_trip) = (now.since(due), self.tempo().round_trip);
         if self.grace.is_none() && late > round_trip {
-            self.grace = Some(now + round_trip);
             self.counters.late += 1;
+            if self.health.doubts_itself() {
+                self.grace = Some(now + round_trip);
+            }
             let trips = late.as_micros() / round_trip.as_micros().max(1);
             self.health.was_late(u32::try_from(trips).unwrap_or(u32::MAX));
         }
@@ -239,44 +252,11 @@ impl Membership {
         }
         if !self.swim.effects.probe_failed {
             self.health.probe_was_answered();
-        } else if self.heard.is_empty() && self.alive.len() > 1 {
+        } else if self.alive.len() > 1 && self.hears_nobody(now) {
             self.health.heard_nobody();
         }
-        self.heard.clear();
         self.tell_suspects();
-        if self.members.len() <= WATCHED_MEMBERS {
-            self.ask_the_silent(now);
-        }
-    }
-
-    /// Random probes leave a long tail: in bad luck nobody probes a dead node for seconds. With few members each can be
-    /// asked when it has been silent for two periods.
-    fn ask_the_silent(&mut self, now: Instant) {
-        let patience = self.health.stretch(self.tempo().period * 2);
-        let silent = |peer: &NodeId| self.heard_at.get(peer).is_none_or(|at| now.since(*at) > patience);
-        let pending = |peer: NodeId| {
-            self.timers.get(&Wait::Unheard(peer)).or_else(|| self.timers.get(&Wait::Asked(peer))).is_some()
-        };
-        let linked = self.alive.intersection(&self.links).copied();
-        let silent: Vec<_> = linked
-            .filter(|peer| self.state(peer) == Some(PeerState::Alive) && silent(peer) && !pending(*peer))
-            .collect();
-        for peer in silent {
-            self.send(peer, wire::write_ask(&peer, &self.swim.me().node));
-            self.timers.set(Wait::Unheard(peer), now + self.health.stretch(self.tempo().round_trip));
-        }
-    }
-
-    /// A suspect is told so directly, again in each period: rumours alone may miss it, and then nobody would hear it
-    /// speak up.
-    fn tell_suspects(&mut self) {
-        let suspects = self.known.values().filter(|member| member.state() == State::Suspect);
-        let suspects: Vec<_> = suspects.take(GREETINGS_AT_ONCE).cloned().collect();
-        for suspect in suspects {
-            for frame in wire::write_roster(std::slice::from_ref(&suspect), false) {
-                self.send(suspect.id().node, frame);
-            }
-        }
+        self.ask_the_silent(now);
     }
 
     fn frame(&mut self, now: Instant, from: NodeId, bytes: &[u8]) {
@@ -288,29 +268,13 @@ impl Membership {
             self.counters.malformed += 1;
             return;
         };
-        self.heard.insert(from);
+        self.heard_any = Some(now);
         self.hear(now, from);
         match frame {
             Frame::Swim(packet) => self.swim_packet(from, &packet),
             Frame::Roster { members, wants_reply } => self.roster(from, &members, wants_reply),
             Frame::Ask { target, origin } => self.asked(from, target, origin),
             Frame::Vouch { target, origin } => self.vouched(now, from, target, origin),
-        }
-    }
-
-    fn asked(&mut self, from: NodeId, target: NodeId, origin: NodeId) {
-        if target == self.swim.me().node {
-            self.send(from, wire::write_vouch(&target, &origin));
-        } else if from == origin {
-            self.send(target, wire::write_ask(&target, &origin));
-        }
-    }
-
-    fn vouched(&mut self, now: Instant, from: NodeId, target: NodeId, origin: NodeId) {
-        if from == target && origin != self.swim.me().node {
-            self.send(origin, wire::write_vouch(&target, &origin));
-        } else if origin == self.swim.me().node {
-            self.hear(now, target);
         }
     }
 
@@ -354,6 +318,7 @@ impl Membership {
                 self.swim.rise_above(member.id().bump);
             } else if *member.id() == me && member.state() == State::Suspect {
                 self.health.was_suspected();
+                self.swim.was_suspected(member.incarnation());
                 self.answer_to = Some(from);
             }
         }
@@ -367,20 +332,25 @@ impl Membership {
     }
 
     fn roster(&mut self, from: NodeId, members: &[Member<Identity>], wants_reply: bool) {
-        let mut better: Vec<_> = members
-            .iter()
-            .filter_map(|theirs| self.known.get(&theirs.id().node).filter(|ours| is_newer(ours, theirs)).cloned())
-            .collect();
-        let mut news = self.check_news(from, members);
-        news.retain(|member| member.id().node == self.swim.me().node || self.is_news(member));
+        // Most of a roster is what is known already, so that is sorted out first.
+        let (mut better, mut news) = (Vec::new(), Vec::new());
+        for theirs in members {
+            match self.known.get(&theirs.id().node) {
+                Some(ours) if ours == theirs => {}
+                Some(ours) if is_newer(ours, theirs) => better.push(ours.clone()),
+                Some(ours) if !is_newer(theirs, ours) => {}
+                _ => news.push(theirs.clone()),
+            }
+        }
+        let news = self.check_news(from, &news);
         if !news.is_empty() {
             self.swim.learn(news);
         }
         if wants_reply {
             // By now this node may have taken another identity, since the other took it for dead.
-            let me = self.swim.me();
-            if !members.iter().any(|member| *member.id() == me && member.state() == State::Alive) {
-                better.push(Member::alive(me));
+            let me = self.swim.own();
+            if !members.iter().any(|member| member.id() == me.id() && member.state() == State::Alive) {
+                better.push(me);
             }
             for frame in wire::write_roster(&better, false) {
                 self.send(from, frame);
@@ -394,14 +364,25 @@ impl Membership {
         if !self.large {
             return self.swim.announce_to(peer);
         }
-        let said: Vec<_> = [Member::alive(self.swim.me())].into_iter().chain(self.known.get(&peer).cloned()).collect();
+        let said: Vec<_> = [self.swim.own()].into_iter().chain(self.known.get(&peer).cloned()).collect();
         for frame in wire::write_roster(&said, true) {
             self.send(peer, frame);
         }
     }
 
+    /// Tells whoever suspects us that we are well. An announcement is answered with the roster; see [`Self::greet`].
+    fn answer(&mut self, accuser: NodeId) {
+        if !self.large {
+            return self.swim.announce_to(accuser);
+        }
+        for frame in wire::write_roster(&[self.swim.own()], false) {
+            self.send(accuser, frame);
+        }
+    }
+
     fn link_up(&mut self, now: Instant, peer: NodeId) {
         self.links.insert(peer);
+        self.unlinked.remove(&peer);
         // A link takes a handshake, which takes a peer that lives.
         self.hear(now, peer);
         if self.members.contains(&peer) {
@@ -413,34 +394,10 @@ impl Membership {
         if !self.links.remove(&peer) || !self.members.contains(&peer) {
             return;
         }
+        self.unlinked.insert(peer);
         self.push(Output::Dial(peer));
         if self.alive.contains(&peer) {
             self.timers.set(Wait::Unheard(peer), now + self.health.stretch(self.tempo().round_trip));
-        }
-    }
-
-    fn ask_about(&mut self, now: Instant, peer: NodeId) {
-        self.timers.set(Wait::Asked(peer), now + self.health.stretch(self.tempo().round_trip));
-        let others: Vec<_> = self.links.intersection(&self.alive).filter(|other| **other != peer).copied().collect();
-        let asked: Vec<_> = others.sample(&mut self.rng, ASKED_TO_REACH).copied().collect();
-        for other in asked {
-            self.send(other, wire::write_ask(&peer, &self.swim.me().node));
-        }
-    }
-
-    /// The member did not speak up: it is suspected, and has the usual time to speak up through anybody.
-    fn suspect_lost(&mut self, now: Instant, peer: NodeId) {
-        let Some(member) = self.known.get(&peer).filter(|member| member.state() == State::Alive) else { return };
-        let suspect = Member::new(*member.id(), member.incarnation(), State::Suspect);
-        self.suspects.insert(peer, suspect.clone());
-        self.timers.set(Wait::Verdict(peer), now + self.health.stretch(self.tempo().suspicion));
-        self.swim.learn([suspect]);
-    }
-
-    fn give_verdict(&mut self, peer: NodeId) {
-        let Some(suspect) = self.suspects.remove(&peer) else { return };
-        if self.known.get(&peer) == Some(&suspect) {
-            self.swim.learn([Member::new(*suspect.id(), suspect.incarnation(), State::Down)]);
         }
     }
 
@@ -449,7 +406,9 @@ impl Membership {
         let gone: Vec<_> = self.known.values().map(|m| *m.id()).filter(|id| !members.contains(&id.node)).collect();
         let new: Vec<_> = members.difference(&self.members).copied().collect();
         self.members = members;
+        self.unlinked = self.members.difference(&self.links).copied().collect();
         self.heard_at.retain(|peer, _| self.members.contains(peer));
+        self.comebacks.retain(|peer| self.members.contains(peer));
         for member in gone {
             self.swim.forget(member);
             self.known.remove(&member.node);
@@ -457,8 +416,10 @@ impl Membership {
                 self.push(Output::Down(member.node));
             }
         }
+        self.absent = self.members.difference(&self.alive).copied().collect();
         let limit = self.config.large_above;
         self.large = self.members.len() + 1 > if self.large { limit * 4 / 5 } else { limit };
+        self.swim.set_large(self.large);
         let linked: Vec<NodeId> = new.iter().filter(|peer| self.links.contains(peer)).copied().collect();
         linked.into_iter().take(GREETINGS_AT_ONCE).for_each(|peer| self.greet(peer));
         let unlinked: Vec<_> = new.into_iter().filter(|peer| !self.links.contains(peer)).take(DIALS_PER_TICK).collect();
@@ -481,13 +442,12 @@ impl Membership {
 
     fn tick(&mut self, now: Instant) {
         self.timers.set(Wait::Tick, now + TICK);
-        let unlinked = in_turn(self.members.difference(&self.links), self.dial_after, DIALS_PER_TICK);
+        let unlinked = in_turn(self.unlinked.iter(), self.dial_after, DIALS_PER_TICK);
         self.dial_after = unlinked.last().copied().unwrap_or(self.dial_after);
         for peer in unlinked {
             self.push(Output::Dial(peer));
         }
-        let missing = self.members.intersection(&self.links).filter(|peer| !self.alive.contains(peer));
-        let missing = in_turn(missing, self.greet_after, GREETINGS_AT_ONCE);
+        let missing = in_turn(self.absent.intersection(&self.links), self.greet_after, GREETINGS_AT_ONCE);
         self.greet_after = missing.last().copied().unwrap_or(self.greet_after);
         missing.into_iter().for_each(|peer| self.greet(peer));
     }
@@ -499,7 +459,7 @@ impl Membership {
         let linked: Vec<_> = self.members.intersection(&self.links).copied().collect();
         let Some(to) = linked.choose(&mut self.rng).copied() else { return };
         let mut roster: Vec<_> = self.known.values().cloned().collect();
-        roster.push(Member::alive(self.swim.me()));
+        roster.push(self.swim.own());
         for frame in wire::write_roster(&roster, true) {
             self.send(to, frame);
         }
@@ -515,19 +475,26 @@ impl Membership {
         }
         // Whoever suspects us hears first that we are well: all that we send now carries the refutation.
         if let Some(accuser) = self.answer_to.take() {
-            self.swim.announce_to(accuser);
+            self.answer(accuser);
         }
         // Bad news does not wait for the next probe to ride on.
         let touched = std::mem::take(&mut self.swim.effects.touched);
-        if !touched.is_empty() && self.find_changes(&touched) {
-            self.swim.gossip();
+        if !touched.is_empty() {
+            match self.find_changes(now, &touched) {
+                Some(State::Down) if self.large => (0..2).for_each(|_| self.swim.gossip()),
+                Some(_) => self.swim.gossip(),
+                None => {}
+            }
         }
         for (timer, asked) in std::mem::take(&mut self.swim.effects.waits) {
             let tempo = self.tempo();
-            let wait = match timer {
+            let wait = match &timer {
                 Timer::ProbeRandomMember(_) => self.health.stretch(tempo.period),
                 Timer::SendIndirectProbe { .. } => self.health.stretch(tempo.round_trip),
-                Timer::ChangeSuspectToDown { .. } => self.health.stretch(tempo.suspicion),
+                Timer::ChangeSuspectToDown { member_id, .. } => {
+                    self.accused.insert(member_id.node);
+                    self.suspicion_of(now, member_id.node)
+                }
                 _ => asked,
             };
             self.swim_waits.insert(self.next_wait, timer);
@@ -539,12 +506,14 @@ impl Membership {
         }
     }
 
-    /// Compares what foca believes of these members with what was last said. Returns whether there is bad news.
-    fn find_changes(&mut self, touched: &BTreeSet<NodeId>) -> bool {
-        let mut bad = false;
+    /// Compares what foca believes of these members with what was last said. Returns the worst news.
+    fn find_changes(&mut self, now: Instant, touched: &BTreeSet<NodeId>) -> Option<State> {
+        let mut worst = None;
+        // Mostly it is a single one, and members are many.
+        let one = touched.first().filter(|_| touched.len() == 1);
         for member in self.swim.members() {
             let node = member.id().node;
-            if !touched.contains(&node) {
+            if one.map_or_else(|| !touched.contains(&node), |one| *one != node) {
                 continue;
             }
             if self.known.get(&node) == Some(member) || !self.members.contains(&node) {
@@ -554,7 +523,14 @@ impl Membership {
             if before == Some(member.state()) {
                 continue;
             }
-            bad |= member.state() != State::Alive;
+            if member.state() == State::Alive {
+                self.absent.remove(&node);
+                if before == Some(State::Suspect) {
+                    self.comebacks.note(now, node);
+                }
+            } else if worst != Some(State::Down) {
+                worst = Some(member.state());
+            }
             // Straight into the queue: `swim` is borrowed, and words about members are never dropped.
             match member.state() {
                 State::Alive => {
@@ -562,19 +538,21 @@ impl Membership {
                     self.outputs.push_back(Output::Alive(node));
                 }
                 State::Suspect => {
+                    self.absent.remove(&node);
                     if self.alive.insert(node) {
                         self.outputs.push_back(Output::Alive(node));
                     }
                     self.outputs.push_back(Output::Suspect(node));
                 }
                 State::Down => {
+                    self.absent.insert(node);
                     if self.alive.remove(&node) {
                         self.outputs.push_back(Output::Down(node));
                     }
                 }
             }
         }
-        bad
+        worst
     }
 
     fn send(&mut self, to: NodeId, bytes: Vec<u8>) {

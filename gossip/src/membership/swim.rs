@@ -13,10 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::wire::{MAX_BUMP, MAX_FRAME};
 use crate::{NodeId, Rng};
 
-/// How often one piece of news is passed on by each member.
-const MAX_TRANSMISSIONS: u8 = 5;
-/// How many members are asked to probe on our behalf.
-const INDIRECT_PROBES: usize = 2;
+/// How often one piece of news is passed on by each member of a small cluster.
+const TRANSMISSIONS: u8 = 5;
+/// And of a large one, where a rumour misses each member with a probability of `e` to the minus this.
+const TRANSMISSIONS_IN_LARGE: u8 = 10;
+/// How many members are asked to probe on our behalf, and how many hear news at once. With three a frame in twenty may be
+/// lost and yet hardly one probe in two thousand fails.
+const INDIRECT_PROBES: usize = 3;
 
 /// A node in one of its lives. A node that was declared down comes back with a higher bump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +66,9 @@ pub(super) struct Effects {
     pub rejoined: bool,
     /// The probe of the period that just ended went unanswered.
     pub probe_failed: bool,
+    /// Under which identity and incarnation this node last spoke, or is about to. It outlives what is done about the rest;
+    /// foca keeps the incarnation to itself, but says it in whatever it sends.
+    pub incarnation: Option<(Identity, u16)>,
 }
 
 impl foca::Runtime<Identity> for &mut Effects {
@@ -78,6 +84,7 @@ impl foca::Runtime<Identity> for &mut Effects {
     }
 
     fn send_to(&mut self, to: Identity, data: &[u8]) {
+        self.incarnation = super::wire::speaker(data).or(self.incarnation);
         self.sends.push((to.node, super::wire::write_swim(data)));
     }
 
@@ -94,16 +101,38 @@ impl foca::Runtime<Identity> for &mut Effects {
 /// foca and what it asked for. Its errors are all "this packet is nonsense", which the caller counts.
 pub(super) struct Swim {
     foca: Foca<Identity, PostcardCodec, Rng, NoCustomBroadcast>,
+    tempo: Tempo,
     pub effects: Effects,
 }
 
 impl Swim {
     pub(super) fn new(me: Identity, tempo: Tempo, rng: Rng) -> Self {
-        Self { foca: Foca::new(me, config(tempo), rng, PostcardCodec), effects: Effects::default() }
+        let foca = Foca::new(me, config(tempo, TRANSMISSIONS), rng, PostcardCodec);
+        Self { foca, tempo, effects: Effects::default() }
     }
 
     pub(super) fn me(&self) -> Identity {
         *self.foca.identity()
+    }
+
+    /// What this node says of itself: that it is alive, in the incarnation that it took at the last suspicion.
+    pub(super) fn own(&self) -> Member<Identity> {
+        let said = self.effects.incarnation.filter(|(identity, _)| *identity == self.me());
+        Member::new(self.me(), said.map_or(0, |(_, incarnation)| incarnation), State::Alive)
+    }
+
+    /// This node is suspected in this incarnation, and takes the next one. foca says so to members that it knows to be
+    /// alive, and there may be none.
+    pub(super) fn was_suspected(&mut self, incarnation: u16) {
+        let next = incarnation.saturating_add(1).max(self.own().incarnation());
+        self.effects.incarnation = Some((self.me(), next));
+    }
+
+    /// Passes news on as often as a cluster of this size needs.
+    pub(super) fn set_large(&mut self, large: bool) {
+        let transmissions = if large { TRANSMISSIONS_IN_LARGE } else { TRANSMISSIONS };
+        // It refuses changes of its pace alone, and that one stays.
+        let _ = self.foca.set_config(config(self.tempo, transmissions));
     }
 
     /// All that is known of others, whatever their state.
@@ -118,6 +147,14 @@ impl Swim {
     }
 
     pub(super) fn timer(&mut self, timer: Timer<Identity>) {
+        // To a suspect that spoke up in time foca would say all the same that it is down, and that one would take up a new
+        // identity, to which nothing that is on its way is addressed.
+        if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &timer {
+            let suspect = Member::new(*member_id, *incarnation, State::Suspect);
+            if !self.foca.iter_membership_state().any(|member| *member == suspect) {
+                return;
+            }
+        }
         // The errors left here are about timers that came in another order than they were set, which `Timers` rules out
         // except after a late wake-up; foca then starts its probe cycle anew by itself.
         let _ = self.foca.handle_timer(timer, &mut self.effects);
@@ -176,12 +213,12 @@ pub(super) fn is_newer(a: &Member<Identity>, b: &Member<Identity>) -> bool {
     order(a) > order(b)
 }
 
-fn config(tempo: Tempo) -> Config {
+fn config(tempo: Tempo, transmissions: u8) -> Config {
     Config {
         probe_period: tempo.period,
         probe_rtt: tempo.round_trip,
         num_indirect_probes: NonZeroUsize::MIN.saturating_add(INDIRECT_PROBES - 1),
-        max_transmissions: NonZeroU8::MIN.saturating_add(MAX_TRANSMISSIONS - 1),
+        max_transmissions: NonZeroU8::MIN.saturating_add(transmissions - 1),
         suspect_to_down_after: tempo.suspicion,
         remove_down_after: None,
         // One byte goes to our own kind tag in front.

@@ -43,10 +43,12 @@ fn id(index: usize) -> NodeId {
 
 impl Lan {
     fn new(count: usize, seed: u64, loss_percent: u32) -> Self {
+        Self::of(MembershipConfig::default(), count, seed, loss_percent)
+    }
+
+    fn of(config: MembershipConfig, count: usize, seed: u64, loss_percent: u32) -> Self {
         let mut rng = random::from_seed(seed);
-        let nodes = (0..count)
-            .map(|i| Membership::new(MembershipConfig::default(), id(i), 1 << 20, Rng::from_rng(&mut rng)))
-            .collect();
+        let nodes = (0..count).map(|i| Membership::new(config, id(i), 1 << 20, Rng::from_rng(&mut rng))).collect();
         let mut lan = Lan {
             now: Instant::ZERO,
             nodes,
@@ -337,6 +339,57 @@ fn a_paused_node_doubts_itself_and_accuses_nobody() {
         assert!(lan.nodes[0].counters().late >= 1);
         assert!(lan.all_see_all(), "seed {seed}");
     }
+}
+
+#[test]
+fn a_suspect_that_spoke_up_in_time_is_not_told_that_it_is_down() {
+    for seed in 0..10 {
+        let mut lan = Lan::new(5, seed, 0);
+        lan.run_ms(10_000);
+        lan.said.clear();
+        lan.paused = Some((0, lan.now + Duration::from_millis(1400)));
+        lan.run_ms(8000);
+        let is_suspicion = |(_, _, output): &(Instant, usize, Output)| *output == Output::Suspect(id(0));
+        assert!(lan.said.iter().any(is_suspicion), "seed {seed}: nobody suspected it");
+        assert_eq!(lan.nodes[0].counters().rejoins, 0, "seed {seed}: it took up a new identity");
+    }
+}
+
+#[test]
+fn in_a_large_cluster_an_accuser_is_answered_in_one_short_frame_that_refutes() {
+    let mut node = Membership::new(MembershipConfig::default(), id(0), 1 << 20, random::from_seed(3));
+    let now = Now::default();
+    node.handle(now, Input::Members((0..100).map(id).collect()));
+    node.handle(now, Input::LinkUp(id(1)));
+    while node.poll_output().is_some() {}
+    let me = Identity { node: id(0), bump: 1 << 20 };
+    for suspected in 0..3 {
+        let accusation = wire::write_roster(&[Member::new(me, suspected, State::Suspect)], false).swap_remove(0);
+        node.handle(now, Input::Frame { from: id(1), bytes: accusation });
+        let refutation = wire::write_roster(&[Member::new(me, suspected + 1, State::Alive)], false).swap_remove(0);
+        let sent: Vec<_> = std::iter::from_fn(|| node.poll_output()).collect();
+        assert_eq!(sent, [Output::Send { to: id(1), bytes: refutation }]);
+    }
+}
+
+/// How often a node that stands still for up to 1.95 s once in a while is called down in ten minutes.
+fn calls_of_a_slow_node(local_health: bool, seed: u64) -> usize {
+    let config = MembershipConfig { local_health, ..MembershipConfig::default() };
+    let mut lan = Lan::of(config, 5, seed, 0);
+    lan.run_ms(10_000);
+    for round in 0..150 {
+        lan.paused = Some((0, lan.now + Duration::from_millis(1650 + round % 7 * 50)));
+        lan.run_ms(4000 + round % 11 * 50);
+    }
+    lan.downs().len()
+}
+
+#[test]
+fn a_node_that_keeps_standing_still_is_given_more_time() {
+    let (with, without) = (0..5).fold((0, 0), |(with, without), seed| {
+        (with + calls_of_a_slow_node(true, seed), without + calls_of_a_slow_node(false, seed))
+    });
+    assert!(with * 10 < without, "{with} times with local health, {without} without");
 }
 
 #[test]

@@ -85,6 +85,12 @@ pub(super) fn write_swim(packet: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Who speaks in a packet of the SWIM protocol, and in which incarnation.
+pub(super) fn speaker(packet: &[u8]) -> Option<(Identity, u16)> {
+    // These are the first two fields of a header.
+    take::<(Identity, u16)>(packet).map(|(speaker, _)| speaker)
+}
+
 /// As many frames as these members take.
 pub(super) fn write_roster(members: &[Member<Identity>], wants_reply: bool) -> Vec<Vec<u8>> {
     let kind = if wants_reply { KIND_ROSTER } else { KIND_ROSTER_REPLY };
