@@ -154,8 +154,12 @@ struct Entry {
 fn known_cluster(config: &DaemonConfig, token: Option<&JoinToken>) -> Result<Option<ClusterFile>, DaemonError> {
     let dir = &config.data_dir;
     let Some(file) = ClusterFile::load(dir)? else { return Ok(None) };
-    let Some(token) = token.filter(|token| token.cluster.to_string() != file.cluster) else { return Ok(Some(file)) };
+    let Some(token) = token else { return Ok(Some(file)) };
     if !config.discard {
+        // A token of its own cluster says nothing new: it goes on.
+        if token.cluster.to_string() == file.cluster {
+            return Ok(Some(file));
+        }
         return Err(DaemonError::OtherCluster { dir: dir.clone(), found: file.cluster, wanted: token.cluster });
     }
     warn!(cluster = %file.cluster, "giving up the cluster that this data directory belonged to");

@@ -9,7 +9,7 @@ use skein_gossip::{Now, Timers};
 
 use super::admission::check_name;
 use super::meta::{self, META, Meta};
-use super::{Node, NodeConfig, Peers, durability, rng_for};
+use super::{Effect, Node, NodeConfig, Peers, durability, rng_for};
 use crate::agent::{Agent, AgentConfig};
 use crate::controllers::Announced;
 use crate::election::{Election, ElectionConfig, VoteRecord};
@@ -166,6 +166,10 @@ impl Node {
             self.events = postcard::from_bytes(&report.body).unwrap_or_default();
         }
         self.left = self.store.members().get(&self.me).is_some_and(|member| !member.is_active());
+        if self.left {
+            let text = "this node does not belong to the cluster any more and runs nothing; to join again: skein join TOKEN --discard";
+            self.effects.push_back(Effect::Notice(text.into()));
+        }
         self.members_changed(now);
         self.ensure_node_object(now);
         self.restore_pods(now);
