@@ -1,5 +1,6 @@
 //! What a lab that stands looks like now: each host's daemon and engine, what its peer says, what runs on it, what is cut. All
-//! of it is looked at, nothing is remembered, except which hosts were switched off.
+//! of it is looked at, nothing is remembered, except which hosts were switched off; what the peers said goes into the timeline,
+//! so that nothing is shown that the timeline does not tell.
 
 use super::{Runtime, Standing, watch};
 use crate::containers::running_pods;
@@ -11,7 +12,7 @@ impl Standing {
     /// The state of all hosts as a table.
     ///
     /// # Errors
-    /// When iproute2 or nft cannot be started.
+    /// When iproute2 or nft cannot be started, or the timeline cannot be written.
     pub fn status(&mut self) -> Outcome<String> {
         let mut rows = vec![TITLES.map(str::to_owned)];
         for number in self.cluster.members() {
@@ -41,7 +42,9 @@ impl Standing {
         // An engine that does not answer says nothing of what it runs.
         let pods = if off { Ok(Vec::new()) } else { running_pods(host) };
         let pods = pods.map_or_else(|_| "?".to_owned(), |pods| pods.len().to_string());
-        let sees = watch::ask(&self.cluster.api(number)).in_words();
+        let sees = watch::ask(&self.cluster.api(number));
+        self.timeline().saw(number, &sees)?;
+        let sees = sees.in_words();
         let cuts = if off { vec!["switched off".to_owned()] } else { self.cluster.lab().faults(number)? };
         let cuts = if cuts.is_empty() { "-".to_owned() } else { cuts.join("; ") };
         Ok([host.name.clone(), host.address().to_string(), daemon, engine.to_owned(), pods, sees, cuts])

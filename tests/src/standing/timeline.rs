@@ -1,6 +1,7 @@
 //! What was done to a lab and what its peers saw, in the order of time: a file of JSON lines that every command appends to,
 //! and how it is printed.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,12 @@ impl Timeline {
         }
         entries.sort_by_key(|entry| entry.at_ms);
         let begun = entries.first().map_or(0, |entry| entry.at_ms);
+        let mut last = BTreeMap::new();
+        // The watch and a status each enter what they saw: what a host says once more is no news.
+        entries.retain(|entry| match &entry.what {
+            What::Did(_) => true,
+            What::Saw { host, seen } => last.insert(*host, seen.clone()).as_ref() != Some(seen),
+        });
         Ok(entries.iter().map(|entry| entry.line(begun)).collect())
     }
 
@@ -113,5 +120,29 @@ impl Seen {
             format!("{} leads in term {}", self.leader, self.term)
         };
         format!("{leader}, {} alive", self.alive)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_saw_of_a_host_is_told_once_and_a_change_in_between_is_told() -> Outcome<()> {
+        let directory = std::env::temp_dir().join(format!("skein-timeline-{}", std::process::id()));
+        std::fs::create_dir_all(&directory)?;
+        let timeline = Timeline::of(&directory);
+        let seen = |alive| Seen { answers: true, alive, ..Seen::default() };
+        for (host, alive) in [(1, 3), (1, 3), (2, 3), (1, 2), (1, 3)] {
+            timeline.saw(host, &seen(alive))?;
+        }
+        let text = timeline.text()?;
+        std::fs::remove_dir_all(&directory)?;
+        let told: Vec<&str> =
+            text.lines().map(|line| line.split_once(" s ").map_or(line, |(_, what)| what.trim())).collect();
+        let expected =
+            ["h1: no leader, 3 alive", "h2: no leader, 3 alive", "h1: no leader, 2 alive", "h1: no leader, 3 alive"];
+        assert_eq!(told, expected);
+        Ok(())
     }
 }
