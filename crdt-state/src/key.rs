@@ -140,6 +140,16 @@ impl ObjectKey {
         (self.0.len() > 1 && &*self.0[0].kind.0 == "Namespace").then(|| &*self.0[0].name)
     }
 
+    /// The one of this object and its owners whose key has so many links. `None`: this key has fewer.
+    #[must_use]
+    pub fn outermost(&self, links: usize) -> Option<ObjectKey> {
+        match self.0.len() {
+            len if links == 0 || len < links => None,
+            len if len == links => Some(self.clone()),
+            _ => Some(ObjectKey(self.0[..links].into())),
+        }
+    }
+
     /// This object and its owners, itself first.
     pub fn lineage(&self) -> impl Iterator<Item = ObjectKey> + '_ {
         (1..=self.0.len()).rev().map(|n| ObjectKey(self.0[..n].into()))
@@ -338,6 +348,7 @@ mod tests {
         assert_eq!(web().owner().map(|o| o.to_string()).as_deref(), Some("Namespace:shop@1"));
         assert_eq!(web().name_key().life(3), web());
         assert_eq!(web().lineage().count(), 2);
+        assert_eq!([0, 1, 2, 3].map(|links| web().outermost(links)), [None, web().owner(), Some(web()), None]);
     }
 
     #[test]

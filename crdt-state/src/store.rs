@@ -98,7 +98,7 @@ pub mod tables {
 /// What became different.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StoreChange {
-    /// An object was created, edited or is over.
+    /// An object was created, edited or is over; one that is over need not have been here.
     Object(ObjectKey),
     /// A section of a node's reports.
     Report(NodeId, Arc<str>),
@@ -145,6 +145,8 @@ pub struct Store {
     wanted: DigestTable,
     reported: DigestTable,
     changed: BTreeSet<StoreChange>,
+    /// How many changes were drained so far.
+    drained: u64,
     unseen: Vec<Unseen>,
     ended: BTreeMap<ObjectKey, Arc<ObjectState>>,
     records: Vec<Record>,
@@ -168,6 +170,7 @@ impl Store {
             wanted: DigestTable::default(),
             reported: DigestTable::default(),
             changed: BTreeSet::new(),
+            drained: 0,
             unseen: Vec::new(),
             ended: BTreeMap::new(),
             records: Vec::new(),
@@ -207,6 +210,12 @@ impl Store {
     /// All live objects, in the order of their keys.
     pub fn objects(&self) -> impl Iterator<Item = &Arc<ObjectState>> {
         self.objects.iter().filter(|(key, _)| self.lives.is_live(key)).map(|(_, object)| object)
+    }
+
+    /// How many live objects of a kind there are.
+    #[must_use]
+    pub fn count(&self, kind: &Kind) -> usize {
+        self.by_kind.get(kind).map_or(0, BTreeSet::len)
     }
 
     /// All live objects of a kind, in the order of their keys.
@@ -293,7 +302,20 @@ impl Store {
 
     /// What became different since the last call, each once, in a fixed order.
     pub fn drain_changes(&mut self) -> BTreeSet<StoreChange> {
+        self.drained += self.changed.len() as u64;
         std::mem::take(&mut self.changed)
+    }
+
+    /// What the next call of [`Store::drain_changes`] gives.
+    #[must_use]
+    pub fn pending_changes(&self) -> &BTreeSet<StoreChange> {
+        &self.changed
+    }
+
+    /// How many changes were drained so far: whoever was told of fewer has missed some.
+    #[must_use]
+    pub fn drained(&self) -> u64 {
+        self.drained
     }
 
     /// Whether anything must be written to disk.

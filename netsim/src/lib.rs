@@ -17,6 +17,7 @@ pub mod link;
 pub mod minimise;
 pub mod oracle;
 pub mod overrides;
+pub mod plan;
 pub mod run;
 pub mod scale;
 pub mod script;

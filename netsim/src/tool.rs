@@ -11,6 +11,7 @@ mod detect;
 mod diff;
 mod growth;
 mod minimise;
+mod plan;
 mod progress;
 mod report;
 mod scale;
@@ -108,6 +109,12 @@ enum Command {
         #[command(flatten)]
         case: detect::Case,
     },
+    /// Measure what the scheduler and the controllers cost by themselves: pods are placed, a tenth of the nodes is lost, a
+    /// template changes.
+    Plan {
+        #[command(flatten)]
+        size: plan::Size,
+    },
     /// Write a run as one page to look at in a browser: who led when, what was cut, what ran where.
     #[command(after_help = AFTER_HELP)]
     Story {
@@ -165,6 +172,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
         Command::Growth { growth } => growth::growth(&growth),
         Command::Scale { size } => scale::scale(&size),
         Command::Detect { case } => detect::detect(&case),
+        Command::Plan { size } => plan::plan(&size),
         Command::Story { which, output } => story::story(&which, &output),
     };
     ExitCode::from(done.unwrap_or_else(|failure| {

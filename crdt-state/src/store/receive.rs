@@ -142,6 +142,8 @@ impl Store {
         self.wanted.set(Item::Deletion(name.clone()), Some(u64::from(incarnation)));
         self.records.push(deletion_record(name, Some(said.encoded())));
         self.sweep(name, Some((incarnation, envelope.author(), seen)));
+        // The name's next life follows from it, though the object may not be here.
+        self.changed.insert(StoreChange::Object(key));
         self.deletion_came(name, incarnation, envelope.author(), seen);
         Received::Applied
     }

@@ -140,7 +140,7 @@ fn spread_rows(spreads: &[Spread]) -> Vec<String> {
 }
 
 /// The most memory that this process had so far, in megabytes.
-fn memory_mb() -> u64 {
+pub(super) fn memory_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kb| kb / 1024)

@@ -15,13 +15,15 @@ mod draft;
 mod explain;
 mod garbage;
 mod handover;
+mod quiet;
 mod refill;
 mod replica_set;
 
-pub use announced::Announced;
+use announced::Announced;
 use draft::Draft;
 pub use explain::explain;
 pub use handover::{HANDOVER_PATIENCE, may_stop};
+use quiet::Quiet;
 
 /// The most objects that one plan writes; the rest comes with the next, at once.
 pub const MAX_WRITES: usize = 500;
@@ -36,6 +38,15 @@ pub struct Plan {
     pub items: Vec<Step>,
     /// When to look again although nothing changes.
     pub next: Option<Instant>,
+    /// Whether there is more to write than a plan may hold: the rest comes with the next, at once.
+    pub is_cut: bool,
+}
+
+/// What the leader keeps from plan to plan. A node that starts to lead has nothing.
+#[derive(Debug, Default)]
+pub struct Notes {
+    announced: Announced,
+    quiet: Quiet,
 }
 
 /// One step of a plan.
@@ -73,22 +84,25 @@ pub enum Step {
 
 /// What must be written so that what is becomes what is wanted.
 ///
-/// `announced` is what this leader said already; it changes which events a plan has and nothing else. Carrying a plan out
-/// and reconciling again ends, while nothing else changes, with a plan that [writes nothing](Plan::writes_nothing).
+/// `notes` are what this leader said already, which changes which events a plan has, and what need not be looked at again,
+/// which changes nothing. Carrying a plan out and reconciling again ends, while nothing else changes, with a plan that
+/// [writes nothing](Plan::writes_nothing).
 #[must_use]
-pub fn reconcile(view: &View, announced: &mut Announced) -> Plan {
+pub fn reconcile(view: &View, notes: &mut Notes) -> Plan {
     let mut draft = Draft::new(view);
+    notes.quiet.begin(view);
     garbage::collect(&mut draft);
     garbage::node_objects(&mut draft);
-    deployment::reconcile(&mut draft, announced);
-    replica_set::reconcile(&mut draft, announced);
+    deployment::reconcile(&mut draft, notes);
+    replica_set::reconcile(&mut draft, notes);
     garbage::solo_pods(&mut draft);
+    let announced = &mut notes.announced;
     announced.nodes(&mut draft);
     for node in view.nodes.values().filter(|node| !node.lost && node.id != view.me) {
         draft.look_again(node.last_contact + LOST_AFTER);
     }
     let mut plan = draft.finish();
-    announced.unschedulable(view, &mut plan.items);
+    announced.unschedulable(view, &mut plan);
     announced.sweep(view);
     plan
 }

@@ -15,7 +15,7 @@ use skein_gossip::membership::Membership;
 use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, planted, random};
 
 use crate::agent::Agent;
-use crate::controllers::Announced;
+use crate::controllers::Notes;
 use crate::election::{Election, Leadership};
 use crate::project::{ProjectedChange, Projection};
 use crate::request::{AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteReply, WriteRequest};
@@ -263,7 +263,7 @@ pub struct Node {
     agent: Agent,
     projection: Projection,
     view_cache: ViewCache,
-    announced: Announced,
+    notes: Notes,
     peers: Peers,
     claims: Claims,
     claims_by_node: BTreeMap<NodeId, BTreeSet<crate::status::Claim>>,

@@ -1,6 +1,7 @@
-//! What the controllers look at: a typed snapshot of the store and of who is here, taken in one pass.
+//! What the controllers look at: a typed snapshot of the store and of who is here.
 //!
-//! How it is taken lives in `build`; what was parsed before is kept in [`ViewCache`]. Nothing here decides anything.
+//! How it is taken lives in `build`; what is the same as in the snapshot before is shared with it, through [`ViewCache`].
+//! Nothing here decides anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,12 +14,18 @@ use crate::model::needs::PodNeeds;
 use crate::model::taint::Taint;
 use crate::model::workload::{DeploymentSpec, ReplicaSetSpec};
 use crate::runtime::Capacity;
+use crate::scheduler::images::Images;
+use crate::scheduler::used::Used;
 use crate::slot::{PLACEMENT_LEAF, Placement, Value};
 use crate::status::{Phase, PodStatus};
 
 mod build;
 mod cache;
+mod changes;
+mod failures;
+mod nodes;
 mod owners;
+mod workloads;
 
 pub use cache::ViewCache;
 
@@ -41,7 +48,7 @@ pub struct Component {
 }
 
 /// A snapshot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct View {
     /// When it was taken.
     pub now: Now,
@@ -62,11 +69,11 @@ pub struct View {
     /// Objects of kind Node that stand for no member any more.
     pub stale_nodes: Vec<ObjectKey>,
     /// The Deployments, in the order of their keys.
-    pub deployments: Vec<DeploymentView>,
+    pub deployments: Vec<Arc<DeploymentView>>,
     /// The ReplicaSets that no Deployment owns, in the order of their keys.
-    pub replica_sets: Vec<ReplicaSetView>,
+    pub replica_sets: Vec<Arc<ReplicaSetView>>,
     /// The pods that nothing owns, in the order of their keys.
-    pub pods: Vec<SoloView>,
+    pub pods: Vec<Arc<SoloView>>,
     /// Slots (as text) of pods that still run though nothing wants them any more. Known only of what Deployments with
     /// the strategy `Recreate` own.
     pub lingering: BTreeSet<String>,
@@ -77,7 +84,7 @@ pub struct View {
 }
 
 /// A node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeView {
     /// Who.
     pub id: NodeId,
@@ -92,13 +99,17 @@ pub struct NodeView {
     /// Whether it reports what it is.
     pub reported: bool,
     /// The labels it gives itself, under those that people give it.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Its taints, each with when this node first saw it.
-    pub taints: Vec<(Taint, Instant)>,
+    pub taints: Arc<[(Taint, Instant)]>,
     /// Whether people want no new pods there.
     pub unschedulable: bool,
     /// What its engine offers.
-    pub capacity: Capacity,
+    pub capacity: Arc<Capacity>,
+    /// The images that it has, once more, for asking all nodes for one.
+    pub images: Images,
+    /// What the pods that are placed there take together, those that have ended left out.
+    pub used: Used,
     /// Since when this node has seen its engine not answer.
     pub engine_down_since: Option<Instant>,
     /// Whether the failure detector says that it is alive.
@@ -118,7 +129,7 @@ impl NodeView {
 }
 
 /// A Deployment with all that it owns.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DeploymentView {
     /// Its key.
     pub key: ObjectKey,
@@ -131,7 +142,7 @@ pub struct DeploymentView {
 }
 
 /// A ReplicaSet with its slots.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReplicaSetView {
     /// Its key.
     pub key: ObjectKey,
@@ -142,7 +153,7 @@ pub struct ReplicaSetView {
 }
 
 /// A slot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SlotView {
     /// Its key.
     pub key: ObjectKey,
@@ -159,7 +170,7 @@ pub struct SlotView {
 }
 
 /// A pod that nothing owns.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SoloView {
     /// Its key.
     pub key: ObjectKey,
@@ -170,7 +181,7 @@ pub struct SoloView {
 }
 
 /// A pod that was placed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PodView {
     /// Where.
     pub node: NodeId,
@@ -233,7 +244,26 @@ impl View {
     /// All slots with what they ask of a node.
     pub fn slots(&self) -> impl Iterator<Item = (&ReplicaSetView, &SlotView)> {
         let owned = self.deployments.iter().flat_map(|deployment| deployment.replica_sets.iter());
-        owned.chain(&self.replica_sets).flat_map(|set| set.slots.iter().map(move |slot| (set, slot)))
+        let unowned = self.replica_sets.iter().map(|set| &**set);
+        owned.chain(unowned).flat_map(|set| set.slots.iter().map(move |slot| (set, slot)))
+    }
+
+    /// The ReplicaSets of a workload: of a Deployment, or the one that nothing owns. `None`: there is no such workload.
+    #[must_use]
+    pub fn replica_sets_of(&self, workload: &ObjectKey) -> Option<&[ReplicaSetView]> {
+        if let Ok(found) = self.deployments.binary_search_by(|deployment| deployment.key.cmp(workload)) {
+            return Some(&self.deployments[found].replica_sets);
+        }
+        let found = self.replica_sets.binary_search_by(|set| set.key.cmp(workload)).ok()?;
+        Some(std::slice::from_ref(&*self.replica_sets[found]))
+    }
+
+    /// A slot.
+    #[must_use]
+    pub fn slot(&self, key: &ObjectKey) -> Option<&SlotView> {
+        let sets = self.replica_sets_of(&key.outermost(workloads::LINKS)?)?;
+        let set = sets.iter().find(|set| key.is_within(&set.key))?;
+        set.slots.iter().find(|slot| slot.key == *key)
     }
 }
 

@@ -1,12 +1,12 @@
 //! What was said already: a plan names conditions as they are, and an event is for when one becomes another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skein_crdt_state::{ObjectKey, WriteId};
 use skein_gossip::NodeId;
 
-use super::Step;
 use super::draft::Draft;
+use super::{MAX_UNSCHEDULABLE_BYTES, Plan, Step};
 use crate::slot;
 use crate::status::Event;
 use crate::view::View;
@@ -16,7 +16,7 @@ const MAX_NEWS: usize = 50;
 
 /// What was said already. A node that starts to lead has said nothing, and says once again what is wrong.
 #[derive(Debug, Default)]
-pub struct Announced {
+pub(super) struct Announced {
     nodes: BTreeMap<NodeId, bool>,
     unschedulable: BTreeMap<ObjectKey, String>,
     complaints: BTreeMap<ObjectKey, String>,
@@ -57,10 +57,13 @@ impl Announced {
     }
 
     /// Says which pods cannot be placed, as the steps of a plan name them.
-    pub(super) fn unschedulable(&mut self, view: &View, steps: &mut Vec<Step>) {
+    pub(super) fn unschedulable(&mut self, view: &View, plan: &mut Plan) {
+        if plan.is_cut {
+            self.repeat(plan);
+        }
         let mut now = BTreeMap::new();
         let mut news = Vec::new();
-        for step in steps.iter() {
+        for step in &plan.items {
             let Step::Unschedulable { slot, message } = step else { continue };
             if self.unschedulable.get(slot).is_none_or(|said| said != message) {
                 news.push((slot.clone(), message.clone()));
@@ -68,25 +71,49 @@ impl Announced {
             now.insert(slot.clone(), message.clone());
         }
         self.unschedulable = now;
-        if news.is_empty() {
-            return;
-        }
-        let values: BTreeMap<&ObjectKey, Option<WriteId>> =
-            view.slots().map(|(_, slot)| (&slot.key, slot.value)).collect();
         let events = news.iter().take(MAX_NEWS).map(|(slot, message)| {
-            let value = values.get(slot).copied().flatten();
+            let value = view.slot(slot).and_then(|slot| slot.value);
             Step::Event(failed_scheduling(view, slot, value, message))
         });
-        steps.extend(events);
+        plan.items.extend(events);
+    }
+
+    /// A plan that was cut off has not tried all: what was said of the others stands, as far as one report may be long.
+    fn repeat(&self, plan: &mut Plan) {
+        let mut tried: BTreeSet<&ObjectKey> = BTreeSet::new();
+        let mut bytes = 0;
+        for step in &plan.items {
+            match step {
+                Step::Edit { key, .. } | Step::Delete { key } => drop(tried.insert(key)),
+                Step::Unschedulable { slot, message } => {
+                    tried.insert(slot);
+                    bytes += unschedulable_bytes(slot, message);
+                }
+                Step::Create { .. } | Step::Event(_) => {}
+            }
+        }
+        let said = self.unschedulable.iter().filter(|(slot, _)| !tried.contains(slot));
+        let fitting = said.take_while(|(slot, message)| {
+            bytes += unschedulable_bytes(slot, message);
+            bytes <= MAX_UNSCHEDULABLE_BYTES
+        });
+        let again: Vec<Step> = fitting
+            .map(|(slot, message)| Step::Unschedulable { slot: slot.clone(), message: message.clone() })
+            .collect();
+        // Before the events: of these some may be left out when a plan is carried out.
+        let events = plan.items.iter().position(|step| matches!(step, Step::Event(_))).unwrap_or(plan.items.len());
+        plan.items.splice(events..events, again);
     }
 
     /// Lets go of what is about objects that are gone.
     pub(super) fn sweep(&mut self, view: &View) {
-        self.complaints.retain(|key, _| {
-            view.deployments.iter().any(|deployment| deployment.key == *key)
-                || view.replica_sets.iter().any(|set| set.key == *key)
-        });
+        self.complaints.retain(|key, _| view.replica_sets_of(key).is_some());
     }
+}
+
+/// How long a message about a pod that cannot be placed is in a report, in bytes.
+pub(super) fn unschedulable_bytes(slot: &ObjectKey, message: &str) -> usize {
+    slot.to_string().len() + message.len() + 16
 }
 
 fn failed_scheduling(view: &View, slot: &ObjectKey, value: Option<WriteId>, message: &str) -> Event {

@@ -11,7 +11,7 @@ use skein_gossip::planted::{self, Bug};
 
 use super::announced::Announced;
 use super::draft::{Draft, Target, Want};
-use super::refill;
+use super::{Notes, refill};
 use crate::model::needs::PodNeeds;
 use crate::model::workload::Strategy;
 use crate::slot::SLOT_KIND;
@@ -26,9 +26,13 @@ use rollout::Tally;
 const SOURCE: &str = "deployment-controller";
 
 /// Plans all Deployments.
-pub(super) fn reconcile(draft: &mut Draft<'_>, announced: &mut Announced) {
+pub(super) fn reconcile(draft: &mut Draft<'_>, notes: &mut Notes) {
+    let Notes { announced, quiet } = notes;
     for deployment in &draft.view.deployments {
-        one(draft, announced, deployment);
+        if draft.is_full() {
+            return draft.cut_off();
+        }
+        quiet.deployments.unless_quiet(draft, &deployment.key, deployment, |draft| one(draft, announced, deployment));
     }
 }
 
@@ -54,6 +58,7 @@ fn one<'v>(draft: &mut Draft<'v>, announced: &mut Announced, deployment: &'v Dep
     } else if spec.strategy != Strategy::Recreate {
         grow = rollout::roll(draft, deployment, current, &mut tally);
     }
+    rollout::wait_for_min_ready(draft, deployment);
     history::reconcile(draft, deployment, current);
     events(draft, deployment, &tally);
     let holder = if spec.paused || !valid { rollout::newest(deployment) } else { current };
@@ -65,7 +70,7 @@ fn one<'v>(draft: &mut Draft<'v>, announced: &mut Announced, deployment: &'v Dep
     new_slots(draft, &deployment.key, key, holder, needs, grow + usize::from(planted::is(Bug::FightingController)));
 }
 
-/// Makes slots with the lowest numbers that are free.
+/// Makes slots with the lowest numbers that are free, as far as the plan has room for them.
 pub(super) fn new_slots<'v>(
     draft: &mut Draft<'v>,
     workload: &'v ObjectKey,
@@ -74,6 +79,7 @@ pub(super) fn new_slots<'v>(
     needs: &'v PodNeeds,
     count: usize,
 ) {
+    let count = draft.claim_new_slots(count);
     let taken: BTreeSet<u32> = known.into_iter().flat_map(|set| set.slots.iter().map(|slot| slot.number)).collect();
     let kind = skein_crdt_state::Kind::new(SLOT_KIND);
     let first = if planted::is(Bug::SlotsByChance) { draft.view.now.wall_ms % 97 } else { 0 };

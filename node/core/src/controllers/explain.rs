@@ -1,6 +1,5 @@
 //! Why a pod is where it is, or why it is nowhere: the controllers' reasons in sentences for people.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use skein_crdt_state::ObjectKey;
@@ -29,7 +28,7 @@ pub fn explain(view: &View, key: &ObjectKey) -> Vec<String> {
         vec!["Nothing owns it: it is placed once, and not replaced when it ends or its node is lost.".to_owned()];
     match &solo.pod {
         Some(pod) => said.extend(of_pod(view, pod)),
-        None => said.extend(waits(view, key, &solo.needs)),
+        None => said.extend(waits(view, &solo.needs)),
     }
     said
 }
@@ -44,7 +43,7 @@ fn of_slot(view: &View, set: &ReplicaSetView, slot: &SlotView) -> Vec<String> {
     }
     let needs = &set.spec.template.needs;
     let Some(pod) = &slot.pod else {
-        said.extend(waits(view, &slot.key, needs));
+        said.extend(waits(view, needs));
         return said;
     };
     said.extend(of_pod(view, pod));
@@ -60,8 +59,8 @@ fn of_slot(view: &View, set: &ReplicaSetView, slot: &SlotView) -> Vec<String> {
     }
     let policy = deployment.map_or(set.spec.partition, |deployment| deployment.spec.partition);
     said.extend(of_condition(view, policy, &refill::condition(view, slot, needs)));
-    let room = Room::new(view, &BTreeSet::new());
-    let spread: Vec<String> = room.spread_of(&set.key).map(|(node, count)| format!("{} {count}", node.name)).collect();
+    let room = Room::new(view, Vec::new());
+    let spread: Vec<String> = room.spread_of(set).map(|(node, count)| format!("{} {count}", node.name)).collect();
     if spread.len() > 1 {
         said.push(format!("Pods are spread by ReplicaSet first: {} has {}.", set.key.name(), spread.join(", ")));
     }
@@ -140,9 +139,8 @@ fn of_policy(view: &View, policy: PartitionPolicy) -> String {
 }
 
 /// Why a pod has no node: for each node why not.
-fn waits(view: &View, key: &ObjectKey, needs: &PodNeeds) -> Vec<String> {
-    let leaving: BTreeSet<ObjectKey> = [key.clone()].into();
-    let room = Room::new(view, &leaving);
+fn waits(view: &View, needs: &PodNeeds) -> Vec<String> {
+    let room = Room::new(view, Vec::new());
     let mut said = vec!["It waits for a node.".to_owned()];
     for (node, verdict) in room.verdicts(needs) {
         said.push(match verdict {

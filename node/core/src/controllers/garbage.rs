@@ -29,7 +29,7 @@ pub(super) fn node_objects(draft: &mut Draft<'_>) {
 pub(super) fn solo_pods<'v>(draft: &mut Draft<'v>) {
     let orphaned = |key: &ObjectKey| draft.ending.contains(key);
     let wants: Vec<Want<'v>> =
-        draft.view.pods.iter().filter(|pod| pod.pod.is_none() && !orphaned(&pod.key)).map(want).collect();
+        draft.view.pods.iter().filter(|pod| pod.pod.is_none() && !orphaned(&pod.key)).map(|pod| want(pod)).collect();
     draft.wants.extend(wants);
 }
 

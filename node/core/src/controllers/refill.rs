@@ -191,6 +191,9 @@ fn fill<'v>(
 ) {
     let pod: Option<&PodView> = slot.pod.as_ref();
     let node: Option<NodeId> = pod.map(|pod| pod.node);
+    if let Some(pod) = pod {
+        draft.leaves(pod, set, workload);
+    }
     let displaces = pod.filter(|_| displaced).map(|pod| Displaced { node: pod.node, write: pod.write });
     draft.wants.push(Want {
         target: Target::There(slot.key.clone()),

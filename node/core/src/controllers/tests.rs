@@ -6,4 +6,5 @@ mod explained;
 mod lost;
 mod properties;
 mod rollouts;
+mod snapshots;
 mod world;

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::{Envelope, ObjectKey};
+use skein_crdt_state::{Envelope, Kind, ObjectKey};
 use skein_gossip::{Instant, NodeId, Now};
 
 use super::spread::batches;
 use super::{Node, Wait};
-use crate::controllers::{Announced, Plan, Step, reconcile};
-use crate::slot::{self, PLACEMENT_LEAF, pod_name, pod_uid};
+use crate::controllers::{Notes, Plan, Step, reconcile};
+use crate::slot::{self, PLACEMENT_LEAF, SLOT_KIND, pod_name, pod_uid};
 use crate::status::Event;
 use crate::view::{Component, View};
 
 /// How soon after a change the controllers look, so that changes that come together are seen together.
 const RECONCILE_AFTER: Duration = Duration::from_millis(20);
+/// How much later for each thousand slots that there are. In a large cluster something changes all the time, and to look at
+/// 150 000 slots takes some 20 ms even if little did: without this a leader would do nothing else.
+const RECONCILE_LATER_PER_1000_SLOTS: Duration = Duration::from_micros(500);
 /// How often they look although nothing changed: a leader that was elected without noticing misses nothing for long.
 const RECONCILE_EVERY: Duration = Duration::from_secs(5);
 /// The most steps of one plan that are carried out at once; the rest follows from the next look.
@@ -52,8 +55,13 @@ impl Node {
     pub(super) fn want_reconcile(&mut self, now: Now) {
         if self.leadership().mine && !self.reconcile_wanted {
             self.reconcile_wanted = true;
-            self.timers.set(Wait::Reconcile, now.mono + RECONCILE_AFTER);
+            self.timers.set(Wait::Reconcile, now.mono + self.pause());
         }
+    }
+
+    /// How soon after a change the controllers look.
+    fn pause(&self) -> Duration {
+        pause_for(self.store.count(&Kind::new(SLOT_KIND)))
     }
 
     pub(super) fn leadership_changed(&mut self, now: Now) {
@@ -61,7 +69,7 @@ impl Node {
             return self.want_reconcile(now);
         }
         self.reconcile_wanted = false;
-        self.announced = Announced::default();
+        self.notes = Notes::default();
         self.timers.clear(&Wait::Reconcile);
         if !self.said_unschedulable.is_empty() {
             self.said_unschedulable.clear();
@@ -75,12 +83,17 @@ impl Node {
             return;
         }
         let view = self.view(now);
-        let plan = reconcile(&view, &mut self.announced);
+        let plan = reconcile(&view, &mut self.notes);
         let next = plan.next.unwrap_or(Instant(u64::MAX)).min(now.mono + RECONCILE_EVERY);
+        let is_cut = plan.is_cut;
         self.carry_out(now, plan);
-        // What was carried out asks for another look by itself, which is sooner.
-        if !self.reconcile_wanted {
-            self.timers.set(Wait::Reconcile, next.max(now.mono + RECONCILE_AFTER));
+        if is_cut {
+            // What is left of the plan is known to be needed, and waits for nothing.
+            self.reconcile_wanted = true;
+            self.timers.set(Wait::Reconcile, now.mono + RECONCILE_AFTER);
+        } else if !self.reconcile_wanted {
+            // What was carried out asks for another look by itself, which is sooner.
+            self.timers.set(Wait::Reconcile, next.max(now.mono + self.pause()));
         }
     }
 
@@ -158,5 +171,21 @@ impl Node {
             *known = (*known).max(at);
         }
         contacts
+    }
+}
+
+/// How soon after a change the controllers look at so many slots.
+fn pause_for(slots: usize) -> Duration {
+    RECONCILE_AFTER + RECONCILE_LATER_PER_1000_SLOTS * u32::try_from(slots / 1000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_of_few_slots_looks_at_once_and_one_of_many_lets_more_changes_come_together() {
+        assert_eq!([0, 999].map(pause_for), [RECONCILE_AFTER; 2]);
+        assert_eq!(pause_for(150_000), Duration::from_millis(95));
     }
 }

@@ -250,6 +250,7 @@ impl Node {
     }
 
     fn hear_store(&mut self, now: Now, changes: &BTreeSet<StoreChange>) {
+        self.view_cache.note(changes);
         for change in changes {
             match change {
                 StoreChange::Members => self.members_changed_soon(now),

@@ -11,7 +11,7 @@ use super::admission::check_name;
 use super::meta::{self, META, Meta};
 use super::{Effect, Node, NodeConfig, Peers, durability, rng_for};
 use crate::agent::{Agent, AgentConfig};
-use crate::controllers::Announced;
+use crate::controllers::Notes;
 use crate::election::{Election, ElectionConfig, VoteRecord};
 use crate::project::{Projection, Sources};
 use crate::slot::Claims;
@@ -103,7 +103,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         agent: Agent::new(agent_config, rng_for(seed, 4)),
         projection: Projection::default(),
         view_cache: ViewCache::default(),
-        announced: Announced::default(),
+        notes: Notes::default(),
         peers: Peers::default(),
         claims: Claims::default(),
         claims_by_node: BTreeMap::new(),

@@ -35,44 +35,47 @@ pub enum Refusal<'a> {
 /// The first reason why a node will not do, in the order in which they are cheap to find and useful to know.
 pub(crate) fn refusal<'a>(room: &NodeRoom<'a>, needs: &'a PodNeeds) -> Option<Refusal<'a>> {
     let node = room.node;
-    if node.lost {
+    if !room.is_open && node.lost {
         return Some(Refusal::Unreachable);
     }
-    if !node.is_ready() {
+    if !room.is_open && !node.is_ready() {
         return Some(Refusal::NotReady);
     }
     if !needs.node_name.is_empty() {
         // As in Kubernetes: who names a node has scheduled the pod already. The node itself still admits what fits.
         return (*needs.node_name != *node.name).then_some(Refusal::NodeName);
     }
-    if node.unschedulable {
+    if !room.is_open && node.unschedulable {
         return Some(Refusal::Unschedulable);
     }
     if needs.node_selector.iter().any(|(key, value)| node.labels.get(key) != Some(value)) {
         return Some(Refusal::NodeSelector);
     }
-    let repels = |taint: &&Taint| {
-        taint.effect != Effect::PreferNoSchedule
-            && !needs.tolerations.iter().any(|toleration| toleration.covers(&taint.key, &taint.value, taint.effect))
-    };
-    if let Some(taint) = node.taints.iter().map(|(taint, _)| taint).find(repels) {
+    if let Some(taint) = untolerated(room, needs) {
         return Some(Refusal::Taint(taint));
     }
-    if let Some(port) = needs.host_ports.iter().find(|port| room.ports.iter().any(|taken| taken.collides(port))) {
+    if let Some(port) = needs.host_ports.iter().find(|port| room.used.ports().any(|taken| taken.collides(port))) {
         return Some(Refusal::HostPort(port.port));
     }
-    if room.pods >= node.capacity.max_pods {
+    if room.used.pods() >= room.max_pods {
         return Some(Refusal::TooManyPods);
     }
     resources(room, needs)
 }
 
+fn untolerated<'a>(room: &NodeRoom<'a>, needs: &PodNeeds) -> Option<&'a Taint> {
+    let repels = |taint: &&Taint| {
+        taint.effect != Effect::PreferNoSchedule
+            && !needs.tolerations.iter().any(|toleration| toleration.covers(&taint.key, &taint.value, taint.effect))
+    };
+    if room.is_open { None } else { room.node.taints.iter().map(|(taint, _)| taint).find(repels) }
+}
+
 fn resources<'a>(room: &NodeRoom<'a>, needs: &'a PodNeeds) -> Option<Refusal<'a>> {
-    let capacity = &room.node.capacity;
-    if needs.cpu_millis > 0 && needs.cpu_millis > capacity.cpu_millis.saturating_sub(room.cpu_millis) {
+    if needs.cpu_millis > 0 && needs.cpu_millis > room.cpu_millis.saturating_sub(room.used.cpu_millis()) {
         return Some(Refusal::Cpu);
     }
-    if needs.memory_bytes > 0 && needs.memory_bytes > capacity.memory_bytes.saturating_sub(room.memory_bytes) {
+    if needs.memory_bytes > 0 && needs.memory_bytes > room.memory_bytes.saturating_sub(room.used.memory_bytes()) {
         return Some(Refusal::Memory);
     }
     needs.other.keys().next().map(|name| Refusal::Resource(name))

@@ -58,13 +58,13 @@ pub(super) fn detail(room: &NodeRoom<'_>, refusal: &Refusal<'_>, needs: &PodNeed
         }
         Refusal::Taint(taint) => format!("the pod does not tolerate its taint {taint}"),
         Refusal::HostPort(port) => format!("host port {port} is taken"),
-        Refusal::TooManyPods => format!("it runs {} of at most {} pods", room.pods, capacity.max_pods),
+        Refusal::TooManyPods => format!("it runs {} of at most {} pods", room.used.pods(), capacity.max_pods),
         Refusal::Cpu => {
-            let free = capacity.cpu_millis.saturating_sub(room.cpu_millis);
+            let free = capacity.cpu_millis.saturating_sub(room.used.cpu_millis());
             format!("{}m cpu asked for, {free}m of {}m free", needs.cpu_millis, capacity.cpu_millis)
         }
         Refusal::Memory => {
-            let free = capacity.memory_bytes.saturating_sub(room.memory_bytes);
+            let free = capacity.memory_bytes.saturating_sub(room.used.memory_bytes());
             let mib = |bytes: u64| bytes.div_ceil(1 << 20);
             let (asked, all) = (mib(needs.memory_bytes), capacity.memory_bytes >> 20);
             format!("{asked}Mi memory asked for, {}Mi of {all}Mi free", free >> 20)

@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 use skein_crdt_state::{ClusterId, Kind, ObjectKey};
 use skein_gossip::{Instant, NodeId, Now};
 
+use super::images::Images;
+use super::used::Used;
 use super::{Ask, Room};
 use crate::model::needs::PodNeeds;
 use crate::model::taint::Taint;
 use crate::runtime::Capacity;
 use crate::view::{NodeView, View};
+
+mod plain;
 
 fn node(n: u16) -> NodeView {
     let mut id = [0; 32];
@@ -25,8 +29,8 @@ fn node(n: u16) -> NodeView {
         given_up: false,
         free_name: None,
         reported: true,
-        labels: BTreeMap::new(),
-        taints: Vec::new(),
+        labels: Arc::default(),
+        taints: Arc::default(),
         unschedulable: false,
         capacity: Capacity {
             ready: true,
@@ -34,7 +38,10 @@ fn node(n: u16) -> NodeView {
             memory_bytes: 8 << 30,
             max_pods: 110,
             ..Capacity::default()
-        },
+        }
+        .into(),
+        images: Images::default(),
+        used: Used::default(),
         engine_down_since: None,
         alive: true,
         last_contact: Instant::ZERO,
@@ -81,7 +88,7 @@ fn asks(resources: Value) -> PodNeeds {
 
 /// Places so many pods of one group; the names of the nodes, or the message of the first that was refused.
 fn place(view: &View, needs: &PodNeeds, count: usize) -> Result<Vec<String>, Arc<str>> {
-    let mut room = Room::new(view, &BTreeSet::new());
+    let mut room = Room::new(view, Vec::new());
     place_in(&mut room, view, "web", needs, count)
 }
 
@@ -97,7 +104,7 @@ fn place_in(
         .map(|n| {
             let name = format!("{group}/Slot:{n}");
             let ask = Ask { name: &name, needs, group: &group, workload: &group, avoid: None };
-            room.place(&ask).map(|id| view.node_name(&id))
+            room.place(&ask).map(|id| view.node_name(&id)).ok_or_else(|| room.why_not(&ask))
         })
         .collect()
 }
@@ -110,9 +117,10 @@ fn message(view: &View, needs: &PodNeeds) -> String {
 fn pods_of_a_workload_are_spread_before_anything_else() {
     // One node has far more room, and the images; still each gets its share.
     let mut large = node(0);
-    large.capacity.cpu_millis = 64_000;
-    large.capacity.memory_bytes = 1 << 40;
-    large.capacity.images = [("i:latest".to_owned(), 1 << 31)].into();
+    let capacity = Arc::make_mut(&mut large.capacity);
+    capacity.cpu_millis = 64_000;
+    capacity.memory_bytes = 1 << 40;
+    large.images = Images::of(&[("i:latest".to_owned(), 1 << 31)].into());
     let view = view([large, node(1), node(2)]);
     let placed = place(&view, &pod(json!({})), 9).unwrap_or_default();
     for name in ["n0", "n1", "n2"] {
@@ -124,7 +132,7 @@ fn pods_of_a_workload_are_spread_before_anything_else() {
 #[test]
 fn single_pods_of_many_workloads_are_spread_by_room() {
     let view = view((0..4).map(node));
-    let mut room = Room::new(&view, &BTreeSet::new());
+    let mut room = Room::new(&view, Vec::new());
     let needs = asks(json!({"cpu": "900m", "memory": "1Gi"}));
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for n in 0..16 {
@@ -151,10 +159,11 @@ fn each_refusal_is_said_in_kubernetes_words_and_with_its_reason() {
     };
     let lost = NodeView { lost: true, alive: false, ..node(1) };
     let mut silent = node(1);
-    silent.capacity.ready = false;
-    silent.capacity.message = "connection refused".into();
+    let capacity = Arc::make_mut(&mut silent.capacity);
+    capacity.ready = false;
+    capacity.message = "connection refused".into();
     let mut full = node(1);
-    full.capacity.max_pods = 0;
+    Arc::make_mut(&mut full.capacity).max_pods = 0;
     let cordoned = NodeView { unschedulable: true, ..node(1) };
     let cases: Vec<(NodeView, PodNeeds, &str, &str)> = vec![
         (lost, pod(json!({})), "node(s) had untolerated taint {node.kubernetes.io/unreachable: }", "it is unreachable"),
@@ -201,7 +210,7 @@ fn equal_reasons_are_counted_together() {
 #[test]
 fn tolerations_selectors_and_names_let_pods_in() {
     let mut special = node(1);
-    special.labels.insert("disk".into(), "ssd".into());
+    special.labels = Arc::new([("disk".into(), "ssd".into())].into());
     special.taints =
         Taint::list(&json!([{"key": "a", "effect": "NoSchedule"}])).into_iter().map(|t| (t, Instant::ZERO)).collect();
     let cordoned = NodeView { unschedulable: true, ..node(2) };
@@ -219,7 +228,7 @@ fn a_node_that_is_better_avoided_is_the_last_choice() {
         .map(|t| (t, Instant::ZERO))
         .collect();
     let mut small = node(1);
-    small.capacity.max_pods = 2;
+    Arc::make_mut(&mut small.capacity).max_pods = 2;
     assert_eq!(place(&view([worse, small]), &pod(json!({})), 3).unwrap_or_default(), ["n1", "n1", "n0"]);
 }
 
@@ -244,8 +253,8 @@ fn a_pod_that_failed_on_a_node_goes_back_there_only_if_no_other_will_do() {
         let ask = Ask { name: "x", needs: &needs, group: &group, workload: &group, avoid: Some(avoid) };
         room.place(&ask).map(|id| view.node_name(&id)).unwrap_or_default()
     };
-    assert_eq!(avoid(&mut Room::new(&view, &BTreeSet::new()), node(0).id), "n1");
-    assert_eq!(avoid(&mut Room::new(&view, &BTreeSet::new()), node(1).id), "n0");
+    assert_eq!(avoid(&mut Room::new(&view, Vec::new()), node(0).id), "n1");
+    assert_eq!(avoid(&mut Room::new(&view, Vec::new()), node(1).id), "n0");
 }
 
 #[test]

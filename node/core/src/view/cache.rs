@@ -1,43 +1,64 @@
-//! What a view remembers from one snapshot to the next: parsed objects, decoded reports, and when this node first saw
-//! something. It never changes what a snapshot says of the store, only how long taking it lasts; the sightings are what
-//! graces and back-offs count from, since another node's clock cannot be trusted for that.
+//! What is kept between snapshots: the parts that did not become different, parsed objects, decoded reports, and when this
+//! node first saw something. It never changes what a snapshot says of the store, only how long taking it lasts; the sightings
+//! are what graces and back-offs count from, since another node's clock cannot be trusted for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use skein_crdt_state::{ClusterId, ObjectKey, ObjectState, Report, Sequence, WriteId};
+use skein_crdt_state::{ClusterId, ObjectKey, ObjectState, Report, Sequence, Store, StoreChange, WriteId};
 use skein_gossip::{Instant, NodeId};
 
-use super::owners::OwnerReference;
+use super::changes::Changes;
+use super::failures::Failures;
+use super::nodes::NodeSpec;
+use super::owners::Dependents;
+use super::{DeploymentView, NodeView, ReplicaSetView, SoloView};
 use crate::model::needs::PodNeeds;
 use crate::model::taint::Taint;
 use crate::model::workload::{DeploymentSpec, ReplicaSetSpec};
-use crate::slot::Value;
-use crate::status::{NodeStatus, Phase, PodStatus};
-
-/// How long the second replacement of a pod that failed waits; doubled with each that fails too.
-const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
-/// The longest wait.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+use crate::scheduler::used::Used;
+use crate::slot::{Claims, Value};
+use crate::status::{Claim, NodeStatus, PodStatus};
 
 /// After a longer pause between two snapshots sightings count for nothing: a node that leads takes them every few seconds,
 /// and what happened while it did not lead it has not seen.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What is kept between snapshots.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ViewCache {
     last: Instant,
-    round: u64,
-    objects: BTreeMap<ObjectKey, ObjectMemory>,
-    owners: BTreeMap<ObjectKey, (u64, Arc<[OwnerReference]>)>,
-    nodes: BTreeMap<NodeId, NodeMemory>,
-    failures: BTreeMap<ObjectKey, Failures>,
-    orphans: BTreeMap<ObjectKey, Instant>,
+    /// Whether a snapshot was taken, and all that changed since is known.
+    is_warm: bool,
+    changes: Changes,
+    /// How many changes it was told of, or had no need to be told of.
+    noted: u64,
+    pub(super) nodes: BTreeMap<NodeId, NodeMemory>,
+    /// Objects that stand for nodes as they were parsed, with their versions.
+    pub(super) node_specs: BTreeMap<ObjectKey, (u64, Arc<NodeSpec>)>,
+    pub(super) node_objects: BTreeMap<NodeId, (ObjectKey, Arc<NodeSpec>)>,
+    pub(super) stale_nodes: Vec<ObjectKey>,
+    pub(super) claims: Claims,
+    pub(super) deployments: Kept<DeploymentView>,
+    pub(super) replica_sets: Kept<ReplicaSetView>,
+    pub(super) pods: Kept<SoloView>,
+    /// What the pods on each node take together, whether it is known as a member or not.
+    pub(super) used: BTreeMap<NodeId, Used>,
+    /// Sections in which nodes speak of pods, with the pod's workload.
+    pub(super) sections: BTreeMap<Arc<str>, ObjectKey>,
+    pub(super) failures: Failures,
+    pub(super) dependents: Dependents,
     uids: BTreeMap<ObjectKey, Arc<str>>,
 }
+
+/// Workloads of one kind, as they were when they were last looked at.
+#[derive(Debug, Clone)]
+pub(super) struct Kept<T>(BTreeMap<ObjectKey, (Arc<T>, Memories)>);
+
+/// What is kept of the objects of one workload.
+pub(super) type Memories = BTreeMap<ObjectKey, ObjectMemory>;
 
 /// An object as it was parsed.
 #[derive(Debug, Clone)]
@@ -46,32 +67,34 @@ pub(super) enum Parsed {
     ReplicaSet(Arc<ReplicaSetSpec>),
     Slot(Arc<[Value]>),
     Pod(Arc<PodNeeds>, Arc<[Value]>),
-    Node(Arc<super::build::NodeSpec>),
 }
 
 /// What is kept of a node.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct NodeMemory {
     status: Option<(Sequence, Arc<NodeStatus>)>,
     missed_since: Option<Instant>,
     engine_down_since: Option<Instant>,
     taints: BTreeMap<Taint, Instant>,
+    /// What follows from its report and its object.
+    pub(super) view: Option<NodeView>,
+    /// What it claims.
+    pub(super) claims: BTreeSet<Claim>,
 }
 
 /// What is kept of an object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ObjectMemory {
     version: u64,
-    round: u64,
     pub(super) parsed: Parsed,
     /// Of a slot or an ownerless pod: its pod.
-    pod: Option<PodMemory>,
+    pub(super) pod: Option<PodMemory>,
 }
 
 /// What is kept of a pod.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PodMemory {
-    write: WriteId,
+    pub(super) write: WriteId,
     pub(super) first_seen: Instant,
     pub(super) uid: Arc<str>,
     pub(super) section: Arc<str>,
@@ -79,54 +102,49 @@ pub(super) struct PodMemory {
     ready: Option<(u64, Instant)>,
 }
 
-/// How a slot's pods failed, one after the other.
-#[derive(Debug)]
-struct Failures {
-    write: WriteId,
-    count: u32,
-    at: Instant,
-}
-
 impl ViewCache {
-    /// A snapshot is taken now.
-    pub(super) fn begin(&mut self, now: Instant) {
-        if now.since(self.last) > LONGEST_PAUSE {
+    /// The store has changed: all that it drains must be told here. A cache that was not told of something looks at everything
+    /// the next time.
+    pub fn note(&mut self, changes: &BTreeSet<StoreChange>) {
+        self.noted += changes.len() as u64;
+        if !self.is_warm {
+            return;
+        }
+        self.changes.add(changes);
+        if self.changes.are_too_many() {
+            self.changes = Changes::default();
+            self.is_warm = false;
+        }
+    }
+
+    /// Looks at everything the next time.
+    #[cfg(test)]
+    pub(crate) fn distrust(&mut self) {
+        self.is_warm = false;
+    }
+
+    /// A snapshot is taken now: what has to be looked at again.
+    pub(super) fn begin(&mut self, store: &Store, now: Instant) -> Changes {
+        let paused = now.since(self.last) > LONGEST_PAUSE;
+        if paused {
             self.nodes.clear();
-            self.objects.values_mut().for_each(|memory| memory.pod = None);
+            self.deployments.forget_pods();
+            self.replica_sets.forget_pods();
+            self.pods.forget_pods();
+            self.sections.clear();
             self.failures.clear();
-            self.orphans.clear();
+            self.dependents.forget_unknown();
         }
         self.last = now;
-        self.round += 1;
-    }
-
-    /// What is kept of an object, parsed as it is now.
-    pub(super) fn object(&mut self, object: &ObjectState, parse: impl Fn(&ObjectState) -> Parsed) -> &mut ObjectMemory {
-        let version = object.version();
-        let memory = self.objects.entry(object.key().clone());
-        let memory = memory.or_insert_with(|| ObjectMemory { version, round: 0, parsed: parse(object), pod: None });
-        if memory.version != version {
-            (memory.version, memory.parsed) = (version, parse(object));
+        let knows_all = self.is_warm && self.noted == store.drained() && !paused;
+        let mut changes = std::mem::take(&mut self.changes);
+        if knows_all {
+            changes.add(store.pending_changes());
+        } else {
+            changes = Changes::everything();
         }
-        memory.round = self.round;
-        memory
-    }
-
-    /// What an object parses to.
-    pub(super) fn parsed(&mut self, object: &ObjectState, parse: impl Fn(&ObjectState) -> Parsed) -> Parsed {
-        self.object(object, parse).parsed.clone()
-    }
-
-    /// The owner references of an object.
-    pub(super) fn owners(&mut self, object: &ObjectState) -> Arc<[OwnerReference]> {
-        match self.owners.get(object.key()) {
-            Some((version, owners)) if *version == object.version() => owners.clone(),
-            _ => {
-                let owners: Arc<[OwnerReference]> = OwnerReference::list(object).into();
-                self.owners.insert(object.key().clone(), (object.version(), owners.clone()));
-                owners
-            }
-        }
+        (self.is_warm, self.noted) = (true, store.drained());
+        changes
     }
 
     /// An object's uid.
@@ -140,18 +158,6 @@ impl ViewCache {
         decoded(&mut memory.status, report)
     }
 
-    /// When a node was last in contact: as it is told, else when it was first missed.
-    pub(super) fn last_contact(&mut self, node: NodeId, told: Option<Instant>, now: Instant) -> Instant {
-        let memory = self.nodes.entry(node).or_default();
-        match told {
-            Some(contact) => {
-                memory.missed_since = None;
-                contact
-            }
-            None => *memory.missed_since.get_or_insert(now),
-        }
-    }
-
     /// Since when a node's engine does not answer.
     pub(super) fn engine_down_since(&mut self, node: NodeId, down: bool, now: Instant) -> Option<Instant> {
         let memory = self.nodes.entry(node).or_default();
@@ -160,78 +166,94 @@ impl ViewCache {
     }
 
     /// A node's taints with when they were first seen.
-    pub(super) fn taints(&mut self, node: NodeId, taints: &[Taint], now: Instant) -> Vec<(Taint, Instant)> {
+    pub(super) fn taints(&mut self, node: NodeId, taints: &[Taint], now: Instant) -> Arc<[(Taint, Instant)]> {
         let memory = self.nodes.entry(node).or_default();
         memory.taints.retain(|taint, _| taints.contains(taint));
         taints.iter().map(|taint| (taint.clone(), *memory.taints.entry(taint.clone()).or_insert(now))).collect()
     }
 
-    /// Counts how often a slot's pods failed in a row, and says until when the last of them is not replaced.
-    pub(super) fn back_off(
-        &mut self,
-        slot: &ObjectKey,
-        write: WriteId,
-        status: Option<&PodStatus>,
-        now: Instant,
-    ) -> Option<Instant> {
-        let failed = status.is_some_and(|status| status.phase == Phase::Failed);
-        if !failed && self.failures.is_empty() {
-            return None;
+    /// Lets go of what is about objects that are gone.
+    pub(super) fn sweep(&mut self, changes: &Changes, live: impl Fn(&ObjectKey) -> bool) {
+        if changes.everything {
+            self.uids.retain(|key, _| live(key));
+            self.failures.retain(live);
+            return;
         }
-        if status.is_some_and(|status| status.ready) {
-            self.failures.remove(slot);
+        for key in changes.objects.iter().filter(|key| !live(key)) {
+            self.uids.remove(key);
+            self.failures.remove(key);
         }
-        if !failed {
-            return None;
-        }
-        let failures = self.failures.entry(slot.clone()).or_insert(Failures { write, count: 1, at: now });
-        if failures.write != write {
-            // One that held for long after the last failure starts the count anew.
-            let count =
-                if now.since(failures.at) > LONGEST_BACK_OFF * 2 { 1 } else { failures.count.saturating_add(1) };
-            *failures = Failures { write, count, at: now };
-        }
-        let wait = match failures.count {
-            0 | 1 => Duration::ZERO,
-            count => FIRST_BACK_OFF.saturating_mul(1 << (count - 2).min(10)).min(LONGEST_BACK_OFF),
-        };
-        Some(failures.at + wait)
+    }
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Kept(BTreeMap::new())
+    }
+}
+
+impl<T> Kept<T> {
+    /// All, in the order of their keys.
+    pub(super) fn views(&self) -> Vec<Arc<T>> {
+        self.0.values().map(|(view, _)| view.clone()).collect()
     }
 
-    /// Since when an object's owners have been unknown.
-    pub(super) fn unknown_since(&mut self, object: &ObjectKey, now: Instant) -> Instant {
-        *self.orphans.entry(object.clone()).or_insert(now)
+    /// Their keys.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.0.keys()
     }
 
-    /// An object's owners are known.
-    pub(super) fn owners_known(&mut self, object: &ObjectKey) {
-        self.orphans.remove(object);
+    /// Takes one out.
+    pub(super) fn take(&mut self, key: &ObjectKey) -> Option<(Arc<T>, Memories)> {
+        self.0.remove(key)
     }
 
-    /// Lets go of what the last snapshot did not use. `live` says whether an object is there still.
-    pub(super) fn sweep(&mut self, live: impl Fn(&ObjectKey) -> bool) {
-        let round = self.round;
-        self.objects.retain(|_, memory| memory.round == round);
-        self.owners.retain(|key, _| live(key));
-        self.uids.retain(|key, _| live(key));
-        self.orphans.retain(|key, _| live(key));
-        self.failures.retain(|key, _| live(key));
+    /// Puts one in.
+    pub(super) fn put(&mut self, key: &ObjectKey, view: Arc<T>, memories: Memories) {
+        self.0.insert(key.clone(), (view, memories));
+    }
+
+    fn forget_pods(&mut self) {
+        self.0.values_mut().flat_map(|(_, memories)| memories.values_mut()).for_each(|memory| memory.pod = None);
+    }
+}
+
+impl NodeMemory {
+    /// When it was last in contact: as it is told, else when it was first missed.
+    pub(super) fn last_contact(&mut self, told: Option<Instant>, now: Instant) -> Instant {
+        match told {
+            Some(contact) => {
+                self.missed_since = None;
+                contact
+            }
+            None => *self.missed_since.get_or_insert(now),
+        }
     }
 }
 
 impl ObjectMemory {
-    /// What is kept of the pod that this value placed; `uid` is asked for once.
-    pub(super) fn pod(&mut self, write: WriteId, now: Instant, uid: impl FnOnce() -> String) -> &mut PodMemory {
-        let same = self.pod.take().filter(|pod| pod.write == write);
-        self.pod.insert(same.unwrap_or_else(|| {
-            let uid = uid();
-            let section = format!("pod/{uid}").into();
-            PodMemory { write, first_seen: now, uid: uid.into(), section, status: None, ready: None }
-        }))
+    /// What is kept of an object, parsed as it is now.
+    pub(super) fn refreshed(
+        known: Option<ObjectMemory>,
+        object: &ObjectState,
+        parse: impl Fn(&ObjectState) -> Parsed,
+    ) -> ObjectMemory {
+        let version = object.version();
+        match known {
+            Some(memory) if memory.version == version => memory,
+            Some(memory) => ObjectMemory { version, parsed: parse(object), ..memory },
+            None => ObjectMemory { version, parsed: parse(object), pod: None },
+        }
     }
 }
 
 impl PodMemory {
+    /// Of a pod that is seen for the first time.
+    pub(super) fn new(write: WriteId, now: Instant, uid: String) -> Self {
+        let section = format!("pod/{uid}").into();
+        PodMemory { write, first_seen: now, uid: uid.into(), section, status: None, ready: None }
+    }
+
     /// What its node says of it.
     pub(super) fn status(&mut self, report: Option<&Arc<Report>>) -> Option<Arc<PodStatus>> {
         let Some(report) = report else {

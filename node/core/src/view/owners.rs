@@ -2,7 +2,7 @@
 //!
 //! Objects whose key names their owner need none of this: they die with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use skein_crdt_state::{Kind, ObjectKey, ObjectState, Store};
 use skein_gossip::{Instant, Now};
 
+use super::changes::Changes;
 use super::{View, ViewCache};
 use crate::model::NAMESPACE_KIND;
 
@@ -62,31 +63,64 @@ impl OwnerReference {
     }
 }
 
+/// The objects in which people wrote owners.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Dependents {
+    owners: BTreeMap<ObjectKey, Arc<[OwnerReference]>>,
+    /// Since when none of an object's owners is known.
+    unknown_since: BTreeMap<ObjectKey, Instant>,
+}
+
+impl Dependents {
+    /// Forgets since when owners are not known.
+    pub(super) fn forget_unknown(&mut self) {
+        self.unknown_since.clear();
+    }
+
+    /// Looks again at what became different.
+    fn refresh(&mut self, store: &Store, changes: &Changes) {
+        if changes.everything {
+            let kind = Kind::new(NAMESPACE_KIND);
+            let objects = store.live(&kind).flat_map(|namespace| store.children(namespace.key()));
+            let owned = objects.filter(|object| OwnerReference::any(object));
+            self.owners = owned.map(|object| (object.key().clone(), OwnerReference::list(object).into())).collect();
+            self.unknown_since.retain(|key, _| self.owners.contains_key(key));
+        }
+        for key in changes.objects.iter().filter(|key| key.namespace().is_some()) {
+            match store.object(key).filter(|object| store.is_live(key) && OwnerReference::any(object)) {
+                Some(object) => drop(self.owners.insert(key.clone(), OwnerReference::list(object).into())),
+                None => {
+                    self.owners.remove(key);
+                    self.unknown_since.remove(key);
+                }
+            }
+        }
+    }
+}
+
 /// Finds the objects whose owners are all gone, and when to look again for those whose owners are not known yet.
 pub(super) fn orphans(
     store: &Store,
     now: Now,
     cache: &mut ViewCache,
+    changes: &Changes,
     view: &View,
 ) -> (Vec<ObjectKey>, Option<Instant>) {
-    let mut dependents = Vec::new();
-    for namespace in store.live(&Kind::new(NAMESPACE_KIND)) {
-        for object in store.children(namespace.key()).filter(|object| OwnerReference::any(object)) {
-            dependents.push((namespace.key(), object.key(), cache.owners(object)));
-        }
-    }
-    if dependents.is_empty() {
+    cache.dependents.refresh(store, changes);
+    if cache.dependents.owners.is_empty() {
         return (Vec::new(), None);
     }
     let alive = live_uids(store, cache, view);
+    let Dependents { owners, unknown_since } = &mut cache.dependents;
     let (mut orphans, mut next) = (Vec::new(), None);
-    for (namespace, object, owners) in dependents {
+    for (object, owners) in owners {
+        let Some(namespace) = object.outermost(1).filter(|namespace| store.is_live(namespace)) else { continue };
         if owners.iter().any(|owner| alive.contains(&*owner.uid)) {
-            cache.owners_known(object);
+            unknown_since.remove(object);
             continue;
         }
-        let counts_from = cache.unknown_since(object, now.mono) + UNKNOWN_OWNER_GRACE;
-        if counts_from <= now.mono || owners.iter().all(|owner| owner.is_known_dead(store, namespace)) {
+        let counts_from = *unknown_since.entry(object.clone()).or_insert(now.mono) + UNKNOWN_OWNER_GRACE;
+        if counts_from <= now.mono || owners.iter().all(|owner| owner.is_known_dead(store, &namespace)) {
             orphans.push(object.clone());
         } else {
             next = Some(next.map_or(counts_from, |next: Instant| next.min(counts_from)));

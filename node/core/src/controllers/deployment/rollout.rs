@@ -60,14 +60,21 @@ impl Tally {
         self.slots_of(set) - self.available.get(set).copied().unwrap_or(0)
     }
 
-    fn remove(&mut self, draft: &mut Draft<'_>, set: &ObjectKey, slot: &SlotView, available: bool) {
-        if !draft.ending.insert(slot.key.clone()) {
+    fn remove<'v>(
+        &mut self,
+        draft: &mut Draft<'v>,
+        deployment: &'v DeploymentView,
+        set: &'v ReplicaSetView,
+        slot: &'v SlotView,
+    ) {
+        let available = is_available(draft, deployment, slot);
+        if !draft.end_slot(slot, set, &deployment.key) {
             return;
         }
-        if let Some((_, to)) = self.slots.get_mut(set) {
+        if let Some((_, to)) = self.slots.get_mut(&set.key) {
             *to -= 1;
         }
-        if let Some(count) = self.available.get_mut(set).filter(|_| available) {
+        if let Some(count) = self.available.get_mut(&set.key).filter(|_| available) {
             *count -= 1;
         }
     }
@@ -102,12 +109,11 @@ pub(super) fn roll<'v>(
         for slot in set.slots.iter().rev() {
             let available = is_available(draft, deployment, slot);
             if budget > 0 && (!available || tally.available() > floor) {
-                tally.remove(draft, &set.key, slot, available);
+                tally.remove(draft, deployment, set, slot);
                 budget -= 1;
             }
         }
     }
-    wait_for_min_ready(draft, deployment);
     tally.grow(key, grow)
 }
 
@@ -128,7 +134,7 @@ pub(super) fn recreate<'v>(
     for set in old {
         for slot in set.slots.iter().rev() {
             ended = false;
-            tally.remove(draft, &set.key, slot, is_available(draft, deployment, slot));
+            tally.remove(draft, deployment, set, slot);
         }
     }
     let (own, all) = (format!("{key}/"), format!("{}/", deployment.key));
@@ -187,7 +193,7 @@ fn shrink<'v>(
             hopes.iter().for_each(|at| draft.look_again(*at));
             continue;
         }
-        tally.remove(draft, &set.key, slot, available);
+        tally.remove(draft, deployment, set, slot);
     }
 }
 
@@ -214,7 +220,7 @@ fn hope(view: &View, pod: &PodView) -> Option<Instant> {
 }
 
 /// Looks again when a pod that is ready will have been for long enough.
-fn wait_for_min_ready(draft: &mut Draft<'_>, deployment: &DeploymentView) {
+pub(super) fn wait_for_min_ready(draft: &mut Draft<'_>, deployment: &DeploymentView) {
     for slot in deployment.replica_sets.iter().flat_map(|set| &set.slots) {
         if let Availability::From(at) = draft.view.availability(slot.pod.as_ref(), deployment.spec.min_ready_seconds) {
             draft.look_again(at);

@@ -28,6 +28,16 @@ fn a_pod_that_runs_says_what_it_fills_and_that_it_stays() {
 }
 
 #[test]
+fn the_pods_of_a_replica_set_that_nothing_owns_are_counted_once() {
+    let mut world = World::new(2);
+    world.create_in("ReplicaSet.apps", "own", &deployment(4, "web:1", json!({})));
+    world.settle_running();
+    let (slot, _) = world.pods().remove(0);
+    let said = told(&mut world, &slot);
+    assert!(said.contains("has n0 2, n1 2.") || said.contains("has n1 2, n0 2."), "{said}");
+}
+
+#[test]
 fn a_pod_on_a_lost_node_says_what_its_policy_makes_of_that() {
     let mut world = World::new(5);
     world.create_in("Deployment.apps", "web", &deployment(5, "web:1", json!({})));

@@ -11,7 +11,7 @@ use skein_crdt_state::{
 };
 use skein_gossip::{Instant, Keypair, NodeId, Now};
 
-use crate::controllers::{Announced, Plan, Step, reconcile};
+use crate::controllers::{Notes, Plan, Step, reconcile};
 use crate::runtime::Capacity;
 use crate::status::{Claim, Event, NodeStatus, Phase, PodStatus};
 use crate::view::{Availability, Component, PodView, View, ViewCache};
@@ -29,7 +29,7 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     pub(crate) unschedulable: BTreeMap<String, String>,
     cache: ViewCache,
-    announced: Announced,
+    notes: Notes,
     numbers: BTreeMap<(NodeId, u64), u64>,
     boot: u64,
 }
@@ -77,7 +77,7 @@ impl World {
             events: Vec::new(),
             unschedulable: BTreeMap::new(),
             cache: ViewCache::default(),
-            announced: Announced::default(),
+            notes: Notes::default(),
             numbers: BTreeMap::new(),
             boot: 1,
             keys,
@@ -113,7 +113,7 @@ impl World {
             events: Vec::new(),
             unschedulable: BTreeMap::new(),
             cache: ViewCache::default(),
-            announced: Announced::default(),
+            notes: Notes::default(),
             numbers: self.numbers.clone(),
             boot: self.boot,
         }
@@ -242,15 +242,39 @@ impl World {
         }
     }
 
+    /// What the leader sees. It is the same whether all is looked at or only what became different.
     pub(crate) fn view(&mut self) -> View {
+        let changes = self.store.drain_changes();
+        self.cache.note(&changes);
         let component = self.component();
-        View::build(&self.store, &component, self.now, &mut self.cache)
+        let mut distrustful = self.cache.clone();
+        distrustful.distrust();
+        let anew = View::build(&self.store, &component, self.now, &mut distrustful);
+        let view = View::build(&self.store, &component, self.now, &mut self.cache);
+        assert!(view == anew, "looking at what became different shows something else:\n{view:#?}\nand not\n{anew:#?}");
+        view
     }
 
-    /// The plan that the leader makes now, not carried out.
+    /// What a leader sees that has never looked before: it has its own times for when something was first seen.
+    pub(crate) fn first_view(&self) -> View {
+        View::build(&self.store, &self.component(), self.now, &mut ViewCache::default())
+    }
+
+    /// The plan that the leader makes now, not carried out. It is the same whether the leader knows what need not be looked
+    /// at or not.
     pub(crate) fn plan(&mut self) -> Plan {
         let view = self.view();
-        reconcile(&view, &mut self.announced)
+        let mut anew = reconcile(&view, &mut Notes::default());
+        let plan = reconcile(&view, &mut self.notes);
+        anew.items.retain(|step| !matches!(step, Step::Event(_)));
+        let said = plan.items.iter().filter(|step| !matches!(step, Step::Event(_)));
+        // What a plan that was cut off repeats, only who said it before can.
+        assert!(
+            plan.is_cut || said.eq(&anew.items),
+            "not looking at what is quiet changes a plan:\n{plan:#?}\n{anew:#?}"
+        );
+        assert_eq!((plan.next, plan.is_cut), (anew.next, anew.is_cut));
+        plan
     }
 
     /// Makes a plan and carries it out.
