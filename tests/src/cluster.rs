@@ -74,6 +74,24 @@ impl Cluster {
         Ok(Self { daemons, lab, credentials })
     }
 
+    /// Ends the daemons and takes their containers and files away, so that the hosts are as before they formed a cluster.
+    ///
+    /// # Errors
+    /// When an engine does not answer, or a directory cannot be removed.
+    pub fn dissolve(self) -> Outcome<Lab> {
+        let Self { daemons, lab, .. } = self;
+        let members: Vec<usize> = daemons.keys().copied().collect();
+        drop(daemons);
+        for number in members {
+            let host = lab.host(number);
+            if let Ok(engine) = host.engine() {
+                engine.remove_containers("io.kubernetes.pod.name")?;
+            }
+            std::fs::remove_dir_all(host.directory.join("skein"))?;
+        }
+        Ok(lab)
+    }
+
     /// From now on daemons, engines and hosts stay when this is dropped and when this process ends.
     pub fn let_go(&mut self) {
         self.daemons.values_mut().for_each(Daemon::let_go);

@@ -42,6 +42,8 @@ pub struct Container {
     pub name: String,
     /// `created`, `running`, `exited` ..
     pub state: String,
+    /// The image, by the name that it was made with.
+    pub image: String,
     /// Its labels.
     pub labels: std::collections::BTreeMap<String, String>,
 }
@@ -119,7 +121,9 @@ impl Engine {
         let headers = [("Content-Type", "application/x-tar")];
         let request = Request { method: "POST", path: &path, headers: &headers, body: image };
         accepted(Connection::unix(&self.socket())?.call(&request, ANSWER)?, "importing the image")?;
-        Ok(())
+        let (repository, tag) = image::SECOND_NAME.split_once(':').unwrap_or((image::SECOND_NAME, "latest"));
+        let path = format!("/images/{}/tag?repo={repository}&tag={tag}", image::NAME);
+        accepted(self.call("POST", &path, None)?, "naming the image").map(|_| ())
     }
 
     /// Waits until the engine answers.
@@ -189,6 +193,34 @@ impl Engine {
     pub fn signal(&self, id: &str, signal: &str) -> Outcome<()> {
         let path = format!("/containers/{id}/kill?signal={signal}");
         accepted(self.call("POST", &path, None)?, "signalling").map(|_| ())
+    }
+
+    /// Asks the engine anything of its API. Null for an answer without a body.
+    ///
+    /// # Errors
+    /// What the engine says, or when it does not answer in time.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>, within: Duration) -> Outcome<Value> {
+        let answer = accepted(call(&self.socket(), method, path, body, within)?, path)?;
+        Ok(if answer.body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+        })
+    }
+
+    /// Removes all containers that carry `label` (`name` or `name=value`), running or not.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn remove_containers(&self, label: &str) -> Outcome<()> {
+        for container in self.containers(label)? {
+            let answer = self.call("DELETE", &format!("/containers/{}?force=1&v=1", container.id), None)?;
+            // One that is being removed already is as good as gone.
+            ensure(answer.status < 300 || [404, 409].contains(&answer.status), || {
+                format!("removing: {}", answer.text())
+            })?;
+        }
+        Ok(())
     }
 
     /// Ends the engine and everything it runs at once, as a power cut would.
@@ -281,6 +313,7 @@ fn container(listed: &Value) -> Container {
         id: text(&listed["Id"]),
         name: text(&listed["Names"][0]).trim_start_matches('/').to_owned(),
         state: text(&listed["State"]),
+        image: text(&listed["Image"]),
         labels: labels.map(|(key, value)| (key.clone(), text(value))).collect(),
     }
 }

@@ -10,6 +10,8 @@ use crate::failure::{Failure, Outcome};
 
 /// The image's name in every engine.
 pub const NAME: &str = "bb:1";
+/// Another name of the same image: a pod template that names it is another version.
+pub const SECOND_NAME: &str = "bb:2";
 /// What the image runs when the pod names no command: a web server on port 8080.
 pub const COMMAND: &str = r#"CMD ["httpd","-f","-p","8080","-h","/www"]"#;
 

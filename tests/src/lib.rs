@@ -18,6 +18,7 @@ pub mod lab;
 pub mod leftovers;
 pub mod load;
 pub mod manifests;
+pub mod measure;
 pub mod netns;
 pub mod process;
 pub mod requirements;

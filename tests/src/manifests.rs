@@ -8,6 +8,10 @@ use crate::image;
 /// until it is killed would be measured as skein's.
 const SERVE: &str = "trap 'exit 0' TERM; httpd -f -p 8080 -h /www & while :; do sleep 1 & wait $!; done";
 
+/// A web server that serves on for two seconds after it was asked to end, as one should that sits behind a balancer.
+pub const SERVE_AND_DRAIN: &str =
+    "trap 'sleep 2; exit 0' TERM; httpd -f -p 8080 -h /www & while :; do sleep 1 & wait $!; done";
+
 /// A Deployment of `replicas` web servers called `name`.
 pub fn web(name: &str, replicas: usize) -> Value {
     json!({

@@ -1,0 +1,67 @@
+//! `measure`: what skein costs and how soon it acts, beside what people would pick instead. The verbs and their flags are here;
+//! what they do lives in `skein_tests::measure`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use skein_tests::daemon;
+use skein_tests::failure::{Failure, Outcome};
+use skein_tests::measure::duel;
+
+/// Measures skein on hosts and engines of this machine, beside what people would pick instead (needs root).
+#[derive(Parser)]
+#[command(name = "measure", subcommand_required = true, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The skein to measure [default: what SKEIN_BIN names, else the one of this build]
+    #[arg(long, global = true, value_name = "PATH")]
+    skein: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Deploy, cuts, heals and a rolling update beside Docker Swarm: same hosts, same engines, same image
+    Swarm {
+        /// How many times each side runs
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+        runs: u8,
+        /// Where to write a picture of it
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match measure(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "measure: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(args: Args) -> Outcome<()> {
+    if let Some(path) = args.skein {
+        daemon::use_binary(&path)?;
+    }
+    match args.verb {
+        Verb::Swarm { runs, output } => {
+            let results = duel::run(runs.into())?;
+            print(&results.table());
+            output.map_or(Ok(()), |path| write(&path, &results.picture()))
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Outcome<()> {
+    std::fs::write(path, text).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+}
+
+fn print(text: &str) {
+    // Nobody reads it any more; the exit code says the rest.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
