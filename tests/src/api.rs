@@ -104,6 +104,16 @@ impl Api {
         connection.call(&Request { method, path, headers: &headers, body }, within)
     }
 
+    /// Opens a stream on an open connection, whose pieces [`Connection::more`] gives.
+    ///
+    /// # Errors
+    /// As [`Api::call_on`].
+    pub fn open_on(&self, connection: &mut Connection, path: &str, within: Duration) -> io::Result<Response> {
+        let authorization = self.credentials.authorization.as_deref();
+        let headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("Authorization", *value)).collect();
+        connection.open(&Request { method: "GET", path, headers: &headers, body: &[] }, within)
+    }
+
     /// One request on a connection of its own.
     ///
     /// # Errors

@@ -7,3 +7,4 @@ pub mod bars;
 pub mod duel;
 pub mod figures;
 pub mod web;
+pub mod writes;

@@ -121,6 +121,43 @@ pub fn is_line_of(line: &str, pid: Pid) -> bool {
     line_of(pid).is_some_and(|now| now == line)
 }
 
+/// How much processor time a process and its threads have taken so far.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_time(pid: Pid) -> io::Result<Duration> {
+    let fields = stat(pid).ok_or_else(|| gone(pid))?;
+    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    // Linux counts in hundredths of a second on all of its architectures.
+    Ok(Duration::from_millis((ticks(11) + ticks(12)) * 10))
+}
+
+/// How much of a process is in memory, in bytes.
+///
+/// # Errors
+/// When there is no such process.
+pub fn resident_bytes(pid: Pid) -> io::Result<u64> {
+    number_in(&format!("/proc/{pid}/status"), "VmRSS:").map(|kib| kib * 1024)
+}
+
+/// How many bytes a process has caused to be written to disks so far.
+///
+/// # Errors
+/// When there is no such process.
+pub fn written_bytes(pid: Pid) -> io::Result<u64> {
+    number_in(&format!("/proc/{pid}/io"), "write_bytes:")
+}
+
+fn number_in(path: &str, name: &str) -> io::Result<u64> {
+    let text = std::fs::read_to_string(path)?;
+    let number = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("{path} has no {name}")))
+}
+
+fn gone(pid: Pid) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no process {pid}"))
+}
+
 /// Every process and its parent.
 pub fn parents() -> BTreeMap<Pid, Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();

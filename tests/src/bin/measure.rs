@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use skein_tests::daemon;
 use skein_tests::failure::{Failure, Outcome};
-use skein_tests::measure::duel;
+use skein_tests::measure::{duel, writes};
 
 /// Measures skein on hosts and engines of this machine, beside what people would pick instead (needs root).
 #[derive(Parser)]
@@ -32,6 +32,15 @@ enum Verb {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Acknowledged writes and watches beside etcd, with three members and with one
+    Etcd {
+        /// How often each number of clients is tried with each side
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+        rounds: u8,
+        /// For how long each time
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -53,6 +62,10 @@ fn measure(args: Args) -> Outcome<()> {
             let results = duel::run(runs.into())?;
             print(&results.table());
             output.map_or(Ok(()), |path| write(&path, &results.picture()))
+        }
+        Verb::Etcd { rounds, seconds } => {
+            print(&writes::run(writes::Plan { rounds: rounds.into(), seconds })?);
+            Ok(())
         }
     }
 }

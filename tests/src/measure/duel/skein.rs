@@ -91,6 +91,8 @@ fn deployment() -> Value {
     let mut deployment = web(WORKLOAD, REPLICAS);
     deployment["spec"]["strategy"] =
         json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 0}});
+    // Two hosts of five are to run all replicas, as caches would want it; the default is one of each there.
+    deployment["metadata"]["annotations"] = json!({"skein.dev/partition": "full"});
     let pod = &mut deployment["spec"]["template"]["spec"];
     pod["terminationGracePeriodSeconds"] = json!(10);
     pod["containers"][0]["command"] = json!(["sh", "-c", SERVE_AND_DRAIN]);
