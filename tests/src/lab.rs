@@ -24,7 +24,7 @@ pub const PEER_PORT: u16 = 7311;
 /// The port of the API.
 pub const API_PORT: u16 = 7443;
 /// The greatest number of hosts: more would not fit the machine, and names would not fit an interface's.
-pub const MAX_HOSTS: usize = 20;
+pub const MAX_HOSTS: usize = 40;
 
 /// Hosts, until it is dropped, unless it was let go.
 pub struct Lab {

@@ -6,5 +6,6 @@
 pub mod bars;
 pub mod duel;
 pub mod figures;
+pub mod idle;
 pub mod web;
 pub mod writes;

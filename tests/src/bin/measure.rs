@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use skein_tests::daemon;
 use skein_tests::failure::{Failure, Outcome};
-use skein_tests::measure::{duel, writes};
+use skein_tests::measure::{duel, idle, writes};
 
 /// Measures skein on hosts and engines of this machine, beside what people would pick instead (needs root).
 #[derive(Parser)]
@@ -41,6 +41,18 @@ enum Verb {
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
         seconds: u64,
     },
+    /// Memory, processor, network and disk of a daemon while nothing changes, with plain processes as pods
+    Idle {
+        /// Sizes of clusters
+        #[arg(long, value_delimiter = ',', default_values_t = [5, 30])]
+        nodes: Vec<usize>,
+        /// How many pods run on each of them
+        #[arg(long, value_delimiter = ',', default_values_t = [0, 300])]
+        pods: Vec<usize>,
+        /// For how long each is looked at
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,6 +74,10 @@ fn measure(args: Args) -> Outcome<()> {
             let results = duel::run(runs.into())?;
             print(&results.table());
             output.map_or(Ok(()), |path| write(&path, &results.picture()))
+        }
+        Verb::Idle { nodes, pods, seconds } => {
+            print(&idle::run(&idle::Plan { nodes, pods, seconds })?);
+            Ok(())
         }
         Verb::Etcd { rounds, seconds } => {
             print(&writes::run(writes::Plan { rounds: rounds.into(), seconds })?);
