@@ -4,18 +4,21 @@
 //! sequence, a predecessor that does not exist. So a change is checked by our own rules first, then applied to a copy
 //! under `catch_unwind`, saved, loaded again and compared by heads, and only then takes the object's place. The object
 //! that was there stays untouched by whatever is refused.
+//!
+//! A change that was built on all that the object has, and is byte for byte what Automerge would have written, needs no
+//! trial: see `linear`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use automerge::legacy::{Key, ObjectId, OpType};
-use automerge::{Automerge, Change};
+use automerge::{Automerge, Change, ExpandedChange};
 use sha2::{Digest, Sha256};
 
 use crate::envelope::Envelope;
 use crate::memo::Memo;
 use crate::object::{ObjectState, StoredChange, actor, from_scalar, is_leaf_path};
-use crate::{Hlc, WriteId};
+use crate::{Hlc, WriteId, linear};
 
 /// The largest change, in bytes.
 pub const MAX_CHANGE_BYTES: usize = 64 * 1024;
@@ -57,9 +60,14 @@ pub fn admit(
     if let Some(merged) = memo.merged(state, &id) {
         return Ok(merged);
     }
-    let (change, stored) = read(state, id, envelope, chunk)?;
-    let merged = catch_unwind(AssertUnwindSafe(|| merge(memo, state, change, stored)))
-        .map_err(|_| GateError::Invalid("applying it fails"))??;
+    let (change, expanded, stored) = read(state, id, envelope, chunk)?;
+    let follow = catch_unwind(AssertUnwindSafe(|| linear::after(state, &expanded, &stored)));
+    let merged = match follow {
+        Ok(Some(merged)) => Arc::new(merged),
+        // It was made apart from others, or by somebody who writes in another way.
+        _ => catch_unwind(AssertUnwindSafe(|| merge(memo, state, change, stored)))
+            .map_err(|_| GateError::Invalid("applying it fails"))??,
+    };
     memo.keep_merged(state, &id, merged.clone());
     Ok(merged)
 }
@@ -76,10 +84,13 @@ pub fn admit_own(
     chunk: &[u8],
 ) -> Result<Arc<ObjectState>, GateError> {
     let id = news(state, chunk)?;
-    let (change, stored) = read(state, id, envelope, chunk)?;
+    let (change, expanded, stored) = read(state, id, envelope, chunk)?;
+    if let Some(merged) = linear::after(state, &expanded, &stored) {
+        return Ok(Arc::new(merged));
+    }
     let mut doc = memo.document(state);
     doc.apply_changes([change]).map_err(|_| GateError::Invalid("applying it fails"))?;
-    let merged = Arc::new(state.with_change(&doc, Arc::new(stored)));
+    let merged = Arc::new(state.with_change(&doc, stored));
     memo.keep_document(&merged, doc);
     Ok(merged)
 }
@@ -96,15 +107,18 @@ fn read(
     id: WriteId,
     envelope: &Arc<Envelope>,
     chunk: &[u8],
-) -> Result<(Change, StoredChange), GateError> {
+) -> Result<(Change, ExpandedChange, Arc<StoredChange>), GateError> {
     let change = catch_unwind(|| Change::from_bytes(chunk.to_vec()).ok())
         .ok()
         .flatten()
         .ok_or(GateError::Invalid("not an Automerge change"))?;
     check_change(state, envelope, &change)?;
-    let stored = catch_unwind(AssertUnwindSafe(|| stored_change(id, envelope, chunk, &change)))
-        .map_err(|_| GateError::Invalid("its operations cannot be read"))??;
-    Ok((change, stored))
+    let (expanded, stored) = catch_unwind(AssertUnwindSafe(|| {
+        let expanded = change.decode();
+        stored_change(id, envelope, chunk, &change, &expanded).map(|stored| (expanded, stored))
+    }))
+    .map_err(|_| GateError::Invalid("its operations cannot be read"))??;
+    Ok((change, expanded, Arc::new(stored)))
 }
 
 /// Size, magic, type, length and checksum of a chunk, and the hash that names it. Automerge's own reader does not check
@@ -163,8 +177,7 @@ fn check_change(state: &ObjectState, envelope: &Envelope, change: &Change) -> Re
     if !missing.is_empty() {
         return Err(GateError::Missing(missing));
     }
-    let last = have.values().filter(|known| known.actor == actor_bytes).map(|known| known.sequence).max().unwrap_or(0);
-    if change.seq() != last + 1 {
+    if change.seq() != state.last_change(actor_bytes).map_or(0, |last| last.sequence) + 1 {
         return Err(GateError::Invalid("its sequence number is not the actor's next"));
     }
     let operations = change.len();
@@ -183,10 +196,11 @@ fn stored_change(
     envelope: &Arc<Envelope>,
     chunk: &[u8],
     change: &Change,
+    expanded: &ExpandedChange,
 ) -> Result<StoredChange, GateError> {
     let stamp = u64::try_from(change.timestamp()).map_err(|_| GateError::Invalid("its time is negative"))?;
     let mut touches_spec = false;
-    for op in change.decode().operations {
+    for op in &expanded.operations {
         let Key::Map(path) = &op.key else { return Err(GateError::Invalid("it edits something that is no field")) };
         if op.obj != ObjectId::Root || op.insert || !is_leaf_path(path) {
             return Err(GateError::Invalid("it edits something that is no field"));
@@ -216,7 +230,7 @@ fn merge(
     memo: &Memo,
     state: &Arc<ObjectState>,
     change: Change,
-    stored: StoredChange,
+    stored: Arc<StoredChange>,
 ) -> Result<Arc<ObjectState>, GateError> {
     let mut doc = memo.document(state);
     doc.apply_changes([change]).map_err(|_| GateError::Invalid("applying it fails"))?;
@@ -230,7 +244,7 @@ fn merge(
     if heads != sorted(&reloaded) || !heads.iter().any(|head| head.0 == stored.id.0) {
         return Err(GateError::Invalid("the result does not come back as it was"));
     }
-    let merged = Arc::new(state.with_change(&doc, Arc::new(stored)));
+    let merged = Arc::new(state.with_change(&doc, stored));
     memo.keep_document(&merged, doc);
     Ok(merged)
 }

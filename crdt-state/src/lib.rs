@@ -12,6 +12,7 @@ pub mod hlc;
 pub mod key;
 pub mod layout;
 pub mod leaf;
+mod linear;
 pub mod lives;
 pub mod members;
 pub mod memo;

@@ -103,6 +103,12 @@ impl Memo {
         inner.signatures.put(digest, shares.then(|| opened.clone()), limit);
     }
 
+    /// How many documents are kept.
+    #[cfg(test)]
+    pub(crate) fn documents(&self) -> usize {
+        self.lock().documents.entries.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while it is held, and what it holds is only ever a copy of a pure result.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -7,15 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use automerge::transaction::{CommitOptions, Transactable};
-use automerge::{ActorId, Automerge, ROOT, ReadDoc, ScalarValue, Value};
+use automerge::{Automerge, ObjId as ExId, ROOT, ReadDoc, ScalarValue, Value};
 use sha2::{Digest, Sha256};
 use skein_gossip::NodeId;
 
 use crate::envelope::Envelope;
 use crate::leaf::{Edit, LeafPath, Scalar};
-use crate::memo::Memo;
-use crate::{Hlc, ObjectKey, WriteId, layout, path};
+use crate::{Hlc, ObjectKey, WriteId, layout, linear, path};
 
 /// A field's value, who wrote it when, and what was written apart from it.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +26,8 @@ pub struct Leaf {
     pub author: NodeId,
     /// The change that wrote it.
     pub write: WriteId,
+    /// The number of the operation that wrote it; with the change's actor it names that operation in Automerge.
+    pub counter: u64,
     /// Concurrent values that lost, the greatest stamp first.
     pub others: Vec<Contender>,
 }
@@ -43,6 +43,8 @@ pub struct Contender {
     pub author: NodeId,
     /// The change that wrote it.
     pub write: WriteId,
+    /// The number of the operation that wrote it; with the change's actor it names that operation in Automerge.
+    pub counter: u64,
 }
 
 /// A change that is part of an object's history.
@@ -192,31 +194,36 @@ impl ObjectState {
     }
 
     /// Authors a change: the chunk, or `None` when the edits change nothing.
-    pub(crate) fn edit(&self, memo: &Memo, edits: &[Edit], by: &Authorship) -> Option<Vec<u8>> {
-        let mut doc = memo.document(self);
-        doc.set_actor(ActorId::from(by.actor.as_slice()));
-        let mut transaction = doc.transaction();
-        for edit in edits {
-            // The root is a map and its keys are texts, so neither call has anything to refuse.
-            let _ = match &edit.value {
-                Some(value) if self.settles(&edit.path, value) => Ok(()),
-                Some(value) => {
-                    // Writing what one side of a dispute says must be a write of its own. Automerge would only strike out
-                    // the other sides, and whoever replaces the value apart would take this write along unseen.
-                    if self.leaves.get(&edit.path).is_some_and(|leaf| !leaf.others.is_empty()) {
-                        let _ = transaction.delete(ROOT, &*edit.path);
-                    }
-                    transaction.put(ROOT, &*edit.path, to_automerge(value))
-                }
-                None if self.leaves.contains_key(&edit.path) => transaction.delete(ROOT, &*edit.path),
-                None => Ok(()),
-            };
+    pub(crate) fn edit(&self, edits: &[Edit], by: &Authorship) -> Option<Vec<u8>> {
+        linear::author(self, edits, by)
+    }
+
+    /// The greatest counter of an operation; 0 of an object of which nothing is known.
+    pub(crate) fn max_op(&self) -> u64 {
+        // What a change was built on has lesser counters.
+        self.heads.iter().filter_map(|head| self.changes.get(head)).map(|head| head.max_op).max().unwrap_or(0)
+    }
+
+    /// An actor's last change.
+    pub(crate) fn last_change(&self, actor: &[u8]) -> Option<&Arc<StoredChange>> {
+        self.changes.values().filter(|known| known.actor == actor).max_by_key(|known| known.sequence)
+    }
+
+    /// This object with one more change that was built on all it has, and the leaves that come of it.
+    pub(crate) fn followed_by(&self, leaves: BTreeMap<LeafPath, Leaf>, change: &Arc<StoredChange>) -> Self {
+        let mut changes = self.changes.clone();
+        changes.insert(change.id, change.clone());
+        let heads = vec![change.id];
+        ObjectState {
+            key: self.key.clone(),
+            version: version_of(&self.key, &heads),
+            born: if self.changes.is_empty() { change.stamp } else { self.born.min(change.stamp) },
+            newest: self.newest.max(change.stamp),
+            generation: self.generation + u64::from(change.touches_spec),
+            leaves,
+            heads,
+            changes,
         }
-        let time = i64::try_from(by.stamp.0).unwrap_or(i64::MAX);
-        let options = CommitOptions::default().with_time(time).with_message(by.message.clone());
-        let (committed, _) = transaction.commit_with(options);
-        let hash = committed?;
-        doc.get_change_by_hash(&hash).map(|change| change.raw_bytes().to_vec())
     }
 
     /// This object with one more change: `doc` is the merged document, which has the change.
@@ -237,11 +244,6 @@ impl ObjectState {
             changes,
             generation,
         }
-    }
-
-    /// Whether a field holds this value already and nobody disputes it.
-    fn settles(&self, path: &str, value: &Scalar) -> bool {
-        self.leaves.get(path).is_some_and(|leaf| leaf.value == *value && leaf.others.is_empty())
     }
 }
 
@@ -270,15 +272,17 @@ fn leaves_of(doc: &Automerge, changes: &BTreeMap<WriteId, Arc<StoredChange>>) ->
             .iter()
             .filter_map(|(value, id)| {
                 let change = changes.get(&WriteId(doc.hash_for_opid(id)?.0))?;
-                let value = from_automerge(value)?;
-                Some(Contender { value, stamp: change.stamp, author: change.envelope.author(), write: change.id })
+                let (value, ExId::Id(counter, ..)) = (from_automerge(value)?, id) else { return None };
+                let (stamp, author) = (change.stamp, change.envelope.author());
+                Some(Contender { value, stamp, author, write: change.id, counter: *counter })
             })
             .collect();
         contenders.sort_by_key(|contender| std::cmp::Reverse((contender.stamp, contender.write)));
         let mut contenders = contenders.into_iter();
         if let Some(first) = contenders.next() {
-            let Contender { value, stamp, author, write } = first;
-            leaves.insert(item.key.as_ref().into(), Leaf { value, stamp, author, write, others: contenders.collect() });
+            let Contender { value, stamp, author, write, counter } = first;
+            let leaf = Leaf { value, stamp, author, write, counter, others: contenders.collect() };
+            leaves.insert(item.key.as_ref().into(), leaf);
         }
     }
     leaves

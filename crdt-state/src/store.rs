@@ -378,7 +378,7 @@ impl Store {
         let state = self.state_of(key);
         let stamp = self.tick(now);
         let by = Authorship { actor: self.actor.clone(), stamp, message: message.chars().take(256).collect() };
-        let Some(chunk) = state.edit(&self.memo, edits, &by) else { return Ok(None) };
+        let Some(chunk) = state.edit(edits, &by) else { return Ok(None) };
         let body = Body::Change { key: key.clone(), layout: self.identity.layout_version, chunk: chunk.clone() };
         let opened = Opened::new(self.seal(&body), body);
         let merged = gate::admit_own(&self.memo, &state, opened.envelope(), &chunk)

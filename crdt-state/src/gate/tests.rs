@@ -36,7 +36,7 @@ fn started() -> (Memo, Arc<ObjectState>) {
     let memo = memo();
     let empty = Arc::new(ObjectState::empty(key()));
     let edits = [Edit::set("spec.replicas", Scalar::Int(3)), Edit::set("data.a", Scalar::str("x"))];
-    let chunk = empty.edit(&memo, &edits, &authorship()).unwrap();
+    let chunk = empty.edit(&edits, &authorship()).unwrap();
     let state = admit(&memo, &empty, &envelope(&chunk), &chunk).unwrap();
     (memo, state)
 }
@@ -59,7 +59,7 @@ fn an_honest_change_passes_and_is_known_afterwards() {
     let (memo, state) = started();
     assert_eq!(state.get("spec.replicas"), Some(&Scalar::Int(3)));
     assert_eq!((state.generation(), state.heads().len()), (1, 1));
-    let chunk = state.edit(&memo, &[Edit::unset("data.a")], &authorship()).unwrap();
+    let chunk = state.edit(&[Edit::unset("data.a")], &authorship()).unwrap();
     let next = admit(&memo, &state, &envelope(&chunk), &chunk).unwrap();
     assert_eq!(next.get("data.a"), None);
     assert_eq!(admit(&memo, &next, &envelope(&chunk), &chunk).unwrap_err(), GateError::Known);
@@ -67,16 +67,16 @@ fn an_honest_change_passes_and_is_known_afterwards() {
 
 #[test]
 fn a_change_whose_past_is_not_here_says_what_is_missing() {
-    let (memo, state) = started();
-    let chunk = state.edit(&memo, &[Edit::unset("data.a")], &authorship()).unwrap();
+    let (_, state) = started();
+    let chunk = state.edit(&[Edit::unset("data.a")], &authorship()).unwrap();
     assert!(matches!(refused(&chunk), GateError::Missing(missing) if missing == state.heads()));
 }
 
 #[test]
 fn an_edit_that_changes_nothing_is_no_change() {
-    let (memo, state) = started();
-    assert_eq!(state.edit(&memo, &[Edit::set("spec.replicas", Scalar::Int(3))], &authorship()), None);
-    assert_eq!(state.edit(&memo, &[Edit::unset("spec.paused")], &authorship()), None);
+    let (_, state) = started();
+    assert_eq!(state.edit(&[Edit::set("spec.replicas", Scalar::Int(3))], &authorship()), None);
+    assert_eq!(state.edit(&[Edit::unset("spec.paused")], &authorship()), None);
 }
 
 #[test]
@@ -90,14 +90,14 @@ fn settling_a_dispute_with_one_of_its_values_is_a_write_of_its_own() {
     };
     let apart: Vec<_> = [(keys(), authorship(), 5), (other, by_other, 6)]
         .into_iter()
-        .map(|(keys, by, n)| (keys, state.edit(&memo, &[Edit::set("spec.replicas", Scalar::Int(n))], &by).unwrap()))
+        .map(|(keys, by, n)| (keys, state.edit(&[Edit::set("spec.replicas", Scalar::Int(n))], &by).unwrap()))
         .collect();
     let disputed =
         apart.iter().fold(state, |state, (keys, chunk)| admit(&memo, &state, &sealed(keys, chunk), chunk).unwrap());
     assert_eq!(disputed.leaf("spec.replicas").unwrap().others.len(), 1);
     for value in [5, 6] {
         let by = Authorship { actor: actor(&keys().node_id(), 9), ..authorship() };
-        let chunk = disputed.edit(&memo, &[Edit::set("spec.replicas", Scalar::Int(value))], &by).unwrap();
+        let chunk = disputed.edit(&[Edit::set("spec.replicas", Scalar::Int(value))], &by).unwrap();
         let settled = admit(&memo, &disputed, &envelope(&chunk), &chunk).unwrap();
         let leaf = settled.leaf("spec.replicas").unwrap();
         assert_eq!((&leaf.value, leaf.others.len()), (&Scalar::Int(value), 0));
@@ -120,7 +120,7 @@ fn what_no_layout_writes_is_refused() {
 fn somebody_elses_actor_is_refused() {
     let (memo, state) = started();
     let by = Authorship { actor: actor(&Keypair::from_secret([4; 32]).node_id(), 1), ..authorship() };
-    let chunk = state.edit(&memo, &[Edit::unset("data.a")], &by).unwrap();
+    let chunk = state.edit(&[Edit::unset("data.a")], &by).unwrap();
     let error = admit(&memo, &state, &envelope(&chunk), &chunk).unwrap_err();
     assert_eq!(error, GateError::Invalid("its actor is not its author's"));
 }
@@ -142,12 +142,12 @@ proptest! {
     fn a_hostile_change_is_refused_or_harmless(at in any::<usize>(), to in any::<u8>(), again in any::<usize>()) {
         let (memo, state) = started();
         let edits = [Edit::set("spec.replicas", Scalar::Int(4)), Edit::set("data.b", Scalar::Bool(true))];
-        let chunk = state.edit(&memo, &edits, &authorship()).unwrap();
+        let chunk = state.edit(&edits, &authorship()).unwrap();
         let hostile = mutated(&mutated(&chunk, at, to), again, to.wrapping_add(1));
         if let Ok(merged) = admit(&memo, &state, &envelope(&hostile), &hostile) {
             // What passes can be edited, stored and loaded.
             let by = Authorship { actor: actor(&keys().node_id(), 6), ..authorship() };
-            let chunk = merged.edit(&memo, &[Edit::set("data.c", Scalar::Null)], &by).unwrap();
+            let chunk = merged.edit(&[Edit::set("data.c", Scalar::Null)], &by).unwrap();
             let edited = admit(&memo, &merged, &envelope(&chunk), &chunk).unwrap();
             let fresh = Memo::new(MemoLimits { documents: 1, merges: 0, signatures: 0, shares_envelopes: false });
             prop_assert_eq!(fresh.document(&edited).get_heads().len(), edited.heads().len());

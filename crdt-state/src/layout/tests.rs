@@ -27,6 +27,7 @@ fn as_old(leaves: &BTreeMap<LeafPath, Scalar>) -> BTreeMap<LeafPath, Leaf> {
         stamp: Hlc(1),
         author: NodeId([1; 32]),
         write: WriteId([1; 32]),
+        counter: 1,
         others: Vec::new(),
     };
     leaves.iter().map(|(path, value)| (path.clone(), leaf(value))).collect()

@@ -228,7 +228,7 @@ impl Inner {
         for edit in edits {
             match edit.value.clone() {
                 Some(value) => {
-                    let leaf = Leaf { value, stamp: Hlc(stamp), author: ME, write, others: Vec::new() };
+                    let leaf = Leaf { value, stamp: Hlc(stamp), author: ME, write, counter: 1, others: Vec::new() };
                     leaves.insert(edit.path.clone(), leaf);
                 }
                 None => {

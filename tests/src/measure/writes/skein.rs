@@ -68,7 +68,9 @@ impl Store for Skein {
     fn watch(&self, member: usize, connection: &mut Connection) -> Outcome<()> {
         let api = self.cluster.api(member + 1);
         let path = core(NAMESPACE, "configmaps");
-        let version = api.get(&format!("{path}?limit=1"))?["metadata"]["resourceVersion"].clone();
+        // A list of nothing says where all lists stand now.
+        let version =
+            api.get(&format!("{path}?fieldSelector=metadata.name%3Dnone"))?["metadata"]["resourceVersion"].clone();
         let version = version.as_str().ok_or_else(|| Failure::new("a list without a resourceVersion"))?.to_owned();
         let answer = api.open_on(connection, &format!("{path}?watch=1&resourceVersion={version}"), WITHIN)?;
         ensure(answer.status == 200, || format!("{}: {}", answer.status, answer.text()))
