@@ -196,6 +196,11 @@ impl Envelope {
         self.body.len() + 128
     }
 
+    /// The last bytes of its body: of a change the chunk, which comes last in it.
+    pub(crate) fn end_of_body(&self, bytes: usize) -> &[u8] {
+        &self.body[self.body.len().saturating_sub(bytes)..]
+    }
+
     /// The hash of all of it, signature included.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {

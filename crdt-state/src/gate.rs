@@ -198,6 +198,9 @@ fn stored_change(
     change: &Change,
     expanded: &ExpandedChange,
 ) -> Result<StoredChange, GateError> {
+    if envelope.end_of_body(chunk.len()) != chunk {
+        return Err(GateError::Invalid("it is not what was signed"));
+    }
     let stamp = u64::try_from(change.timestamp()).map_err(|_| GateError::Invalid("its time is negative"))?;
     let mut touches_spec = false;
     for op in &expanded.operations {
@@ -215,7 +218,7 @@ fn stored_change(
     Ok(StoredChange {
         id,
         envelope: envelope.clone(),
-        chunk: chunk.to_vec(),
+        chunk_bytes: chunk.len(),
         deps: change.deps().iter().map(|dep| WriteId(dep.0)).collect(),
         actor: change.actor_id().to_bytes().to_vec(),
         sequence: change.seq(),

@@ -49,7 +49,7 @@ pub(crate) fn author(state: &ObjectState, edits: &[Edit], by: &Authorship) -> Op
 pub(crate) fn after(state: &ObjectState, expanded: &ExpandedChange, stored: &Arc<StoredChange>) -> Option<ObjectState> {
     let mut deps = stored.deps.clone();
     deps.sort_unstable();
-    if deps != all_of(state, &stored.actor) || !is_as_automerge_writes(expanded, &stored.chunk) {
+    if deps != all_of(state, &stored.actor) || !is_as_automerge_writes(expanded, stored.chunk()) {
         return None;
     }
     let mut leaves = state.leaves().clone();

@@ -71,7 +71,7 @@ impl Memo {
         let changes = state.changes_since(&[]).into_iter();
         // They were admitted before, one by one and in this order, so they load again; if one did not, the object would
         // keep the leaves it has and the next comparison of heads would show the difference.
-        let _ = doc.apply_changes(changes.filter_map(|change| Change::from_bytes(change.chunk.clone()).ok()));
+        let _ = doc.apply_changes(changes.filter_map(|change| Change::from_bytes(change.chunk().to_vec()).ok()));
         self.keep_document(state, doc.clone());
         doc
     }

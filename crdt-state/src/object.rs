@@ -54,8 +54,8 @@ pub struct StoredChange {
     pub id: WriteId,
     /// As it was signed.
     pub envelope: Arc<Envelope>,
-    /// The Automerge chunk.
-    pub chunk: Vec<u8>,
+    /// How long the Automerge chunk is, see [`StoredChange::chunk`].
+    pub chunk_bytes: usize,
     /// What it was built on.
     pub deps: Vec<WriteId>,
     /// The actor that made it.
@@ -70,6 +70,14 @@ pub struct StoredChange {
     pub touches_spec: bool,
     /// What the change's message says: who asked for it, with which tool.
     pub message: String,
+}
+
+impl StoredChange {
+    /// The Automerge chunk: the end of what was signed, so that a history is in memory once.
+    #[must_use]
+    pub fn chunk(&self) -> &[u8] {
+        self.envelope.end_of_body(self.chunk_bytes)
+    }
 }
 
 /// One object, with its history. Immutable.

@@ -117,6 +117,14 @@ fn what_no_layout_writes_is_refused() {
 }
 
 #[test]
+fn a_chunk_that_is_not_what_was_signed_is_refused() {
+    let (memo, state) = started();
+    let [one, other] = [1, 2].map(|n| state.edit(&[Edit::set("data.a", Scalar::Int(n))], &authorship()).unwrap());
+    let error = admit(&memo, &state, &envelope(&one), &other).unwrap_err();
+    assert_eq!(error, GateError::Invalid("it is not what was signed"));
+}
+
+#[test]
 fn somebody_elses_actor_is_refused() {
     let (memo, state) = started();
     let by = Authorship { actor: actor(&Keypair::from_secret([4; 32]).node_id(), 1), ..authorship() };

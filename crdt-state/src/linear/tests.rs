@@ -64,7 +64,8 @@ fn by_automerge(state: &ObjectState, edits: &[Edit], by: &Authorship) -> Option<
 /// What a document that has the whole history shows.
 fn as_a_document_shows(state: &ObjectState) -> ObjectState {
     let mut doc = Automerge::new();
-    let chunks = state.changes_since(&[]).into_iter().map(|change| Change::from_bytes(change.chunk.clone()).unwrap());
+    let chunks =
+        state.changes_since(&[]).into_iter().map(|change| Change::from_bytes(change.chunk().to_vec()).unwrap());
     doc.apply_changes(chunks).unwrap();
     let newest = state.changes_since(&[]).last().map(|change| (*change).clone()).unwrap();
     state.with_change(&doc, newest)
@@ -156,7 +157,7 @@ fn forged(state: &ObjectState, forge: impl FnOnce(&mut ExpandedChange)) -> (Expa
         stamp: Hlc(change.timestamp() as u64),
         touches_spec: false,
         message: String::new(),
-        chunk,
+        chunk_bytes: chunk.len(),
     };
     (expanded, Arc::new(stored))
 }
@@ -196,25 +197,6 @@ fn another_encoding_of_the_same_operations_is_left_to_the_trial() {
     let state = started();
     let (expanded, stored) = forged(&state, |change| change.extra_bytes = vec![1, 2, 3]);
     assert!(after(&state, &expanded, &stored).is_none());
-    let (expanded, stored) = forged(&state, |_| ());
-    let mut other = StoredChange { chunk: stored.chunk.clone(), envelope: stored.envelope.clone(), ..copy(&stored) };
-    other.chunk.push(0);
-    assert!(after(&state, &expanded, &Arc::new(other)).is_none());
-}
-
-fn copy(stored: &StoredChange) -> StoredChange {
-    StoredChange {
-        id: stored.id,
-        envelope: stored.envelope.clone(),
-        chunk: stored.chunk.clone(),
-        deps: stored.deps.clone(),
-        actor: stored.actor.clone(),
-        sequence: stored.sequence,
-        max_op: stored.max_op,
-        stamp: stored.stamp,
-        touches_spec: stored.touches_spec,
-        message: stored.message.clone(),
-    }
 }
 
 #[test]

@@ -59,7 +59,8 @@ impl Store {
         match opened.body() {
             Body::Change { key, .. } => {
                 let has = |object: &Arc<crate::ObjectState>| {
-                    object.changes().values().any(|change| *change.envelope == **envelope)
+                    let is_it = |known: &Envelope| known.sequence() == envelope.sequence() && *known == **envelope;
+                    object.changes().values().any(|change| is_it(&change.envelope))
                 };
                 !self.lives.is_live(key) || self.objects.get(key).is_some_and(has)
             }
