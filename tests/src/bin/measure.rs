@@ -4,11 +4,12 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use skein_tests::daemon;
 use skein_tests::failure::{Failure, Outcome};
-use skein_tests::measure::{duel, idle, writes};
+use skein_tests::measure::{duel, idle, soak, writes};
 
 /// Measures skein on hosts and engines of this machine, beside what people would pick instead (needs root).
 #[derive(Parser)]
@@ -40,6 +41,12 @@ enum Verb {
         /// For how long each time
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
         seconds: u64,
+    },
+    /// Cuts every 20 s under load; fails unless every promise held and nothing leaked or grew
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
+        minutes: u64,
     },
     /// Memory, processor, network and disk of a daemon while nothing changes, with plain processes as pods
     Idle {
@@ -79,6 +86,7 @@ fn measure(args: Args) -> Outcome<()> {
             print(&idle::run(&idle::Plan { nodes, pods, seconds })?);
             Ok(())
         }
+        Verb::Soak { minutes } => soak::run(Duration::from_secs(minutes * 60)),
         Verb::Etcd { rounds, seconds } => {
             print(&writes::run(writes::Plan { rounds: rounds.into(), seconds })?);
             Ok(())
