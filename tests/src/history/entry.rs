@@ -111,7 +111,7 @@ pub struct Fault {
     pub what: String,
     /// The hosts that it happened to; the others only missed them.
     pub hosts: Vec<usize>,
-    /// Whether their daemons did not run meanwhile.
+    /// Whether their daemons did not run meanwhile, or not all the while.
     pub down: bool,
     /// Whether they were lost for good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
