@@ -1,4 +1,5 @@
-//! `skein`: the one binary, daemon and client. Which verb was asked for is decided here; what it does lives in `verbs`.
+//! `skein`: the one binary, daemon and client. Which verb was asked for is decided here; what it does lives in `verbs`. It is a
+//! library so that `skein-planted`, whose daemons break a rule on purpose, is the same program and never takes its place.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +12,8 @@ mod demo;
 mod failure;
 mod kinds;
 mod logging;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod screen;
 mod settings;
 mod table;
@@ -20,7 +23,9 @@ mod verbs;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
+/// The whole of the program.
+#[must_use]
+pub fn main() -> ExitCode {
     logging::tell_panics_in_one_line();
     let mut words = std::env::args_os().skip(1);
     // Before any thread is started and before arguments cost anything: there is one shim for every container.
