@@ -153,6 +153,14 @@ pub struct Running {
     pub count: usize,
 }
 
+impl Fault {
+    /// Until when calls at its hosts are not held to anything because of it: what is lost for good never comes back, however
+    /// long its clients go on asking.
+    pub fn until(&self) -> u64 {
+        if self.lost { u64::MAX } else { self.end }
+    }
+}
+
 impl Op {
     /// Whether it asked for a change.
     pub fn is_write(&self) -> bool {
