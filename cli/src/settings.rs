@@ -67,6 +67,7 @@ pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings,
         join: None,
         discard: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        planted: None,
     };
     Ok(Settings { daemon, log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()) })
 }

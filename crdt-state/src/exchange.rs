@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skein_gossip::Now;
+use skein_gossip::planted::{self, Bug};
 
 use crate::digest::{BUCKETS, DigestTable, Item};
 use crate::{Envelope, ObjectKey, Received, Store, WriteId};
@@ -205,6 +206,7 @@ impl Store {
     fn envelopes_of(&self, item: &Item) -> Vec<Arc<Envelope>> {
         match item {
             Item::Object(key) => self.changes_since(key, &[]),
+            Item::Deletion(_) if planted::is(Bug::DeletionNotSpread) => Vec::new(),
             Item::Deletion(name) => self.deletion(name).into_iter().collect(),
             Item::Member(node, kind, author) => {
                 self.members().envelope(&(*node, *kind, *author)).cloned().into_iter().collect()

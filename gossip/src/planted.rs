@@ -1,6 +1,6 @@
-//! Deliberate mistakes, one at a time, so that the simulator can show that its checks find them. Each hook is one line where
-//! the rule lives that it breaks. Without the feature `planted-bugs` all of it is a constant `false`; the daemon is never
-//! built with it.
+//! Deliberate mistakes, one at a time, so that the simulator and the judge of real clusters can show that they find them. Each
+//! hook is a line or two where the rule lives that it breaks. Without the feature `planted-bugs` all of it is a constant `false`;
+//! `skein` is never built with it, only `skein-planted` is.
 
 use std::fmt;
 
@@ -36,11 +36,18 @@ pub enum Bug {
     UnboundedQueue,
     /// A leader needs the votes of all members.
     ElectionNeedsAll,
+    /// A write is acknowledged as soon as it is in memory. It gets to the disk some seconds later, and what peers say of their
+    /// disks is not waited for.
+    AckBeforeDisk,
+    /// What a user deletes is told nobody, neither at once nor when peers compare what they have.
+    DeletionNotSpread,
+    /// A Deployment has a pod more than was asked for, and stays so.
+    OneTooMany,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 13] = [
+    pub const ALL: [Bug; 16] = [
         Bug::VoteBeforeDisk,
         Bug::DeletionForgotten,
         Bug::PromiseBeforeDisk,
@@ -54,6 +61,9 @@ impl Bug {
         Bug::FightingController,
         Bug::UnboundedQueue,
         Bug::ElectionNeedsAll,
+        Bug::AckBeforeDisk,
+        Bug::DeletionNotSpread,
+        Bug::OneTooMany,
     ];
 }
 

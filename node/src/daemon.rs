@@ -8,7 +8,7 @@ use std::time::Duration;
 use skein_core::node::{Input, Node, NodeConfig, StartError};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{ClusterId, Memo, Record};
-use skein_gossip::Keypair;
+use skein_gossip::{Keypair, planted};
 use skein_net::{NetConfig, NetError, NetEvent, NetHandle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -68,6 +68,8 @@ pub struct DaemonConfig {
     pub discard: bool,
     /// The daemon's version.
     pub version: String,
+    /// Which rule it breaks, in builds with the feature `planted-bugs`; all others break none.
+    pub planted: Option<planted::Bug>,
 }
 
 /// Why the daemon did not start, or stopped. The text is for whoever started it.
@@ -333,7 +335,7 @@ fn node_config(
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
         tenure: TENURE,
-        planted: None,
+        planted: config.planted,
         name,
     })
 }

@@ -11,6 +11,14 @@ use crate::failure::{Failure, Outcome, ensure};
 /// # Errors
 /// When the variable names no file, or the program cannot be built.
 pub fn program(variable: &str, package: &str, name: &str) -> Outcome<PathBuf> {
+    program_with(variable, package, name, None)
+}
+
+/// As [`program`], built with a feature of its package.
+///
+/// # Errors
+/// As [`program`].
+pub fn program_with(variable: &str, package: &str, name: &str, feature: Option<&str>) -> Outcome<PathBuf> {
     if let Some(path) = std::env::var_os(variable).map(PathBuf::from) {
         ensure(path.is_file(), || format!("{variable} names {}, which is no file", path.display()))?;
         return Ok(path);
@@ -24,6 +32,9 @@ pub fn program(variable: &str, package: &str, name: &str) -> Outcome<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--package", package, "--bin", name, "--target-dir"]).arg(target);
+    if let Some(feature) = feature {
+        build.args(["--features", feature]);
+    }
     if built.ends_with("release") {
         build.arg("--release");
     }

@@ -1,5 +1,5 @@
 //! Histories of real clusters under faults, and what the judge says of them: that every promise held, and that it is broken
-//! once the history says something else.
+//! once the history says something else. Daemons that break a promise live in `caught`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -28,7 +28,7 @@ fn the_daemon_is_where_the_io_is() -> Outcome<()> {
 }
 
 #[test]
-fn the_daemon_is_never_built_with_the_simulators_deliberate_bugs() -> Outcome<()> {
+fn skein_is_never_built_with_deliberate_bugs_unless_they_are_asked_for() -> Outcome<()> {
     // Each crate with the features that it is built with.
     let with_features = ["--edges", "normal", "--format", "{p} {f}", "--package"];
     let planted = |text: &str| text.lines().filter(|line| line.contains("planted-bugs")).count();

@@ -18,6 +18,10 @@ const TOKEN_BYTES: u64 = 64 << 10;
 pub(crate) async fn run(settings: Settings, join: Option<(String, bool)>) -> Result<(), Failure> {
     logging::start(&settings.log)?;
     let mut config = settings.daemon;
+    #[cfg(feature = "planted-bugs")]
+    {
+        config.planted = crate::planted::asked_for()?;
+    }
     if let Some((token, discard)) = join {
         config.join = Some(token);
         config.discard = discard;

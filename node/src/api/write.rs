@@ -185,6 +185,8 @@ pub async fn update(
     let reply = send(shell, asked, target, op).await?;
     warnings.extend(reply.warnings);
     let after = if finished { None } else { shell.backend.get(target.object.clone()).await? };
+    // Meanwhile somebody else's deletion may have arrived, and the name's next life with it: that one was not edited.
+    let after = after.filter(|after| after.key.as_ref() == Some(&reply.key));
     Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })
 }
 

@@ -41,6 +41,8 @@ struct Inner {
     clock: u64,
     /// All writes, for tests that look at them.
     writes: Vec<WriteRequest>,
+    /// Whether a peer's deletion and its next life arrive before the next edit is answered.
+    next_life_comes: bool,
 }
 
 #[derive(Clone)]
@@ -110,6 +112,11 @@ impl Fake {
         stored.key = set.child(&kind("Slot.skein.dev"), "0", 1);
         stored.rendered = Arc::new(Rendered { key: Some(stored.key.clone()), ..(*stored.rendered).clone() });
         stored.key.clone()
+    }
+
+    /// Somebody else deletes what is edited next, and creates it again, before the edit is answered.
+    pub fn next_life_comes(&self) {
+        self.inner.lock().unwrap().next_life_comes = true;
     }
 
     pub fn writes(&self) -> Vec<WriteRequest> {
@@ -192,6 +199,10 @@ impl Inner {
         let heads = next.rendered.heads.clone();
         self.objects.insert(object, next);
         let _ = changes.send(Arc::new(vec![change]));
+        if std::mem::take(&mut self.next_life_comes) {
+            self.remove(changes, key.clone())?;
+            self.create(changes, &key.name_key(), &[])?;
+        }
         Ok(WriteReply { key, heads, warnings: Vec::new(), changed: true })
     }
 

@@ -74,6 +74,18 @@ async fn an_object_is_created_read_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn an_edit_is_never_answered_with_the_next_life_of_what_it_edited() {
+    let world = World::new().await;
+    let created = world.request("POST", MAPS).json(&map("x")).send().await.json();
+    world.fake.next_life_comes();
+    let patch = world.request("PATCH", &format!("{MAPS}/x")).patch("merge-patch+json", &json!({"data": {"b": "2"}}));
+    let patched = patch.send().await.json();
+    assert_eq!(patched["metadata"]["uid"], created["metadata"]["uid"]);
+    let read = world.request("GET", &format!("{MAPS}/x")).send().await.json();
+    assert_ne!(read["metadata"]["uid"], created["metadata"]["uid"]);
+}
+
+#[tokio::test]
 async fn a_patch_that_changes_nothing_writes_nothing() {
     let world = World::new().await;
     let before = world.request("POST", MAPS).json(&map("x")).send().await.json();

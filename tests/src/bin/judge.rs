@@ -39,6 +39,9 @@ enum Verb {
         /// How long clients work and things break
         #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(5..=600))]
         seconds: u64,
+        /// How long the peers may take to agree after that, and what runs to be what was asked for
+        #[arg(long, value_name = "SECONDS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(10..=600))]
+        settle: u64,
         /// The skein to run [default: what SKEIN_BIN names, else the one of this build]
         #[arg(long, value_name = "PATH")]
         skein: Option<PathBuf>,
@@ -78,7 +81,7 @@ fn decide(args: Args) -> Outcome<bool> {
             let text = std::fs::read_to_string(&history).map_err(|error| named(error.to_string()))?;
             Ok(tell(&History::read(&text).map_err(named)?, &history))
         }
-        Verb::Run { seeds, hosts, runtime, seconds, skein, into } => {
+        Verb::Run { seeds, hosts, runtime, seconds, settle, skein, into } => {
             if let Some(path) = skein {
                 daemon::use_binary(&path)?;
             }
@@ -86,7 +89,8 @@ fn decide(args: Args) -> Outcome<bool> {
             let mut broken = Vec::new();
             for seed in seeds {
                 let engines = runtime == RuntimeName::Docker;
-                let plan = Plan { seed, hosts: hosts.into(), engines, busy_ms: seconds * 1000 };
+                let (busy_ms, settle_ms) = (seconds * 1000, settle * 1000);
+                let plan = Plan { seed, hosts: hosts.into(), engines, busy_ms, settle_ms };
                 let path = into.join(format!("{seed}.jsonl"));
                 print(&format!("seed {seed}\n"));
                 if !tell(&run::make(plan, &path)?, &path) {

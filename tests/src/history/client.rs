@@ -41,6 +41,8 @@ pub struct Client<'a> {
     peers: usize,
     name: String,
     chance: Chance,
+    /// A ConfigMap that it created, will delete, and never creates again.
+    passing: Option<String>,
     /// Which of this peer's own numbers of replicas each Deployment may have now.
     replicas: BTreeMap<String, BTreeSet<usize>>,
 }
@@ -50,7 +52,7 @@ impl<'a> Client<'a> {
     pub fn new(record: &'a Record, api: Api, (peer, peers): (usize, usize), name: &str, seed: u64) -> Self {
         let name = format!("{name}-{peer}");
         let chance = Chance::new(seed, &name);
-        Self { record, api, peer, peers, name, chance, replicas: BTreeMap::new() }
+        Self { record, api, peer, peers, name, chance, passing: None, replicas: BTreeMap::new() }
     }
 
     /// Creates what stays to the end.
@@ -71,7 +73,8 @@ impl<'a> Client<'a> {
             let churned = format!("configmaps/churn-{}", self.chance.between(1, CHURNED_MAPS));
             let field = format!("data.k{}", self.chance.between(1, 4));
             match self.chance.between(0, 99) {
-                0..40 => self.set(&kept, &field),
+                0..34 => self.set(&kept, &field),
+                34..40 => self.create_or_delete_passing(),
                 40..55 => drop(self.ask(Ask::Read, &kept, Fields::new())),
                 55..65 => {
                     // A name of its own: nobody ever deletes it.
@@ -120,6 +123,19 @@ impl<'a> Client<'a> {
     /// A field with a value that was never written.
     fn field(&self, name: &str) -> Fields {
         Fields::from([(name.to_owned(), format!("v{}", self.record.number()))])
+    }
+
+    /// Creates what it will delete the next time, under a name that never comes again, so that nothing hides a deletion that is
+    /// lost.
+    fn create_or_delete_passing(&mut self) {
+        if let Some(name) = self.passing.take() {
+            self.ask(Ask::Delete, &name, Fields::new());
+            return;
+        }
+        let name = format!("configmaps/passing-{}-{}", self.peer, self.record.number());
+        let fields = self.field("data.k1");
+        self.ask(Ask::Create, &name, fields);
+        self.passing = Some(name);
     }
 
     /// Sets or creates a Deployment with one of the peer's own numbers of replicas and a mark.

@@ -111,7 +111,7 @@ pub struct Fault {
     pub what: String,
     /// The hosts that it happened to; the others only missed them.
     pub hosts: Vec<usize>,
-    /// Whether their daemons did not run meanwhile.
+    /// Whether their daemons did not run meanwhile, or not all the while.
     pub down: bool,
     /// Whether they were lost for good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -151,6 +151,14 @@ pub struct Running {
     pub host: usize,
     /// How many containers.
     pub count: usize,
+}
+
+impl Fault {
+    /// Until when calls at its hosts are not held to anything because of it: what is lost for good never comes back, however
+    /// long its clients go on asking.
+    pub fn until(&self) -> u64 {
+        if self.lost { u64::MAX } else { self.end }
+    }
 }
 
 impl Op {

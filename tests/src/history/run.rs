@@ -31,13 +31,23 @@ pub struct Plan {
     pub engines: bool,
     /// How long clients work and things break, in ms.
     pub busy_ms: u64,
+    /// How long peers may take to agree after that, in ms; then the end is written down as it is.
+    pub settle_ms: u64,
 }
 
-/// One change that the schedule asks for: the beginning of a fault, or its end.
+/// One change that the schedule asks for.
 struct Turn {
     at: u64,
     fault: usize,
-    begins: bool,
+    step: Step,
+}
+
+/// What becomes of a fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Begins,
+    Worsens,
+    Ends,
 }
 
 /// Makes a history and writes it to `path`. The cluster is gone when it returns; its logs are beside the history.
@@ -86,28 +96,29 @@ fn play(plan: Plan, faults: &[Planned], record: &Record, cluster: &mut Cluster) 
         (1..=KEPT_WORKLOADS).map(|number| format!("web-{number}")).chain(["job-1".to_owned()]).collect();
     let is_lost = |peer: &usize| faults.iter().any(|fault| fault.kind == Kind::Lost && fault.hosts.contains(peer));
     let left: Vec<usize> = cluster.members().into_iter().filter(|peer| !is_lost(peer)).collect();
-    settle::write_end(record, cluster, &left, &workloads.iter().map(String::as_str).collect::<Vec<_>>())
+    let patience = Duration::from_millis(plan.settle_ms);
+    settle::write_end(record, cluster, &left, &workloads.iter().map(String::as_str).collect::<Vec<_>>(), patience)
 }
 
 /// Does one turn after the other. A fault is written down when it is over.
 fn break_and_heal(faults: &[Planned], begun: u64, record: &Record, cluster: &mut Cluster) -> Outcome<()> {
-    let mut turns: Vec<Turn> = Vec::new();
-    for (fault, planned) in faults.iter().enumerate() {
-        turns.push(Turn { at: planned.from_ms, fault, begins: true });
-        turns.push(Turn { at: planned.until_ms, fault, begins: false });
-    }
-    turns.sort_by_key(|turn| turn.at);
     let mut started = vec![0; faults.len()];
-    for turn in turns {
+    for turn in turns(faults) {
         let planned = &faults[turn.fault];
         record.wait_until(begun + turn.at);
-        if turn.begins {
-            started[turn.fault] = record.now();
-            say(&format!("   {:6.1} s  {}", seconds(record), planned.in_words()));
-            make_broken(planned, cluster)?;
-            continue;
+        match turn.step {
+            Step::Begins => {
+                started[turn.fault] = record.now();
+                say(&format!("   {:6.1} s  {}", seconds(record), planned.in_words()));
+                make_broken(planned, cluster)?;
+                continue;
+            }
+            Step::Worsens => {
+                planned.hosts.iter().try_for_each(|host| cluster.power_off(*host))?;
+                continue;
+            }
+            Step::Ends => mend(planned, cluster)?,
         }
-        mend(planned, cluster)?;
         say(&format!("   {:6.1} s  over: {}", seconds(record), planned.in_words()));
         record.add(Line::Fault(Fault {
             what: planned.in_words(),
@@ -122,6 +133,18 @@ fn break_and_heal(faults: &[Planned], begun: u64, record: &Record, cluster: &mut
     cluster.members().into_iter().filter(|host| !lost(host)).try_for_each(|host| cluster.lab().heal(host))
 }
 
+/// All changes in their order. A fault that ends at once has got worse before.
+fn turns(faults: &[Planned]) -> Vec<Turn> {
+    let mut turns: Vec<Turn> = Vec::new();
+    for (fault, planned) in faults.iter().enumerate() {
+        turns.push(Turn { at: planned.from_ms, fault, step: Step::Begins });
+        turns.extend(planned.worsens_ms().map(|at| Turn { at, fault, step: Step::Worsens }));
+        turns.push(Turn { at: planned.until_ms, fault, step: Step::Ends });
+    }
+    turns.sort_by_key(|turn| turn.at);
+    turns
+}
+
 fn make_broken(planned: &Planned, cluster: &mut Cluster) -> Outcome<()> {
     let others: Vec<usize> = cluster.members().into_iter().filter(|host| !planned.hosts.contains(host)).collect();
     if planned.kind == Kind::Apart {
@@ -130,7 +153,7 @@ fn make_broken(planned: &Planned, cluster: &mut Cluster) -> Outcome<()> {
     for host in planned.hosts.iter().copied() {
         let lab = cluster.lab();
         match planned.kind {
-            Kind::Cut => lab.cut(host)?,
+            Kind::Cut | Kind::Stranded(_) => lab.cut(host)?,
             Kind::Deaf => lab.cut_incoming(host)?,
             Kind::Mute => lab.cut_outgoing(host)?,
             Kind::Lossy(percent) => {
@@ -149,7 +172,7 @@ fn mend(planned: &Planned, cluster: &mut Cluster) -> Outcome<()> {
     for host in planned.hosts.iter().copied() {
         match planned.kind {
             Kind::Killed => drop(cluster.start_again(host)?),
-            Kind::Off => drop(cluster.power_on(host)?),
+            Kind::Off | Kind::Stranded(_) => drop(cluster.power_on(host)?),
             Kind::Lost => {}
             _ => cluster.lab().heal(host)?,
         }

@@ -1,5 +1,5 @@
-//! What breaks when, drawn from a seed: cuts, one-way cuts, lossy links, partitions, daemons killed, hosts switched off. Faults
-//! may overlap, but never at one host. How they are done lives in `run`.
+//! What breaks when, drawn from a seed: cuts, one-way cuts, lossy links, partitions, daemons killed, hosts switched off, also
+//! ones that nobody hears any more. Faults may overlap, but never at one host. How they are done lives in `run`.
 
 use super::chance::Chance;
 
@@ -11,6 +11,9 @@ const APART_MS: (u64, u64) = (1500, 6000);
 const LASTS_MS: (u64, u64) = (500, 9000);
 /// How long both sides of a cut need until each runs what it should run without the other, in ms.
 const LONG_MS: u64 = 8000;
+/// How long a host goes on alone before it is switched off, in ms: it goes on acknowledging, and the others are not yet known to
+/// be out of reach for part of it.
+const ALONE_MS: (u64, u64) = (500, 1500);
 
 /// What is done to hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub enum Kind {
     Killed,
     /// The host is switched off, and on again.
     Off,
+    /// The cable is pulled, and so many ms later the host is switched off: what it said meanwhile is on its disk or nowhere.
+    Stranded(u64),
     /// The host is switched off in the end and never comes back, nor does its disk.
     Lost,
 }
@@ -59,19 +64,27 @@ impl Planned {
             Kind::Apart => format!("{hosts} cut from the others"),
             Kind::Killed => format!("the daemon of {hosts} killed"),
             Kind::Off => format!("{hosts} switched off"),
+            Kind::Stranded(after_ms) => format!("{hosts} cut off, and switched off {after_ms} ms later"),
             Kind::Lost => format!("{hosts} lost for good"),
         }
     }
 
-    /// Whether the daemon does not run meanwhile.
+    /// Whether the daemon does not run meanwhile, or not all the while.
     pub fn is_down(&self) -> bool {
-        matches!(self.kind, Kind::Killed | Kind::Off | Kind::Lost)
+        matches!(self.kind, Kind::Killed | Kind::Off | Kind::Stranded(_) | Kind::Lost)
+    }
+
+    /// When it gets worse, in ms since the beginning, if it does: what was cut off is switched off.
+    pub fn worsens_ms(&self) -> Option<u64> {
+        let Kind::Stranded(after_ms) = self.kind else { return None };
+        Some((self.from_ms + after_ms).min(self.until_ms))
     }
 }
 
 /// Draws the faults of a run of `busy_ms` on `hosts` hosts, in the order of their beginnings. All are over when it ends.
-/// Every other run ends with the loss of a host for good: what was acknowledged at that one must be elsewhere. The others end
-/// with a host cut from the others for so long that both sides do without the other. `busy_ms` must be 5000 or more.
+/// A third of the runs end with the loss of a host for good: what was acknowledged at that one must be elsewhere. A third end
+/// with a host that is cut off and then switched off, whose last words nobody overwrites; it comes back. The others end with a
+/// host cut from the others for so long that both sides do without the other. `busy_ms` must be 5000 or more.
 pub fn draw(seed: u64, hosts: usize, busy_ms: u64) -> Vec<Planned> {
     let mut chance = Chance::new(seed, "faults");
     let mut faults: Vec<Planned> = Vec::new();
@@ -86,10 +99,11 @@ pub fn draw(seed: u64, hosts: usize, busy_ms: u64) -> Vec<Planned> {
         }
         at += chance.between(APART_MS.0, APART_MS.1);
     }
-    let (kind, lasts_ms) = if hosts > 2 && chance.happens(50) {
-        (Kind::Lost, chance.between(200, 2000))
-    } else {
-        (Kind::Apart, LONG_MS.min(busy_ms / 2))
+    let alone_ms = chance.between(ALONE_MS.0, ALONE_MS.1);
+    let (kind, lasts_ms) = match chance.between(0, 2) {
+        0 if hosts > 2 => (Kind::Lost, chance.between(200, 2000)),
+        1 => (Kind::Stranded(alone_ms), alone_ms + chance.between(200, 1000)),
+        _ => (Kind::Apart, LONG_MS.min(busy_ms / 2)),
     };
     // Nothing else may befall anybody then: two lost copies are more than what is promised.
     let from_ms = busy_ms - lasts_ms;
@@ -102,7 +116,9 @@ pub fn draw(seed: u64, hosts: usize, busy_ms: u64) -> Vec<Planned> {
 
 fn one(chance: &mut Chance, free: &[usize], hosts: usize) -> Option<(Kind, Vec<usize>)> {
     let percent = u8::try_from(chance.between(10, 40)).unwrap_or(10);
-    let kinds = [Kind::Cut, Kind::Deaf, Kind::Mute, Kind::Lossy(percent), Kind::Apart, Kind::Killed, Kind::Off];
+    let stranded = Kind::Stranded(chance.between(ALONE_MS.0, ALONE_MS.1));
+    let kinds =
+        [Kind::Cut, Kind::Deaf, Kind::Mute, Kind::Lossy(percent), Kind::Apart, Kind::Killed, Kind::Off, stranded];
     let kind = *chance.pick(&kinds)?;
     let first = *chance.pick(free)?;
     let mut chosen = vec![first];
@@ -143,6 +159,7 @@ mod tests {
             assert!(all.iter().any(|fault| fault.kind == kind), "{kind:?} is never drawn");
         }
         assert!(all.iter().any(|fault| matches!(fault.kind, Kind::Lossy(_))));
+        assert!(all.iter().any(|fault| matches!(fault.kind, Kind::Stranded(_))));
         assert_ne!(draw(1, 3, 40_000), draw(2, 3, 40_000));
     }
 }

@@ -15,8 +15,6 @@ use crate::failure::Outcome;
 use crate::manifests::{apps, core};
 use crate::wait::eventually;
 
-/// How long it may take until all agree.
-const PATIENCE: Duration = Duration::from_secs(90);
 /// How long it must stay so.
 const STEADY: Duration = Duration::from_secs(5);
 /// How often is looked.
@@ -30,12 +28,18 @@ struct End {
     running: Vec<Running>,
 }
 
-/// Waits until the cluster of `peers` is settled and writes the end of the history. `workloads` are the Deployments that
-/// ever were.
+/// Waits until the cluster of `peers` is settled, for as long as `patience` lasts, and writes the end of the history.
+/// `workloads` are the Deployments that ever were.
 ///
 /// # Errors
 /// When a peer cannot be read, or an engine not be asked.
-pub fn write_end(record: &Record, cluster: &Cluster, peers: &[usize], workloads: &[&str]) -> Outcome<()> {
+pub fn write_end(
+    record: &Record,
+    cluster: &Cluster,
+    peers: &[usize],
+    workloads: &[&str],
+    patience: Duration,
+) -> Outcome<()> {
     let begun = Instant::now();
     let mut since: Option<Instant> = None;
     let (end, settled_after) = loop {
@@ -47,7 +51,7 @@ pub fn write_end(record: &Record, cluster: &Cluster, peers: &[usize], workloads:
             let took = since.map_or(Duration::ZERO, |since| since.duration_since(begun));
             break (end, u64::try_from(took.as_millis()).ok());
         }
-        if begun.elapsed() >= PATIENCE {
+        if begun.elapsed() >= patience {
             break (end, None);
         }
         std::thread::sleep(INTERVAL);

@@ -9,7 +9,7 @@ use skein_gossip::planted::{self, Bug};
 use skein_gossip::{NodeId, Now};
 
 use super::{Effect, Frame, Node, Wait};
-use crate::request::{Durability, RequestId, WriteError, WriteReply, WriteRequest};
+use crate::request::{Durability, RequestId, WriteError, WriteOp, WriteReply, WriteRequest};
 
 /// The most writes that wait for their acknowledgement at once; one more is refused as busy.
 pub const MAX_PENDING_WRITES: usize = 4096;
@@ -118,13 +118,18 @@ impl Node {
         self.durable.next_token += 1;
         let leaves = self.leaving == Some(id);
         let members = self.store.members().active().len() + usize::from(leaves);
+        let is_kept_back = planted::is(Bug::DeletionNotSpread) && matches!(request.op, WriteOp::Delete { .. });
         let needed = match request.durability {
+            _ if is_kept_back => 0,
             Durability::Local => 0,
             Durability::One => usize::from(members > 1),
             Durability::Majority => members / 2,
         };
-        let asked = self.push_to_store(&[envelope], token, needed);
+        let asked = if is_kept_back { 0 } else { self.push_to_store(&[envelope], token, needed) };
         let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
+        if planted::is(Bug::AckBeforeDisk) && !leaves {
+            return self.effects.push_back(Effect::Written(id, Ok(reply)));
+        }
         // What was said in an earlier life is on disk already.
         let batch = if self.records_are_settled() { self.outbox.last_batch() } else { self.coming_batch() };
         // Nobody to ask: waiting would bring nothing.

@@ -91,7 +91,7 @@ impl Node {
                 break;
             }
         }
-        self.persist();
+        self.persist(now);
     }
 
     /// Sends a frame by the lane that fits its length.

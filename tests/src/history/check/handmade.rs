@@ -149,6 +149,18 @@ fn a_peer_that_was_lost_for_good_is_not_read_and_its_writes_are_sought_elsewhere
 }
 
 #[test]
+fn a_peer_that_was_lost_for_good_owes_nothing_however_long_its_clients_go_on() {
+    let mut made = Made::clean();
+    made.fault(2, (300, 400), true);
+    made.history.faults[0].lost = true;
+    made.history.finals.pop();
+    refuse(made.op(2, (950, 951), Ask::Set, MAP, &[("data.x", "v9")]), 0);
+    assert_eq!(made.broken(), [""; 0]);
+    made.history.faults[0].lost = false;
+    assert_eq!(made.broken(), ["the", "P1", "P4"]);
+}
+
+#[test]
 fn p1_a_peer_that_runs_and_serves_no_write_is_found() {
     let mut made = Made::clean();
     made.fault(1, (20, 900), false);

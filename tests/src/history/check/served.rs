@@ -37,7 +37,7 @@ fn longest_unserved(history: &History, peer: usize) -> (u64, u64) {
         .faults
         .iter()
         .filter(|fault| fault.down && fault.hosts.contains(&peer))
-        .map(|fault| (fault.start, fault.end))
+        .map(|fault| (fault.start, fault.until()))
         .collect();
     down.sort_unstable();
     // A time in which it did not run ends one stretch and begins another.
@@ -52,7 +52,9 @@ fn longest_unserved(history: &History, peer: usize) -> (u64, u64) {
 pub(super) fn no_call_fails(history: &History, limits: Limits) -> Verdict {
     let touched = |op: &Op| {
         history.faults.iter().any(|fault| {
-            fault.hosts.contains(&op.peer) && fault.start <= op.end && op.start <= fault.end + limits.recovery_ms
+            fault.hosts.contains(&op.peer)
+                && fault.start <= op.end
+                && op.start <= fault.until().saturating_add(limits.recovery_ms)
         })
     };
     let untouched: Vec<&Op> = history.ops.iter().filter(|op| !touched(op)).collect();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use skein_crdt_state::ObjectKey;
 use skein_gossip::Instant;
+use skein_gossip::planted::{self, Bug};
 
 use super::super::draft::Draft;
 use crate::model::workload::DeploymentSpec;
@@ -200,7 +201,8 @@ fn shrink<'v>(
 /// Replicas, how many more there may be, and how many must be available.
 fn bounds(spec: &DeploymentSpec) -> (usize, usize, usize) {
     let (surge, unavailable) = spec.strategy.bounds(spec.replicas);
-    (spec.replicas as usize, surge as usize, spec.replicas.saturating_sub(unavailable) as usize)
+    let replicas = spec.replicas as usize + usize::from(planted::is(Bug::OneTooMany));
+    (replicas, surge as usize, spec.replicas.saturating_sub(unavailable) as usize)
 }
 
 fn is_available(draft: &Draft<'_>, deployment: &DeploymentView, slot: &SlotView) -> bool {
