@@ -42,8 +42,7 @@ impl Default for DigestTable {
 impl DigestTable {
     /// Sets an item's version, or takes it out.
     pub fn set(&mut self, item: Item, version: Option<u64>) {
-        let bytes = postcard::to_stdvec(&item).unwrap_or_default();
-        let bucket = usize::from(hash(&bytes, 0) as u8);
+        let (bytes, bucket) = place_of(&item);
         let old = match version {
             Some(version) => self.buckets[bucket].insert(item, version),
             None => self.buckets[bucket].remove(&item),
@@ -57,6 +56,12 @@ impl DigestTable {
     #[must_use]
     pub fn sums(&self) -> &[u64] {
         &self.sums
+    }
+
+    /// An item's version.
+    #[must_use]
+    pub fn version_of(&self, item: &Item) -> Option<u64> {
+        self.buckets[place_of(item).1].get(item).copied()
     }
 
     /// The items of a bucket.
@@ -86,6 +91,13 @@ impl DigestTable {
     pub fn is_empty(&self) -> bool {
         self.buckets.iter().all(BTreeMap::is_empty)
     }
+}
+
+/// An item as it is hashed, and its bucket.
+fn place_of(item: &Item) -> (Vec<u8>, usize) {
+    let bytes = postcard::to_stdvec(item).unwrap_or_default();
+    let bucket = usize::from(hash(&bytes, 0) as u8);
+    (bytes, bucket)
 }
 
 fn hash(bytes: &[u8], version: u64) -> u64 {

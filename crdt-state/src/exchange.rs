@@ -175,7 +175,7 @@ impl Store {
         let (mut objects, mut others, mut missing_there) = (Vec::new(), Vec::new(), Vec::new());
         for (item, version) in &theirs {
             match item {
-                _ if buckets.iter().any(|bucket| mine.bucket(*bucket).get(item) == Some(version)) => {}
+                _ if mine.version_of(item) == Some(*version) => {}
                 Item::Object(key) if !self.is_over(key) => objects.push((key.clone(), self.heads_for_want(key))),
                 Item::Object(_) => {}
                 item => others.push(item.clone()),

@@ -1,11 +1,12 @@
 //! A slot that a container serves once everything is mended, and all have heard of it, is served from then on, until nobody
-//! wants it any more (INVARIANTS I9). Before they have, a node may let go of a pod for another's that was lost meanwhile.
+//! wants it any more (INVARIANTS I9). Before they have, a node may let go of a pod for another's that was lost meanwhile; and a pod
+//! that was displaced before it served is no pod that serves, though its container runs until it is stopped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skein_core::node::Node;
-use skein_core::slot::SLOT_KIND;
-use skein_crdt_state::{Kind, ObjectKey};
+use skein_core::slot::{self, SLOT_KIND};
+use skein_crdt_state::{Kind, ObjectKey, ObjectState};
 
 use crate::host::Standing;
 use crate::world::World;
@@ -33,24 +34,36 @@ impl Served {
             return None;
         }
         let live = wanted_everywhere(world);
-        let slots = self.slots.get_or_insert_with(|| live.iter().filter(|slot| runs(world, slot)).cloned().collect());
-        slots.retain(|slot| live.contains(slot));
-        let slot = slots.iter().find(|slot| !runs(world, slot))?;
+        let slots = self.slots.get_or_insert_with(|| {
+            let served = live.iter().filter(|(slot, writes)| runs(world, slot, |write| writes.contains(write)));
+            served.map(|(slot, _)| slot.clone()).collect()
+        });
+        slots.retain(|slot| live.contains_key(slot));
+        let slot = slots.iter().find(|slot| !runs(world, slot, |_| true))?;
         Some(format!("{slot} was served when all agreed, and is not any more"))
     }
 }
 
-fn wanted_everywhere(world: &World) -> BTreeSet<ObjectKey> {
-    let slots = |node: &Node| -> BTreeSet<ObjectKey> {
-        node.store().live(&Kind::new(SLOT_KIND)).map(|slot| slot.key().clone()).collect()
+/// The slots that are live at every node, each with the values that it has at all of them. A pod that none of these placed may
+/// have been displaced before it ever served: its container runs for as long as it takes to stop it.
+fn wanted_everywhere(world: &World) -> BTreeMap<ObjectKey, BTreeSet<String>> {
+    let slots = |node: &Node| -> BTreeMap<ObjectKey, BTreeSet<String>> {
+        let writes = |slot: &ObjectState| slot::values(slot).iter().map(|value| value.write.to_string()).collect();
+        node.store().live(&Kind::new(SLOT_KIND)).map(|slot| (slot.key().clone(), writes(slot))).collect()
     };
     let mut all = world.hosts.iter().filter_map(|host| host.node.as_ref()).map(slots);
     let first = all.next().unwrap_or_default();
-    all.fold(first, |both, next| both.intersection(&next).cloned().collect())
+    all.fold(first, |mut both, next| {
+        both.retain(|slot, _| next.contains_key(slot));
+        for (slot, writes) in &mut both {
+            writes.retain(|write| next.get(slot).is_some_and(|others| others.contains(write)));
+        }
+        both
+    })
 }
 
-fn runs(world: &World, slot: &ObjectKey) -> bool {
+fn runs(world: &World, slot: &ObjectKey, is_meant: impl Fn(&str) -> bool) -> bool {
     let slot = slot.to_string();
     let members = world.hosts.iter().filter(|host| host.standing == Standing::Member);
-    members.flat_map(|host| host.engine.running()).any(|info| info.slot == slot)
+    members.flat_map(|host| host.engine.running()).any(|info| info.slot == slot && is_meant(&info.write))
 }

@@ -219,7 +219,9 @@ impl World {
                         self.trace.line(self.now_us, format_args!("h{number} starts {} of {}", spec.pod, spec.slot));
                     }
                     RuntimeAction::Stop { id, .. } => {
-                        self.trace.line(self.now_us, format_args!("h{number} stops {}", id.uid));
+                        let info = self.hosts[number].engine.running().find(|info| info.id.uid == id.uid);
+                        let (pod, slot) = info.map_or((&*id.uid, "a slot"), |info| (&*info.pod, &*info.slot));
+                        self.trace.line(self.now_us, format_args!("h{number} stops {pod} of {slot}"));
                     }
                     _ => {}
                 }

@@ -26,6 +26,19 @@ fn settling_a_dispute_with_one_of_its_values_is_a_write() {
     }
 }
 
+/// A node that left and came back with an empty disk while its clock was behind took the boot after that of its departure, which
+/// it had said two starts before it was gone: what it said anew had the numbers of what it had said in between.
+#[test]
+fn who_comes_back_with_an_empty_disk_and_a_clock_that_is_behind_says_nothing_twice() {
+    holds(7092);
+}
+
+/// A pod was displaced while its container was being started, and ran for as long as it took to stop it: its slot was not served.
+#[test]
+fn a_container_that_runs_only_until_it_is_stopped_serves_no_slot() {
+    holds(8556);
+}
+
 /// Nothing breaks where nothing is broken, and it settles at once.
 #[test]
 fn a_calm_cluster_settles_at_once() {

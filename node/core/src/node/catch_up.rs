@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use skein_crdt_state::exchange::{Exchange, Outcome, Table};
-use skein_gossip::{NodeId, Now};
+use skein_gossip::{Instant, NodeId, Now};
 
 use super::{Frame, Node, Wait};
 use crate::agent;
@@ -13,12 +13,17 @@ use crate::agent;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it compares with peers meanwhile. Where others write all the time the two are never quite alike.
 const MAX_COMPARISONS: u32 = 16;
+/// How long one peer has to answer before another may be asked, in a large cluster. In one where a third of all come back at
+/// once, all that each would be told by many is more than the network and the peers can carry.
+const ONE_AT_A_TIME: Duration = Duration::from_millis(500);
 
 /// Where a node stands with it.
 #[derive(Debug, Default)]
 pub(crate) struct CatchUp {
     done: bool,
     comparisons: u32,
+    /// Whom it waits for, and since when.
+    asked: Option<(NodeId, Instant)>,
 }
 
 impl Node {
@@ -39,10 +44,15 @@ impl Node {
     }
 
     /// Compares with a peer by the sums of all buckets, which is always answered; a root that is the same is not.
-    pub(super) fn compare_to_catch_up(&mut self, peer: NodeId) {
+    pub(super) fn compare_to_catch_up(&mut self, now: Now, peer: NodeId) {
         if self.catch_up.done || self.catch_up.comparisons >= MAX_COMPARISONS {
             return;
         }
+        let waits = |(asked, at): (NodeId, Instant)| asked != peer && now.mono.since(at) < ONE_AT_A_TIME;
+        if self.is_large() && self.catch_up.asked.is_some_and(waits) {
+            return;
+        }
+        self.catch_up.asked = Some((peer, now.mono));
         self.catch_up.comparisons += 1;
         let sums = self.store.wanted().sums().to_vec();
         self.send(peer, &Frame::Exchange(Exchange::Buckets { table: Table::Wanted, sums }), None);
@@ -55,7 +65,7 @@ impl Node {
             Heard::Alike => self.caught_up(now),
             // What it asks for now comes first, and the comparison after that.
             Heard::Differs if outcome.replies.iter().any(|reply| matches!(reply, Exchange::Want { .. })) => {}
-            Heard::Differs | Heard::Given => self.compare_to_catch_up(from),
+            Heard::Differs | Heard::Given => self.compare_to_catch_up(now, from),
             Heard::Other => {}
         }
     }

@@ -33,7 +33,7 @@ impl Node {
                 self.peers.linked.insert(peer);
                 self.membership.handle(now, ToMembership::LinkUp(peer));
                 self.exchange_over_new_link(peer);
-                self.compare_to_catch_up(peer);
+                self.compare_to_catch_up(now, peer);
                 self.in_reach(peer);
             }
             Input::LinkDown(peer) => {

@@ -30,7 +30,7 @@ const MAX_PASS_TO: usize = 4096;
 const EXCHANGE_EVERY: Duration = Duration::from_millis(800);
 const EXCHANGE_JITTER_MS: u64 = 400;
 /// How many exchanges new links open in one such time in a large cluster. When it forms or heals, each would find the same.
-const EXCHANGES_BY_LINKS: u32 = 3;
+const EXCHANGES_BY_LINKS: u32 = 1;
 
 /// In a large cluster a node pauses so long for each member between two pushes of what it says of itself. When pods start
 /// everywhere, that is most of what is sent; so it is at most 2 000 pushes a second in the whole cluster, however large.
@@ -206,17 +206,25 @@ impl Node {
 
     /// A link came up: whoever was apart finds out at once what it missed.
     pub(super) fn exchange_over_new_link(&mut self, peer: NodeId) {
-        let is_large = self.store.members().active().len() > DIRECT;
-        if !is_large || self.link_exchanges < EXCHANGES_BY_LINKS {
+        if !self.is_large() || self.link_exchanges < EXCHANGES_BY_LINKS {
             self.link_exchanges += 1;
             self.open_exchange_with(peer);
         }
+    }
+
+    /// Whether there are too many to send everything to all of them.
+    pub(super) fn is_large(&self) -> bool {
+        self.store.members().active().len() > DIRECT
     }
 
     pub(super) fn exchange_with_somebody(&mut self, now: Now) {
         let peer = self.peers.linked.iter().filter(|peer| **peer != self.me).choose(&mut self.rng).copied();
         if let Some(peer) = peer {
             self.open_exchange_with(peer);
+            // The peer that was asked to catch up by may have gone away.
+            if self.is_large() {
+                self.compare_to_catch_up(now, peer);
+            }
         }
         self.link_exchanges = 0;
         self.ask_again();
