@@ -30,6 +30,8 @@ const BREAK_EVERY: Duration = Duration::from_secs(20);
 const BROKEN_FOR: Duration = Duration::from_secs(8);
 /// How often a daemon is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How many changes are written before the first look.
+const LOG_CHANGES: usize = 5000;
 /// How long anything may take in the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a number must stay to be believed.
@@ -87,12 +89,26 @@ fn begin(cluster: &Cluster) -> Outcome<()> {
     for host in cluster.members() {
         writers::make_map(cluster, host, NAMESPACE)?;
     }
+    fill_logs(cluster)?;
     for (host, other) in cluster.members().into_iter().flat_map(|a| (1..=HOSTS).map(move |b| (a, b))) {
         let path = core(NAMESPACE, &format!("configmaps/{}", writers::map_of(other)));
         let there = || ensure(cluster.api(host).exists(&path)?, || "it is not there".to_owned());
         eventually(&path, PATIENCE, there)?;
     }
     replicas(cluster)
+}
+
+/// Each peer remembers its last few thousand changes for watches. Until that is full it grows, which is no leak.
+fn fill_logs(cluster: &Cluster) -> Outcome<()> {
+    std::thread::scope(|scope| {
+        let writing: Vec<_> = cluster
+            .members()
+            .into_iter()
+            .map(|host| scope.spawn(move || writers::fill(&cluster.api(host), host, NAMESPACE, LOG_CHANGES / HOSTS)))
+            .collect();
+        let panicked = |_| Err(Failure::new("a thread that writes panicked"));
+        writing.into_iter().try_for_each(|writing| writing.join().unwrap_or_else(panicked))
+    })
 }
 
 /// Writes and breaks until the time is over and all is healed.

@@ -53,6 +53,17 @@ pub fn make_map(cluster: &Cluster, host: usize, namespace: &str) -> Outcome<()> 
     cluster.api(host).create(&core(namespace, "configmaps"), &map).map(|_| ())
 }
 
+/// Sets fields of a host's map, one after the other, as fast as they are acknowledged.
+///
+/// # Errors
+/// When one is refused.
+pub(super) fn fill(api: &Api, host: usize, namespace: &str, writes: usize) -> Outcome<()> {
+    let path = core(namespace, &format!("configmaps/{}", map_of(host)));
+    (0..writes).try_for_each(|number| {
+        api.patch(&path, &json!({"data": {format!("f{}", number % FIELDS): format!("w{number}")}})).map(|_| ())
+    })
+}
+
 /// Writes at all peers until it is told to stop.
 pub(super) fn writers(cluster: &Cluster, namespace: &str, stop: &AtomicBool) -> Account {
     let account = Mutex::new(Account { namespace: namespace.to_owned(), ..Account::default() });
