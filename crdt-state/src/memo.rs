@@ -26,7 +26,7 @@ pub struct MemoLimits {
 }
 
 impl MemoLimits {
-    /// For a daemon: documents that are being edited, no merges (each comes once).
+    /// For a daemon: documents of objects that were edited apart lately, no merges (each comes once).
     pub const DAEMON: MemoLimits = MemoLimits { documents: 256, merges: 0, signatures: 4096, shares_envelopes: false };
     /// For a simulator that many nodes share.
     pub const SIMULATOR: MemoLimits =
