@@ -66,6 +66,7 @@ pub fn short(figure: f64) -> String {
         figure if figure.is_nan() => "-".to_owned(),
         figure if figure.is_infinite() => "never".to_owned(),
         0.0 => "0".to_owned(),
+        figure if figure.abs() < 0.01 => format!("{figure:.3}"),
         figure if figure.abs() < 1.0 => format!("{figure:.2}"),
         figure if figure.abs() < 100.0 => format!("{figure:.1}"),
         figure => format!("{figure:.0}"),
