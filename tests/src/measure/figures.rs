@@ -38,11 +38,6 @@ impl Figures {
         let last = self.0.len().saturating_sub(1);
         self.0.get((self.0.len() * percent / 100).min(last)).copied().unwrap_or(f64::NAN)
     }
-
-    /// The sum of all.
-    pub fn sum(&self) -> f64 {
-        self.0.iter().sum()
-    }
 }
 
 impl Extend<f64> for Figures {
