@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use skein_gossip::NodeId;
 
+use crate::blob::BlobId;
 use crate::{NameKey, ObjectKey};
 
 /// How many buckets a table is summed up in.
@@ -24,6 +25,8 @@ pub enum Item {
     Object(ObjectKey),
     /// A section of a node's reports.
     Report(NodeId, Arc<str>),
+    /// A text that is kept beside an object's document.
+    Blob(ObjectKey, BlobId),
 }
 
 /// Items with their versions. The sum of a bucket does not depend on the order in which items came.

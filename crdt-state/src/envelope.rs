@@ -13,6 +13,10 @@ use crate::{ClusterId, Hlc, NameKey, ObjectKey, WriteId};
 pub const FORMAT_VERSION: u8 = 1;
 /// The longest body, in bytes, before it is even looked at: a change of 64 KB and its key.
 pub const MAX_BODY_BYTES: usize = 72 * 1024;
+/// The longest body of a blob.
+pub const MAX_BLOB_BODY_BYTES: usize = crate::blob::MAX_BLOB_BYTES + 8 * 1024;
+/// How the body of a blob begins: its place in [`Body`].
+const BLOB_TAG: u8 = 7;
 
 /// An author's place in its own sequence: which start of the daemon, then a number that rises by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -103,6 +107,15 @@ pub enum Body {
         /// The last of those admissions: a later one of the same node does not count.
         until: Sequence,
     },
+    /// A text that is kept beside an object's document.
+    Blob {
+        /// The object.
+        key: ObjectKey,
+        /// Makes its id hard to guess from a short text.
+        salt: [u8; 16],
+        /// The text.
+        text: Arc<str>,
+    },
 }
 
 /// Why an envelope was not opened; nothing of it was used.
@@ -118,7 +131,9 @@ pub enum EnvelopeError {
     #[error("not signed by its author {0}")]
     Signature(NodeId),
     /// The body is too long.
-    #[error("a body of {0} bytes; at most {MAX_BODY_BYTES} are taken")]
+    #[error(
+        "a body of {0} bytes; at most {MAX_BODY_BYTES} are taken, of a value beside a document {MAX_BLOB_BODY_BYTES}"
+    )]
     TooLong(usize),
 }
 
@@ -154,7 +169,8 @@ impl Envelope {
         if self.version != FORMAT_VERSION {
             return Err(EnvelopeError::Version(self.version));
         }
-        if self.body.len() > MAX_BODY_BYTES {
+        let limit = if self.body.first() == Some(&BLOB_TAG) { MAX_BLOB_BODY_BYTES } else { MAX_BODY_BYTES };
+        if self.body.len() > limit {
             return Err(EnvelopeError::TooLong(self.body.len()));
         }
         let (body, rest) = postcard::take_from_bytes(&self.body).map_err(|_| EnvelopeError::Malformed)?;
@@ -267,6 +283,18 @@ mod tests {
         let (cluster, envelope, _) = sealed();
         let newer = Envelope { version: 9, ..envelope };
         assert_eq!(newer.open(&cluster), Err(EnvelopeError::Version(9)));
+    }
+
+    #[test]
+    fn only_a_blob_may_be_long() {
+        let (cluster, _, _) = sealed();
+        let keys = Keypair::from_secret([1; 32]);
+        let key = ObjectKey::root(&crate::Kind::new("Secret"), "s", 1);
+        let seal = |body: &Body| Envelope::seal(&keys, &cluster, Sequence { boot: 1, number: 3 }, body);
+        let blob = Body::Blob { key, salt: [2; 16], text: "x".repeat(crate::blob::MAX_BLOB_BYTES).into() };
+        assert_eq!(seal(&blob).open(&cluster), Ok(blob));
+        let report = Body::Report { section: "node".into(), stamp: Hlc(5), body: vec![0; MAX_BODY_BYTES].into() };
+        assert!(matches!(seal(&report).open(&cluster), Err(EnvelopeError::TooLong(_))));
     }
 
     proptest! {

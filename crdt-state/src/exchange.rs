@@ -178,6 +178,8 @@ impl Store {
                 _ if mine.version_of(item) == Some(*version) => {}
                 Item::Object(key) if !self.is_over(key) => objects.push((key.clone(), self.heads_for_want(key))),
                 Item::Object(_) => {}
+                // What the object does without here, it does without there as soon as both know the same changes of it.
+                Item::Blob(key, id) if !self.mentions(key, id) => {}
                 item => others.push(item.clone()),
             }
         }
@@ -206,6 +208,7 @@ impl Store {
     fn envelopes_of(&self, item: &Item) -> Vec<Arc<Envelope>> {
         match item {
             Item::Object(key) => self.changes_since(key, &[]),
+            Item::Blob(key, id) => self.blob_envelope(key, id).into_iter().collect(),
             Item::Deletion(_) if planted::is(Bug::DeletionNotSpread) => Vec::new(),
             Item::Deletion(name) => self.deletion(name).into_iter().collect(),
             Item::Member(node, kind, author) => {
@@ -220,11 +223,20 @@ impl Store {
         object.map(|object| object.changes_since(heads)).into_iter().flatten().map(|c| c.envelope.clone()).collect()
     }
 
+    /// The changes of an object that somebody lacks, and before them the texts that they mention.
+    fn news_since(&self, key: &ObjectKey, heads: &[WriteId]) -> Vec<Arc<Envelope>> {
+        let Some(object) = self.object(key).filter(|_| self.could_live(key)) else { return Vec::new() };
+        let changes = object.changes_since(heads);
+        let ids = changes.iter().map(|change| change.id).collect();
+        let texts = self.blobs_of_changes(object, &ids).into_iter();
+        texts.chain(changes.into_iter().map(|change| change.envelope.clone())).collect()
+    }
+
     fn give(&self, objects: &[(ObjectKey, Vec<WriteId>)], items: &[Item], last: bool) -> Vec<Exchange> {
         let mut envelopes = Vec::new();
         let mut back = Vec::new();
         for (key, heads) in objects.iter().take(2 * MAX_ITEMS) {
-            envelopes.extend(self.changes_since(key, heads));
+            envelopes.extend(self.news_since(key, heads));
             let unknown = |head: &WriteId| self.object(key).is_none_or(|object| !object.changes().contains_key(head));
             if !last && heads.iter().any(unknown) && !self.is_over(key) {
                 back.push((key.clone(), self.heads_for_want(key)));

@@ -21,6 +21,7 @@ pub const MAX_LEAVES: usize = 8192;
 pub struct Layout {
     version: u16,
     keyed: BTreeMap<(Kind, String), Vec<String>>,
+    aside: BTreeSet<(Kind, String)>,
 }
 
 /// An object that has no flat form; nothing was changed.
@@ -51,7 +52,14 @@ impl Layout {
         let keyed = entries.into_iter().map(|(kind, pattern, keys)| {
             ((kind, pattern.to_owned()), keys.iter().map(|&key| key.to_owned()).collect())
         });
-        Layout { version, keyed: keyed.collect() }
+        Layout { version, keyed: keyed.collect(), aside: BTreeSet::new() }
+    }
+
+    /// With maps whose texts are kept beside the document whatever their length, by kind and path: they are secrets.
+    #[must_use]
+    pub fn keeping_aside<'a>(mut self, maps: impl IntoIterator<Item = (Kind, &'a str)>) -> Self {
+        self.aside.extend(maps.into_iter().map(|(kind, path)| (kind, path.to_owned())));
+        self
     }
 
     /// The table's version, which every change carries.
@@ -125,9 +133,15 @@ impl Flatten<'_> {
         }
         match value {
             Value::Object(fields) if !fields.is_empty() => {
+                let is_secret = !self.layout.aside.is_empty()
+                    && self.layout.aside.contains(&(self.kind.clone(), pattern.to_owned()));
                 for (field, value) in fields {
                     let mut child = path.to_owned();
                     path::push_field(&mut child, field);
+                    if let (true, Value::String(text)) = (is_secret, value) {
+                        self.leaf(&child, Scalar::Aside(text.as_str().into()))?;
+                        continue;
+                    }
                     let named = format!("{pattern}.{field}");
                     let any = format!("{pattern}.*");
                     let known = self.layout.keyed.range((self.kind.clone(), any.clone())..).next();
@@ -150,6 +164,9 @@ impl Flatten<'_> {
     }
 
     fn leaf(&mut self, path: &str, value: Scalar) -> Result<(), FlattenError> {
+        if path.len() > MAX_PATH_BYTES || self.leaves.len() >= MAX_LEAVES {
+            return Err(FlattenError::TooLarge(path.chars().take(128).collect()));
+        }
         self.leaves.insert(path.into(), value);
         Ok(())
     }
@@ -253,13 +270,15 @@ impl Node {
         if !fields.is_empty() {
             return Some(Value::Object(fields));
         }
-        self.value.map(|value| match value {
+        Some(match self.value? {
             Scalar::Null => Value::Null,
             Scalar::Bool(flag) => flag.into(),
             Scalar::Int(number) => number.into(),
             Scalar::Float(number) => number.into(),
-            Scalar::Str(text) => Value::from(&*text),
+            Scalar::Str(text) | Scalar::Aside(text) => Value::from(&*text),
             Scalar::Json(text) => serde_json::from_str(&text).unwrap_or(Value::Null),
+            // Whoever wants the text puts it in its place first, see `Store::json_of`.
+            Scalar::Blob(_) => return None,
         })
     }
 }

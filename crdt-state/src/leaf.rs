@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::blob::BlobRef;
+
 /// A field's path in Kubernetes' notation: `spec.template.spec.containers[name="web"].image`,
 /// `metadata.labels["app.kubernetes.io/name"]`.
 pub type LeafPath = Arc<str>;
@@ -24,6 +26,10 @@ pub enum Scalar {
     Str(Arc<str>),
     /// A value that is replaced as a whole, as canonical JSON: a list without a key, an empty map.
     Json(Arc<str>),
+    /// A text that a write wants kept beside the document, see [`blob`](crate::blob). In edits alone: what is stored mentions it.
+    Aside(Arc<str>),
+    /// The mention of a text that is kept beside the document.
+    Blob(BlobRef),
 }
 
 impl Scalar {
@@ -61,6 +67,9 @@ impl fmt::Debug for Scalar {
             Scalar::Float(value) => write!(f, "{value}"),
             Scalar::Str(value) => write!(f, "{value:?}"),
             Scalar::Json(value) => f.write_str(value),
+            // It may be a secret.
+            Scalar::Aside(text) => write!(f, "<{} bytes to keep aside>", text.len()),
+            Scalar::Blob(blob) => write!(f, "{blob:?}"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! memberships (signed, a chain to the founder). Automerge is named in this crate alone. What a field means to
 //! Kubernetes does not live here: the layout of lists is a table that is handed in.
 
+pub mod blob;
 pub mod digest;
 pub mod envelope;
 pub mod exchange;

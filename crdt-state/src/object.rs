@@ -4,13 +4,14 @@
 //! decided here: among concurrent values the greatest hybrid logical clock, ties by hash (Automerge's own pick is the
 //! greater operation counter, by which 200 old edits beat a newer one).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use automerge::{Automerge, ObjId as ExId, ROOT, ReadDoc, ScalarValue, Value};
 use sha2::{Digest, Sha256};
 use skein_gossip::NodeId;
 
+use crate::blob::{self, BlobId, BlobRef};
 use crate::envelope::Envelope;
 use crate::leaf::{Edit, LeafPath, Scalar};
 use crate::{Hlc, ObjectKey, WriteId, layout, linear, path};
@@ -87,6 +88,7 @@ pub struct ObjectState {
     heads: Vec<WriteId>,
     version: u64,
     leaves: BTreeMap<LeafPath, Leaf>,
+    blobs: BTreeSet<BlobId>,
     changes: BTreeMap<WriteId, Arc<StoredChange>>,
     born: Hlc,
     newest: Hlc,
@@ -110,7 +112,8 @@ impl ObjectState {
     pub fn empty(key: ObjectKey) -> Self {
         let (changes, leaves) = (BTreeMap::new(), BTreeMap::new());
         let (born, newest) = (Hlc::default(), Hlc::default());
-        ObjectState { key, heads: Vec::new(), version: 0, leaves, changes, born, newest, generation: 0 }
+        let blobs = BTreeSet::new();
+        ObjectState { key, heads: Vec::new(), version: 0, leaves, blobs, changes, born, newest, generation: 0 }
     }
 
     /// Which object.
@@ -149,7 +152,14 @@ impl ObjectState {
         self.leaves.get(path).map(|leaf| &leaf.value)
     }
 
-    /// The object as Kubernetes would store it, without name and status.
+    /// The blobs that its fields mention, those of values that lost included.
+    #[must_use]
+    pub fn blobs(&self) -> &BTreeSet<BlobId> {
+        &self.blobs
+    }
+
+    /// The object as Kubernetes would store it, without name and status, and without what is kept beside the document: that
+    /// [`Store::json_of`](crate::Store::json_of) adds.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         layout::unflatten(self.leaves.iter().map(|(path, leaf)| (path, &leaf.value)))
@@ -188,7 +198,7 @@ impl ObjectState {
     /// are passed over.
     #[must_use]
     pub fn changes_since(&self, heads: &[WriteId]) -> Vec<&Arc<StoredChange>> {
-        let mut known: std::collections::BTreeSet<WriteId> = std::collections::BTreeSet::new();
+        let mut known: BTreeSet<WriteId> = BTreeSet::new();
         let mut open: Vec<WriteId> = heads.iter().filter(|head| self.changes.contains_key(head)).copied().collect();
         while let Some(id) = open.pop() {
             if known.insert(id) {
@@ -228,6 +238,7 @@ impl ObjectState {
             born: if self.changes.is_empty() { change.stamp } else { self.born.min(change.stamp) },
             newest: self.newest.max(change.stamp),
             generation: self.generation + u64::from(change.touches_spec),
+            blobs: blob::mentioned(&leaves),
             leaves,
             heads,
             changes,
@@ -241,13 +252,15 @@ impl ObjectState {
         let mut heads: Vec<WriteId> = doc.get_heads().iter().map(|head| WriteId(head.0)).collect();
         heads.sort_unstable();
         let stamps = || changes.values().map(|change| change.stamp);
+        let leaves = leaves_of(doc, &changes);
         let generation = changes.values().filter(|change| change.touches_spec).count() as u64;
         ObjectState {
             key: self.key.clone(),
             version: version_of(&self.key, &heads),
             born: stamps().min().unwrap_or_default(),
             newest: stamps().max().unwrap_or_default(),
-            leaves: leaves_of(doc, &changes),
+            blobs: blob::mentioned(&leaves),
+            leaves,
             heads,
             changes,
             generation,
@@ -305,6 +318,9 @@ pub(crate) fn to_automerge(value: &Scalar) -> ScalarValue {
         Scalar::Str(text) => ScalarValue::Str((&**text).into()),
         // Texts are taken, so the values that are replaced as a whole go as bytes.
         Scalar::Json(text) => ScalarValue::Bytes(text.as_bytes().to_vec()),
+        Scalar::Blob(blob) => ScalarValue::Bytes(blob.to_bytes()),
+        // The store has put a mention in its place; were it forgotten, a secret must not get into the history.
+        Scalar::Aside(_) => ScalarValue::Null,
     }
 }
 
@@ -321,6 +337,9 @@ pub(crate) fn from_scalar(value: &ScalarValue) -> Option<Scalar> {
         ScalarValue::F64(number) if number.is_finite() => Scalar::Float(*number),
         ScalarValue::Str(text) => Scalar::Str(text.as_str().into()),
         ScalarValue::Bytes(bytes) => {
+            if let Some(blob) = BlobRef::from_bytes(bytes) {
+                return Some(Scalar::Blob(blob));
+            }
             let text = std::str::from_utf8(bytes).ok()?;
             serde_json::from_str::<serde_json::Value>(text).ok()?;
             Scalar::Json(text.into())

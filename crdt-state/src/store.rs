@@ -3,12 +3,14 @@
 //! It holds no disk and no network: what must be written is drained as [`Record`]s, what changed as [`StoreChange`]s, and
 //! what peers should hear is what the authoring calls return.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Keypair, NodeId, Now};
 
+use crate::blob::{BlobTable, MAX_BLOB_BYTES};
 use crate::digest::{DigestTable, Item};
 use crate::envelope::{Body, Envelope, EnvelopeError, Sequence};
 use crate::gate::{self, GateError};
@@ -19,6 +21,7 @@ use crate::object::{self, Authorship, ObjectState};
 use crate::opened::Opened;
 use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId};
 
+mod aside;
 mod receive;
 mod restore;
 mod unseen;
@@ -91,8 +94,10 @@ pub mod tables {
     pub const REPORTS: &str = "reports";
     /// What was found damaged: its table, a zero byte, its key -> what was found. For people; the store never reads it.
     pub const DAMAGED: &str = "damaged";
+    /// Object's key, a zero byte, the blob's id -> envelope.
+    pub const BLOBS: &str = "blobs";
     /// All that the store reads.
-    pub const ALL: [&str; 5] = [CHANGES, DELETIONS, MEMBERS, MEMBERS_COPY, REPORTS];
+    pub const ALL: [&str; 6] = [CHANGES, BLOBS, DELETIONS, MEMBERS, MEMBERS_COPY, REPORTS];
 }
 
 /// What became different.
@@ -125,6 +130,9 @@ pub enum EditError {
     /// The name is not one that a key may hold.
     #[error("\"{0}\" cannot be a name: at most 253 bytes without white space, /, @ and :")]
     BadName(String),
+    /// A value is too long.
+    #[error("a value of {0} bytes; at most {MAX_BLOB_BYTES} are taken")]
+    ValueTooLong(usize),
     /// A report's section is too long.
     #[error("a report of {0} bytes; at most {MAX_REPORT_BYTES} are taken")]
     ReportTooLong(usize),
@@ -138,6 +146,7 @@ pub struct Store {
     clock: Hlc,
     memo: Memo,
     objects: BTreeMap<ObjectKey, Arc<ObjectState>>,
+    blobs: BlobTable,
     by_kind: BTreeMap<Kind, BTreeSet<ObjectKey>>,
     lives: LifeTable,
     reports: BTreeMap<(NodeId, Arc<str>), Arc<Report>>,
@@ -148,7 +157,7 @@ pub struct Store {
     /// How many changes were drained so far.
     drained: u64,
     unseen: Vec<Unseen>,
-    ended: BTreeMap<ObjectKey, Arc<ObjectState>>,
+    ended: BTreeMap<ObjectKey, unseen::Last>,
     records: Vec<Record>,
 }
 
@@ -163,6 +172,7 @@ impl Store {
             clock: Hlc::default(),
             memo,
             objects: BTreeMap::new(),
+            blobs: BlobTable::default(),
             by_kind: BTreeMap::new(),
             lives: LifeTable::default(),
             reports: BTreeMap::new(),
@@ -358,7 +368,8 @@ impl Store {
         Some(self.say(now, Body::Removal { node, stamp, seen, until }))
     }
 
-    /// Edits an object, or creates it. `message` says who asked for it, with which tool. `None`: nothing changes.
+    /// Edits an object, or creates it. `message` says who asked for it, with which tool. Returns what was said, the change last;
+    /// nothing: nothing changes.
     ///
     /// # Errors
     /// When the object is over or the edit is too large; nothing is changed then.
@@ -368,7 +379,7 @@ impl Store {
         key: &ObjectKey,
         edits: &[Edit],
         message: &str,
-    ) -> Result<Option<Arc<Envelope>>, EditError> {
+    ) -> Result<Vec<Arc<Envelope>>, EditError> {
         if !key.check() {
             return Err(EditError::BadName(key.name().chars().take(64).collect()));
         }
@@ -378,14 +389,21 @@ impl Store {
         let state = self.state_of(key);
         let stamp = self.tick(now);
         let by = Authorship { actor: self.actor.clone(), stamp, message: message.chars().take(256).collect() };
-        let Some(chunk) = state.edit(edits, &by) else { return Ok(None) };
+        let aside = self.set_aside(&state, edits, stamp);
+        let (edits, texts) = aside.map_or((Cow::Borrowed(edits), Vec::new()), |set| (Cow::Owned(set.edits), set.texts));
+        if let Some((_, text)) = texts.iter().find(|(_, text)| text.len() > MAX_BLOB_BYTES) {
+            return Err(EditError::ValueTooLong(text.len()));
+        }
+        let Some(chunk) = state.edit(&edits, &by) else { return Ok(Vec::new()) };
         let body = Body::Change { key: key.clone(), layout: self.identity.layout_version, chunk: chunk.clone() };
         let opened = Opened::new(self.seal(&body), body);
         let merged = gate::admit_own(&self.memo, &state, opened.envelope(), &chunk)
             .map_err(|reason| EditError::Refused { key: key.clone(), reason })?;
         self.memo.keep_verified(opened.envelope().digest(), &opened);
         self.put_object(merged, &opened);
-        Ok(Some(opened.envelope().clone()))
+        let mut said = self.say_texts(key, texts);
+        said.push(opened.envelope().clone());
+        Ok(said)
     }
 
     /// Ends an object's life, and with it all that it owns. `None`: it is over already.
@@ -469,7 +487,8 @@ impl Store {
             self.records.push(Record { table: tables::CHANGES, key: row, value: Some(said.encoded()) });
         }
         self.wanted.set(Item::Object(key.clone()), Some(object.version()));
-        self.objects.insert(key.clone(), object);
+        self.objects.insert(key.clone(), object.clone());
+        self.settle_blobs(&object);
         for name in self.lives.learn(&key) {
             self.sweep(&name, None);
         }
@@ -493,6 +512,7 @@ impl Store {
             candidates.map(|(key, _)| key).filter(|key| !self.lives.is_live(key)).cloned().collect();
         for key in &over {
             let Some(object) = self.objects.remove(key) else { continue };
+            let last = unseen::Last { texts: self.let_go(key, &BTreeSet::new()), object: object.clone() };
             if let Some(kind) = self.by_kind.get_mut(key.kind()) {
                 kind.remove(key);
             }
@@ -505,9 +525,9 @@ impl Store {
             self.changed.insert(StoreChange::Object(key.clone()));
             match deleter {
                 _ if key.name_key() != *name => {}
-                Some((incarnation, by, seen)) if key.incarnation() == incarnation => self.ended_by(object, by, seen),
+                Some((incarnation, by, seen)) if key.incarnation() == incarnation => self.ended_by(last, by, seen),
                 Some((_, by, _)) => drop(self.changed.insert(StoreChange::EditLost(key.clone(), by))),
-                None => self.ended_before_its_deletion(object),
+                None => self.ended_before_its_deletion(last),
             }
         }
         for name in self.lives.forget_within(name) {

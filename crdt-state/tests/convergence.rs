@@ -173,7 +173,7 @@ impl World {
         let (key, now) = (self.replicas[r].store.next_life(&name), self.now(r));
         let path = format!("data.p{path}");
         let store = &mut self.replicas[r].store;
-        if let Some(envelope) = store.edit(now, &key, &[Edit::set(&path, Scalar::Int(value))], "t").unwrap() {
+        if let Some(envelope) = store.edit(now, &key, &[Edit::set(&path, Scalar::Int(value))], "t").unwrap().pop() {
             let write = store.object(&key).unwrap().leaf(&path).unwrap().write;
             self.written.push((key, path, write));
             self.replicas[r].said.push(envelope);

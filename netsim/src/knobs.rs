@@ -35,6 +35,8 @@ pub struct Knobs {
     pub queue_max: usize,
     /// When the run is to panic, in virtual milliseconds; 0: never. It shows what becomes of a panic.
     pub panic_at_ms: u64,
+    /// How many of a thousand values in ConfigMaps are kept beside the document.
+    pub aside_permille: u64,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -168,6 +170,11 @@ impl Knobs {
             settle_ms: 180_000,
             queue_max: 2_000_000,
             panic_at_ms: 0,
+            // It was added later, so it is drawn apart and a seed keeps the rest.
+            aside_permille: {
+                let mut later = random::from_seed(seed ^ 0x6173_6964);
+                later.random_range(100..900) * u64::from(later.random_bool(0.5))
+            },
             planted: None,
             faults,
         }
@@ -185,7 +192,8 @@ impl fmt::Display for Knobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {} nodes {} busy_ms {} network {}", self.seed, self.nodes, self.busy_ms, self.network)?;
         write!(f, " disk_us {} pull_ms {}", self.disk_us, self.pull_ms)?;
-        write!(f, " user_every_ms {} tenure_ms {};", self.user_every_ms, self.tenure_ms)?;
+        write!(f, " user_every_ms {} tenure_ms {}", self.user_every_ms, self.tenure_ms)?;
+        write!(f, " aside_permille {};", self.aside_permille)?;
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;
         }

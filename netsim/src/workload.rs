@@ -126,7 +126,14 @@ fn contest(world: &mut World, peer: usize, key: ObjectKey) -> Option<WriteOp> {
 /// Sets a value that nobody else ever sets, sometimes only if nobody wrote since the user read.
 fn edit_config(world: &mut World, peer: usize, name: NameKey) -> WriteOp {
     let path = format!("data.k{}", world.chance.users.random_range(0..4));
-    let edits = vec![Edit::set(&path, Scalar::Int(i64::try_from(world.workload.next).unwrap_or(0) + 1))];
+    let value = world.workload.next + 1;
+    // Drawn from the number itself: a seed that keeps nothing aside keeps all it draws.
+    let is_aside = value.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1000 < world.knobs.aside_permille;
+    let value = match is_aside {
+        true => Scalar::Aside(format!("text {value}").into()),
+        false => Scalar::Int(i64::try_from(value).unwrap_or(0)),
+    };
+    let edits = vec![Edit::set(&path, value)];
     let Some(key) = current(world, peer, &name) else { return WriteOp::Create { name, edits } };
     let read_at = any_peer(world).unwrap_or(peer);
     let heads = world.hosts[read_at].node.as_ref().and_then(|node| Some(node.store().object(&key)?.heads().to_vec()));

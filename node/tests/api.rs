@@ -7,6 +7,8 @@ mod client;
 mod fake;
 #[path = "api/kubectl.rs"]
 mod kubectl;
+#[path = "api/refusals.rs"]
+mod refusals;
 #[path = "api/shell.rs"]
 mod shell;
 #[path = "api/verbs.rs"]

@@ -7,6 +7,7 @@ pub mod bars;
 pub mod duel;
 pub mod figures;
 pub mod idle;
+pub mod requests;
 pub mod soak;
 pub mod web;
 pub mod writes;

@@ -117,6 +117,25 @@ fn creates(cluster: &Cluster, peer: usize) -> Outcome<String> {
     kubectl(cluster, peer, "create configmap settings --from-literal=colour=green")?;
     let colour = kubectl(cluster, peer, "get configmap settings -o jsonpath={.data.colour}")?;
     ensure(colour == "green", || format!("the entry reads {colour:?}"))?;
+    keeps_secrets(cluster, peer)
+}
+
+/// A Secret is there at every peer, and in nobody's watch of changes once it is gone.
+fn keeps_secrets(cluster: &Cluster, peer: usize) -> Outcome<String> {
+    kubectl(cluster, peer, "create secret generic login --from-literal=password=hunter2")?;
+    contains(&kubectl(cluster, peer, "get secret login")?, &["NAME", "TYPE", "DATA", "login", "Opaque", "1"])?;
+    contains(&kubectl(cluster, peer, "describe secret login")?, &["password:", "7 bytes"])?;
+    for other in cluster.members() {
+        let path = "get secret login -o jsonpath={.data.password}";
+        let line = || -> Outcome<()> {
+            let arguments: Vec<&str> = path.split(' ').collect();
+            let space = space(peer);
+            let said = cluster.kubectl_says(other, &[&["-n", &space][..], &arguments].concat(), "")?;
+            ensure(said == "aHVudGVyMg==", || format!("h{other} reads {said:?}"))
+        };
+        eventually("the secret at every peer", Duration::from_secs(5), line)?;
+    }
+    kubectl(cluster, peer, "delete secret login")?;
     Ok(String::new())
 }
 

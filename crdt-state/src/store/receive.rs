@@ -43,6 +43,7 @@ impl Store {
         }
         match (said.body(), said.report()) {
             (Body::Change { key, chunk, .. }, _) => self.receive_change(now, key, chunk, said),
+            (Body::Blob { key, salt, text }, _) => self.receive_blob(key, salt, text, said),
             (_, Some(report)) => self.receive_report(now, report, said),
             (Body::Deletion { name, incarnation, stamp, seen }, _) => {
                 self.observe(now, *stamp);
@@ -64,6 +65,7 @@ impl Store {
                 };
                 !self.lives.is_live(key) || self.objects.get(key).is_some_and(has)
             }
+            Body::Blob { key, salt, text } => !self.lives.is_live(key) || self.includes_blob(key, salt, text),
             Body::Deletion { name, incarnation, .. } => !self.lives.is_live(&name.life(*incarnation)),
             Body::Report { section, .. } => {
                 let known = self.reports.get(&(author, section.clone()));

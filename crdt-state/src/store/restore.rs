@@ -72,6 +72,7 @@ impl Store {
         }
         self.restore_objects(now, by_table.remove(tables::CHANGES).unwrap_or_default(), &mut damaged);
         self.records.clear();
+        self.restore_blobs(now, by_table.remove(tables::BLOBS).unwrap_or_default(), &mut damaged);
         self.keep_members_twice(copies, &damaged);
         damaged
     }
@@ -95,6 +96,22 @@ impl Store {
             let all: Vec<Record> =
                 self.members.envelopes().flat_map(|(item, said)| member_records(item, said)).collect();
             self.records.extend(all);
+        }
+    }
+
+    /// What an object does without, a disk may still hold: it went in the same moment as the power, or a change was damaged.
+    fn restore_blobs(&mut self, now: Now, blobs: Vec<Said>, damaged: &mut Vec<Damaged>) {
+        for (record, said) in blobs {
+            if !matches!(said.body(), Body::Blob { .. }) {
+                damaged.push(damage(tables::BLOBS, record, "it is no value beside a document".into()));
+                continue;
+            }
+            let key = record.0.clone();
+            match self.take_in(now, &said) {
+                Received::Applied => drop(self.records.pop()),
+                Received::Refused(reason) => damaged.push(damage(tables::BLOBS, record, reason)),
+                _ => self.records.push(Record { table: tables::BLOBS, key: key.into(), value: None }),
+            }
         }
     }
 

@@ -1,17 +1,28 @@
 //! What a deletion had not seen of what it ended: an edit is lost and reported; a creation is handed to whoever makes it again
 //! as the next life, since its deleter cannot have meant it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skein_gossip::NodeId;
 
 use super::{Store, StoreChange};
-use crate::{NameKey, ObjectKey, ObjectState, WriteId};
+use crate::blob::BlobId;
+use crate::{Edit, LeafPath, NameKey, ObjectKey, ObjectState, Scalar, WriteId};
 
 /// The most ended objects whose deletion has not come that are kept; beyond it those first in order are let go.
 const MAX_ENDED: usize = 256;
 /// The most unseen creations that wait to be drained; more are let go with a report.
 const MAX_UNSEEN: usize = 1024;
+
+/// An object at its end.
+#[derive(Debug)]
+pub(super) struct Last {
+    /// What it was.
+    pub(super) object: Arc<ObjectState>,
+    /// The texts that were kept beside its document.
+    pub(super) texts: BTreeMap<BlobId, Arc<str>>,
+}
 
 /// An object that was created apart from somebody who deleted another creation of the same life.
 #[derive(Debug, Clone)]
@@ -20,6 +31,27 @@ pub struct Unseen {
     pub object: Arc<ObjectState>,
     /// Who deleted the life.
     pub by: NodeId,
+    /// The texts that were kept beside its document.
+    texts: BTreeMap<BlobId, Arc<str>>,
+}
+
+impl Unseen {
+    /// The edits that make it again under another key.
+    #[must_use]
+    pub fn edits(&self) -> Vec<Edit> {
+        let edit = |(path, leaf): (&LeafPath, &crate::Leaf)| Edit {
+            path: path.clone(),
+            value: Some(self.in_place(&leaf.value)),
+        };
+        self.object.leaves().iter().map(edit).collect()
+    }
+
+    /// One of its values with the text that it mentions as one to keep aside.
+    #[must_use]
+    pub fn in_place(&self, value: &Scalar) -> Scalar {
+        let text = if let Scalar::Blob(blob) = value { self.texts.get(&blob.id) } else { None };
+        text.map_or_else(|| value.clone(), |text| Scalar::Aside(text.clone()))
+    }
 }
 
 impl Store {
@@ -29,10 +61,11 @@ impl Store {
     }
 
     /// An object ended by the deletion of its own life.
-    pub(super) fn ended_by(&mut self, object: Arc<ObjectState>, by: NodeId, seen: &[WriteId]) {
+    pub(super) fn ended_by(&mut self, last: Last, by: NodeId, seen: &[WriteId]) {
+        let Last { object, texts } = last;
         let created_apart = object.births().any(|birth| !seen.contains(&birth));
         if created_apart && self.unseen.len() < MAX_UNSEEN {
-            self.unseen.push(Unseen { object, by });
+            self.unseen.push(Unseen { object, by, texts });
         } else if object.heads().iter().any(|head| !seen.contains(head)) {
             self.changed.insert(StoreChange::EditLost(object.key().clone(), by));
         }
@@ -40,8 +73,8 @@ impl Store {
 
     /// An object ended since a later life of its name is known; what its deleter had seen is told by the deletion, which is
     /// still to come.
-    pub(super) fn ended_before_its_deletion(&mut self, object: Arc<ObjectState>) {
-        self.ended.insert(object.key().clone(), object);
+    pub(super) fn ended_before_its_deletion(&mut self, last: Last) {
+        self.ended.insert(last.object.key().clone(), last);
         if self.ended.len() > MAX_ENDED {
             self.ended.pop_first();
         }
@@ -53,9 +86,9 @@ impl Store {
         let between = self.ended.range(first..=last).map(|(key, _)| key);
         let over: Vec<ObjectKey> = between.filter(|key| key.name_key() == *name).cloned().collect();
         for key in over {
-            let Some(object) = self.ended.remove(&key) else { continue };
+            let Some(last) = self.ended.remove(&key) else { continue };
             if key.incarnation() == incarnation {
-                self.ended_by(object, by, seen);
+                self.ended_by(last, by, seen);
             } else {
                 // The word on its own life was overtaken by one on a later life, so nobody knows what was seen of it.
                 self.changed.insert(StoreChange::EditLost(key, by));
@@ -69,7 +102,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::memo::MemoLimits;
-    use crate::{ClusterId, Edit, Envelope, Identity, Kind, Memo, Scalar, members};
+    use crate::{ClusterId, Envelope, Identity, Kind, Memo, members};
     use skein_gossip::{Instant, Keypair, Now};
 
     const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
@@ -97,7 +130,7 @@ mod tests {
     }
 
     fn write(store: &mut Store, life: u32, value: i64) -> Arc<Envelope> {
-        store.edit(NOW, &name().life(life), &[Edit::set("data.x", Scalar::Int(value))], "").unwrap().unwrap()
+        store.edit(NOW, &name().life(life), &[Edit::set("data.x", Scalar::Int(value))], "").unwrap().pop().unwrap()
     }
 
     fn edits_lost(store: &mut Store) -> usize {

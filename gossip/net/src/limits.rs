@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// The longest control frame, in bytes. A peer that sends a longer one loses the connection.
 pub const MAX_CONTROL_FRAME: usize = 16 * 1024;
-/// The longest bulk frame, in bytes. A peer that sends a longer one loses the connection.
-pub const MAX_BULK_FRAME: usize = 1024 * 1024;
+/// The longest bulk frame, in bytes: a Secret with a MiB of values fits in one. A peer that sends a longer one loses the connection.
+pub const MAX_BULK_FRAME: usize = 2 * 1024 * 1024;
 /// Control frames that may wait for one peer; more are dropped and counted.
 pub const CONTROL_QUEUE: usize = 1024;
 /// Bulk frames that may wait for one peer; more are dropped and counted.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use skein_core::request::WriteOp;
-use skein_crdt_state::{ObjectKey, ObjectState, WriteId};
+use skein_crdt_state::{ObjectKey, ObjectState, Scalar, Store, WriteId};
 
 use crate::world::World;
 
@@ -42,9 +42,33 @@ pub(super) fn check(world: &World) -> Option<String> {
                     reply.key, edit.path, edit.value, reply.heads
                 ));
             }
+            if let Some(lost) = lost_text(store, object, &edit.path, edit.value.as_ref(), &reply.heads) {
+                return Some(lost);
+            }
         }
     }
     None
+}
+
+/// A text that is kept beside the document, is still mentioned by the field that was written, and cannot be had.
+fn lost_text(
+    store: &Store,
+    object: &ObjectState,
+    path: &str,
+    written: Option<&Scalar>,
+    heads: &[WriteId],
+) -> Option<String> {
+    let Some(Scalar::Aside(text)) = written else { return None };
+    let leaf = object.leaf(path)?;
+    let values = std::iter::once((&leaf.write, &leaf.value));
+    let values = values.chain(leaf.others.iter().map(|other| (&other.write, &other.value)));
+    let mut still_there = values.filter(|(write, _)| heads.contains(write));
+    still_there.find_map(|(write, value)| {
+        let is_there = matches!(value, Scalar::Blob(blob) if store.text_of(object.key(), blob) == Some(text));
+        let lost =
+            || format!("{} {path}: the text of an acknowledged value is gone: {write:?} {value:?}", object.key());
+        (!is_there).then(lost)
+    })
 }
 
 /// Whether what is shown of a field, or listed beside it, is this write or was written by somebody who had seen it.

@@ -25,6 +25,9 @@ mod tests;
 
 use facts::Facts;
 
+/// How long an object is not shown anew while texts that it mentions are missing: peers give them within an exchange or two.
+const PATIENCE_WITH_TEXTS_MS: u64 = 5000;
+
 /// Names an object as a client does: the API knows no incarnations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ApiRef {
@@ -93,6 +96,8 @@ pub struct Projection {
     facts: Facts,
     due: BTreeSet<(u64, Unit)>,
     due_of: BTreeMap<Unit, u64>,
+    /// Objects of which texts that are kept beside the document have not arrived, and until when that is waited for.
+    incomplete: BTreeMap<ObjectKey, u64>,
 }
 
 /// What makes objects of the API. The order is that in which units are rendered: workloads count the pods before them.
@@ -194,6 +199,7 @@ impl Projection {
                 Unit::Node(node) => self.facts.render_node(sources, node),
                 Unit::Events(node) => self.facts.render_events(sources, node),
                 Unit::Pods(slot) => self.facts.render_pods(sources, slot, &mut open),
+                Unit::Object(key) if self.waits_for_texts(sources, key) => continue,
                 Unit::Object(key) => {
                     let (made, due_ms) = self.facts.render_object(sources, key);
                     self.set_due(&unit, due_ms);
@@ -203,6 +209,21 @@ impl Projection {
             self.put(unit, made, &mut before);
         }
         self.changes_since(before)
+    }
+
+    /// Until all of an object has arrived, clients see what they saw before; its arrival is a change. If nobody who is here has
+    /// the rest, they see it as it is, which an annotation says.
+    fn waits_for_texts(&mut self, sources: &Sources<'_>, key: &ObjectKey) -> bool {
+        if sources.store.object(key).is_none_or(|object| sources.store.is_complete(object)) {
+            self.incomplete.remove(key);
+            return false;
+        }
+        let until = *self.incomplete.entry(key.clone()).or_insert(sources.wall_ms + PATIENCE_WITH_TEXTS_MS);
+        let waits = sources.wall_ms < until;
+        if waits {
+            self.set_due(&Unit::Object(key.clone()), Some(until));
+        }
+        waits
     }
 
     fn set_due(&mut self, unit: &Unit, due_ms: Option<u64>) {

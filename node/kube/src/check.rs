@@ -155,6 +155,9 @@ fn text_fault(check: Check, text: &str) -> Option<String> {
             is_pod_field(text),
             &format!("must be one of {}, metadata.labels['KEY'], metadata.annotations['KEY']", POD_FIELDS.join(", ")),
         ),
+        Check::SelectorOperator => {
+            unless(["In", "NotIn", "Exists", "DoesNotExist"].contains(&text), "not a valid selector operator")
+        }
         Check::None | Check::OneOf(_) | Check::Range(..) | Check::Port | Check::ComputeResource => None,
     }
 }

@@ -1,6 +1,8 @@
 //! Defaults: what an object holds that its author left out. Most are in the schema; those that depend on other fields
 //! are below.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
 use crate::resource::Resource;
@@ -15,6 +17,7 @@ pub fn fill(resource: &Resource, object: &mut Map<String, Value>) {
     match resource.stored_kind {
         "Pod" => bare_pod(object),
         "Namespace" => namespace(object),
+        "Secret" => secret(object),
         _ => {}
     }
 }
@@ -55,6 +58,20 @@ fn is_unset(field: &Field, value: Option<&Value>) -> bool {
         Some(Value::String(text)) => text.is_empty() && !field.explicit_zero,
         Some(Value::Number(number)) => number.as_i64() == Some(0) && !field.explicit_zero,
         Some(_) => false,
+    }
+}
+
+/// What comes as text is stored as bytes, and takes the place of bytes of the same key.
+fn secret(object: &mut Map<String, Value>) {
+    let Some(Value::Object(texts)) = object.remove("stringData") else { return };
+    if texts.is_empty() {
+        return;
+    }
+    let data = object.entry("data").or_insert_with(|| json!({}));
+    if let Value::Object(data) = data {
+        data.extend(
+            texts.into_iter().map(|(key, text)| (key, BASE64.encode(text.as_str().unwrap_or_default()).into())),
+        );
     }
 }
 

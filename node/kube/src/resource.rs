@@ -233,6 +233,22 @@ pub static CONFIG_MAPS: Resource = Resource {
     schema: &schema::cluster::CONFIG_MAP,
 };
 
+/// Secrets. Their values are kept beside the document.
+pub static SECRETS: Resource = Resource {
+    stored_kind: "Secret",
+    group: "",
+    version: "v1",
+    plural: "secrets",
+    singular: "secret",
+    kind_name: "Secret",
+    short_names: &[],
+    in_all: false,
+    namespaced: true,
+    verbs: ALL_VERBS,
+    subresources: &[],
+    schema: &schema::secret::SECRET,
+};
+
 /// Services; they are stored only.
 pub static SERVICES: Resource = Resource {
     stored_kind: "Service",
@@ -309,8 +325,18 @@ pub static SELF_SUBJECT_REVIEWS: Resource = review(
 );
 
 /// The resources whose objects can be listed. The first row of a kind is the version that it is stored in.
-pub static SERVED: &[&Resource] =
-    &[&CONFIG_MAPS, &EVENTS, &NAMESPACES, &NODES, &PODS, &SERVICES, &DEPLOYMENTS, &REPLICA_SETS, &EVENTS_GROUP_EVENTS];
+pub static SERVED: &[&Resource] = &[
+    &CONFIG_MAPS,
+    &EVENTS,
+    &NAMESPACES,
+    &NODES,
+    &PODS,
+    &SECRETS,
+    &SERVICES,
+    &DEPLOYMENTS,
+    &REPLICA_SETS,
+    &EVENTS_GROUP_EVENTS,
+];
 
 /// Questions about the asker, which are answered at once and never stored.
 pub static REVIEWS: &[&Resource] = &[&SELF_SUBJECT_REVIEWS, &SELF_SUBJECT_ACCESS_REVIEWS, &SELF_SUBJECT_RULES_REVIEWS];

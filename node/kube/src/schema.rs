@@ -15,11 +15,16 @@ pub mod event;
 pub mod meta;
 pub mod pod;
 pub mod review;
+pub mod secret;
 pub mod service;
 pub mod workload;
 
 /// The version of the layout. It is wire format: a change to list keys of fields that can be stored needs a new one.
 pub const LAYOUT_VERSION: u16 = 1;
+
+/// The maps whose texts are kept beside an object's document, so that its history keeps none of them. `kubectl apply` writes the
+/// whole of a Secret into an annotation.
+const KEPT_ASIDE: [(&str, &str); 2] = [("Secret", "data"), ("Secret", "metadata.annotations")];
 
 /// A type of the API.
 #[derive(Debug)]
@@ -128,6 +133,8 @@ pub enum Check {
     HeaderName,
     /// A field that a container may see of its pod.
     PodField,
+    /// How a selector compares.
+    SelectorOperator,
 }
 
 /// A field of a type.
@@ -279,7 +286,8 @@ pub fn layout() -> Layout {
         });
     }
     let entries = patterns.iter().map(|((kind, pattern), keys)| (Kind::new(kind), pattern.as_str(), *keys));
-    Layout::new(LAYOUT_VERSION, entries)
+    let aside = KEPT_ASIDE.iter().map(|(kind, path)| (Kind::new(kind), *path));
+    Layout::new(LAYOUT_VERSION, entries).keeping_aside(aside)
 }
 
 fn keyed_lists(of: &'static TypeSchema, path: &str, found: &mut impl FnMut(&str, &'static [&'static str])) {

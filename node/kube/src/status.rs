@@ -76,6 +76,8 @@ pub enum Fault {
     Forbidden,
     /// Another element has the same key.
     Duplicate,
+    /// There is too much of it.
+    TooLong,
     /// It has another type. Answered with 400.
     WrongType,
     /// There is no such field. Answered with 400.
@@ -92,6 +94,7 @@ impl Fault {
             Fault::NotSupported => "FieldValueNotSupported",
             Fault::Forbidden => "FieldValueForbidden",
             Fault::Duplicate => "FieldValueDuplicate",
+            Fault::TooLong => "FieldValueTooLong",
             Fault::WrongType => "FieldValueTypeInvalid",
             Fault::Unknown => "FieldValueNotFound",
         }
@@ -121,6 +124,12 @@ impl Problem {
     /// The field may not be there, or not be changed.
     pub fn forbidden(field: impl Into<String>, why: &str) -> Self {
         Problem { field: field.into(), fault: Fault::Forbidden, message: format!("Forbidden: {why}") }
+    }
+
+    /// There is more of it than so many bytes.
+    pub fn too_long(field: impl Into<String>, limit_bytes: usize) -> Self {
+        let message = format!("Too long: may not be more than {limit_bytes} bytes");
+        Problem { field: field.into(), fault: Fault::TooLong, message }
     }
 
     /// Another element has the same key.

@@ -140,6 +140,7 @@ fn columns_of(resource: &Resource) -> &'static [Column] {
         "Node" => cluster::NODE,
         "Namespace" => cluster::NAMESPACE,
         "ConfigMap" => cluster::CONFIG_MAP,
+        "Secret" => cluster::SECRET,
         "Service" => cluster::SERVICE,
         "Event" => cluster::EVENT,
         "Deployment" => workload::DEPLOYMENT,

@@ -30,6 +30,7 @@ pub fn create(resource: &Resource, object: &Map<String, Value>) -> Vec<Problem> 
         "ReplicaSet.apps" => workload::replica_set(&object, &mut problems),
         "Service" => objects::service(&object, &mut problems),
         "ConfigMap" => objects::config_map(&object, &mut problems),
+        "Secret" => objects::secret(&object, &mut problems),
         _ => {}
     }
     problems
@@ -40,8 +41,8 @@ pub fn create(resource: &Resource, object: &Map<String, Value>) -> Vec<Problem> 
 pub fn update(resource: &Resource, old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<Problem> {
     let mut problems = create(resource, new);
     unchanged(resource.schema, old, new, "", &mut problems);
-    if resource.stored_kind == "ConfigMap" {
-        objects::config_map_change(old, new, &mut problems);
+    if matches!(resource.stored_kind, "ConfigMap" | "Secret") {
+        objects::declared_immutable(old, new, &mut problems);
     }
     problems
 }
@@ -89,8 +90,11 @@ fn held(field: &'static Field, ty: &'static Ty, value: &Value, path: &str, probl
         (Ty::Map(of), Value::Object(entries)) => {
             for (key, entry) in entries {
                 let here = format!("{path}[{key}]");
-                check::value(field.key_check, &key.as_str().into(), &here, problems);
-                held(field, of, entry, &here, problems);
+                // Kubernetes names the map alone where labels and annotations are wrong; the message has the key or the value.
+                let is_labels = matches!(field.key_check, Check::LabelKey | Check::AnnotationKey);
+                let named = if is_labels { path } else { &here };
+                check::value(field.key_check, &key.as_str().into(), named, problems);
+                held(field, of, entry, named, problems);
             }
         }
         // An empty text or a zero is no value where Go's clients cannot tell; whether one is required was checked.

@@ -105,6 +105,8 @@ pub async fn list(
     if asked.query.get("continue").is_some_and(|token| !token.is_empty()) {
         return Err(Status::expired("this peer continues no lists: it never cuts one; list again"));
     }
+    // All is answered at once, which the limit allows; what is no limit is a mistake all the same.
+    asked.query.number("limit")?;
     let mut objects = shell.backend.list(resource.kind(), namespace).await?;
     objects.retain(|object| selector.selects(&object.value));
     let bytes = match form {

@@ -16,13 +16,18 @@ use skein_kube::patch::Patch;
 use skein_kube::resource::{NAMESPACES, Resource};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
-use super::backend::{ApiRef, Rendered};
+use super::backend::{ApiRef, ProjectedChange, Rendered};
 use super::hub::stamp_of;
 use super::read::{self, object_answer};
 use super::routes::{Asked, Target};
 use super::shell::{Call, Shell, now_ms};
+
+/// What changes for clients, as it is told.
+type Changes = broadcast::Receiver<Arc<Vec<ProjectedChange>>>;
 
 /// The header that says how safe a write must be before it is answered: `local`, `one` or `majority`.
 pub const DURABILITY_HEADER: &str = "skein-durability";
@@ -89,11 +94,32 @@ async fn create_prepared(
         };
     }
     let edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
+    let mut changes = shell.backend.changes();
     let reply = send(shell, asked, &target, WriteOp::Create { name, edits }).await?;
-    let object = read::object(shell, &target).await?;
+    let created = |object: &Arc<Rendered>| object.key.as_ref() == Some(&reply.key);
+    let now = shell.backend.get(target.object.clone()).await?.filter(created);
+    // While a peer wrote it down, somebody else may have deleted it: what was created is answered all the same.
+    let object = now.or_else(|| first_of(&mut changes, &reply.key));
+    let object = object.ok_or_else(|| Status::not_found(resource, target.name()))?;
     let mut answer = object_answer(shell, resource, StatusCode::CREATED, &object);
     add_warnings(answer.headers_mut(), prepared.warnings.iter().chain(&reply.warnings));
     Ok(answer)
+}
+
+/// The first form of an object's life among changes that were waiting.
+fn first_of(changes: &mut Changes, life: &ObjectKey) -> Option<Arc<Rendered>> {
+    loop {
+        match changes.try_recv() {
+            Ok(batch) => {
+                let forms = batch.iter().filter_map(|change| change.new.as_ref());
+                if let Some(form) = forms.into_iter().find(|form| form.key.as_ref() == Some(life)) {
+                    return Some(form.clone());
+                }
+            }
+            Err(TryRecvError::Lagged(_)) => {}
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+        }
+    }
 }
 
 /// Answers a replace (PUT).

@@ -114,13 +114,19 @@ impl Fake {
         stored.key.clone()
     }
 
-    /// Somebody else deletes what is edited next, and creates it again, before the edit is answered.
+    /// Somebody else deletes what is created or edited next, and creates it again, before the write is answered.
     pub fn next_life_comes(&self) {
         self.inner.lock().unwrap().next_life_comes = true;
     }
 
     pub fn writes(&self) -> Vec<WriteRequest> {
         self.inner.lock().unwrap().writes.clone()
+    }
+
+    /// All objects as they are now.
+    pub fn all(&self) -> Vec<(ApiRef, Value)> {
+        let inner = self.inner.lock().unwrap();
+        inner.objects.iter().map(|(object, stored)| (object.clone(), (*stored.rendered.value).clone())).collect()
     }
 
     pub fn value(&self, object: &ApiRef) -> Option<Value> {
@@ -175,6 +181,10 @@ impl Inner {
         let (heads, new) = (stored.rendered.heads.clone(), Some(stored.rendered.clone()));
         self.objects.insert(object.clone(), stored);
         let _ = changes.send(Arc::new(vec![ProjectedChange { object, old: None, new }]));
+        if std::mem::take(&mut self.next_life_comes) {
+            self.remove(changes, key.clone())?;
+            self.create(changes, &key.name_key(), &[])?;
+        }
         Ok(WriteReply { key, heads, warnings: vec!["only this disk has it".into()], changed: true })
     }
 

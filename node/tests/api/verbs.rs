@@ -86,6 +86,43 @@ async fn an_edit_is_never_answered_with_the_next_life_of_what_it_edited() {
 }
 
 #[tokio::test]
+async fn a_creation_is_answered_with_what_was_created_though_its_name_has_a_next_life() {
+    let world = World::new().await;
+    world.fake.next_life_comes();
+    let created = world.request("POST", MAPS).json(&map("x")).send().await;
+    assert_eq!((created.status.as_u16(), &created.json()["data"]), (201, &json!({"a": "1"})), "{}", created.text);
+    let read = world.request("GET", &format!("{MAPS}/x")).send().await.json();
+    assert_ne!(read["metadata"]["uid"], created.json()["metadata"]["uid"]);
+}
+
+#[tokio::test]
+async fn the_values_of_a_secret_are_kept_aside_and_texts_become_bytes() {
+    let world = World::new().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = json!({"metadata": {"name": "s"}, "data": {"a": "AA==", "b": "AA=="}, "stringData": {"b": "text"}});
+    let created = world.request("POST", secrets).json(&secret).send().await.json();
+    assert_eq!((&created["data"], &created["type"]), (&json!({"a": "AA==", "b": "dGV4dA=="}), &json!("Opaque")));
+    assert!(created.get("stringData").is_none());
+    let WriteOp::Create { edits, .. } = world.fake.writes().pop().unwrap().op else { panic!("no create") };
+    let is_aside = |path: &str| {
+        edits.iter().any(|edit| &*edit.path == path && matches!(edit.value, Some(skein_crdt_state::Scalar::Aside(_))))
+    };
+    assert!(is_aside("data.a") && is_aside("data.b"), "{edits:?}");
+    let patch = json!({"stringData": {"a": "b"}, "metadata": {"annotations": {"last": "text"}}});
+    let patched = world.request("PATCH", &format!("{secrets}/s")).patch("merge-patch+json", &patch).send().await.json();
+    assert_eq!(patched["data"], json!({"a": "Yg==", "b": "dGV4dA=="}));
+    let WriteOp::Edit { edits, .. } = world.fake.writes().pop().unwrap().op else { panic!("no edit") };
+    assert_eq!(edits.len(), 2);
+    assert!(edits.iter().all(|edit| matches!(edit.value, Some(skein_crdt_state::Scalar::Aside(_)))), "{edits:?}");
+    refused(
+        &world.request("PATCH", &format!("{secrets}/s")).patch("merge-patch+json", &json!({"type": "x"})).send().await,
+        422,
+        "Invalid",
+        "type: Invalid value",
+    );
+}
+
+#[tokio::test]
 async fn a_patch_that_changes_nothing_writes_nothing() {
     let world = World::new().await;
     let before = world.request("POST", MAPS).json(&map("x")).send().await.json();

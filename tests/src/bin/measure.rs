@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use skein_tests::daemon;
 use skein_tests::failure::{Failure, Outcome};
-use skein_tests::measure::{duel, idle, soak, writes};
+use skein_tests::measure::{duel, idle, requests, soak, writes};
 
 /// Measures skein on hosts and engines of this machine, beside what people would pick instead (needs root).
 #[derive(Parser)]
@@ -39,6 +39,12 @@ enum Verb {
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
         rounds: u8,
         /// For how long each time
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+        seconds: u64,
+    },
+    /// Creates, gets, lists and watches at three peers with 1, 16 and 64 clients, beside the store alone
+    Api {
+        /// For how long each is done
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
         seconds: u64,
     },
@@ -84,6 +90,10 @@ fn measure(args: Args) -> Outcome<()> {
         }
         Verb::Idle { nodes, pods, seconds } => {
             print(&idle::run(&idle::Plan { nodes, pods, seconds })?);
+            Ok(())
+        }
+        Verb::Api { seconds } => {
+            print(&requests::run(Duration::from_secs(seconds))?);
             Ok(())
         }
         Verb::Soak { minutes } => soak::run(Duration::from_secs(minutes * 60)),

@@ -13,6 +13,11 @@ impl Figures {
         self.0.sort_by(f64::total_cmp);
     }
 
+    /// All of them, the least first.
+    pub fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.iter().copied()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()

@@ -102,7 +102,7 @@ impl Node {
         if let Some(deletion) = object.and_then(|object| self.store.delete(now, &object)) {
             self.push(&[deletion]);
         }
-        Ok((key, removal))
+        Ok((key, removal.into_iter().collect()))
     }
 
     /// Others say that this node does not belong to the cluster any more: it runs nothing from now on.
@@ -188,7 +188,7 @@ impl Node {
             request_id: String::new(),
         };
         self.departure_told = 0;
-        self.await_durable(now, id, &request, node.life(1), departure);
+        self.await_durable(now, id, &request, node.life(1), &[departure]);
     }
 
     /// Nobody has said yet that it knows of this node's departure: tells whoever can be reached once more. `false`: it was

@@ -48,7 +48,7 @@ impl Pending {
     }
 }
 
-pub(super) type Written = Result<(ObjectKey, Option<Arc<Envelope>>), WriteError>;
+pub(super) type Written = Result<(ObjectKey, Vec<Arc<Envelope>>), WriteError>;
 
 impl Node {
     pub(super) fn create(&mut self, now: Now, name: &NameKey, edits: &[Edit], message: &str) -> Written {
@@ -76,7 +76,7 @@ impl Node {
 
     pub(super) fn delete(&mut self, now: Now, key: &ObjectKey, if_heads: Option<&[WriteId]>) -> Written {
         self.check_lock(key, if_heads)?;
-        Ok((key.clone(), self.store.delete(now, key)))
+        Ok((key.clone(), self.store.delete(now, key).into_iter().collect()))
     }
 
     fn check_lock(&self, key: &ObjectKey, if_heads: Option<&[WriteId]>) -> Result<(), WriteError> {
@@ -89,9 +89,8 @@ impl Node {
     }
 
     fn edit_store(&mut self, now: Now, key: &ObjectKey, edits: &[Edit], message: &str) -> Written {
-        let envelope =
-            self.store.edit(now, key, edits, message).map_err(|error| WriteError::Refused(error.to_string()))?;
-        Ok((key.clone(), envelope))
+        let said = self.store.edit(now, key, edits, message).map_err(|error| WriteError::Refused(error.to_string()))?;
+        Ok((key.clone(), said))
     }
 
     /// A write that changes nothing is as durable as what it found.
@@ -112,7 +111,7 @@ impl Node {
         id: RequestId,
         request: &WriteRequest,
         key: ObjectKey,
-        envelope: Arc<Envelope>,
+        said: &[Arc<Envelope>],
     ) {
         let token = self.durable.next_token;
         self.durable.next_token += 1;
@@ -125,7 +124,7 @@ impl Node {
             Durability::One => usize::from(members > 1),
             Durability::Majority => members / 2,
         };
-        let asked = if is_kept_back { 0 } else { self.push_to_store(&[envelope], token, needed) };
+        let asked = if is_kept_back { 0 } else { self.push_to_store(said, token, needed) };
         let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
         if planted::is(Bug::AckBeforeDisk) && !leaves {
             return self.effects.push_back(Effect::Written(id, Ok(reply)));

@@ -107,12 +107,12 @@ impl Node {
                 Step::Create { name, edits } if self.store.current_life(&name).is_none() => {
                     let key = self.store.next_life(&name);
                     // A refusal means that the state moved on under the plan; the next look sees how.
-                    said.extend(self.store.edit(now, &key, &edits, message).ok().flatten());
+                    said.extend(self.store.edit(now, &key, &edits, message).unwrap_or_default());
                     placed.push((key, edits));
                 }
                 Step::Create { .. } => {}
                 Step::Edit { key, edits } => {
-                    said.extend(self.store.edit(now, &key, &edits, message).ok().flatten());
+                    said.extend(self.store.edit(now, &key, &edits, message).unwrap_or_default());
                     placed.push((key, edits));
                 }
                 Step::Delete { key } => said.extend(self.store.delete(now, &key)),

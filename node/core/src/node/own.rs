@@ -93,8 +93,8 @@ impl Node {
         let key = self.store.next_life(&name);
         let provider = format!("skein://{}", self.me);
         let edits = [Edit::set("spec.providerID", Scalar::str(&provider))];
-        if let Ok(Some(envelope)) = self.store.edit(now, &key, &edits, "agent\tsystem:node") {
-            self.push(&[envelope]);
+        if let Ok(said) = self.store.edit(now, &key, &edits, "agent\tsystem:node") {
+            self.push(&said);
         }
     }
 }

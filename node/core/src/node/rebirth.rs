@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use skein_crdt_state::store::Unseen;
-use skein_crdt_state::{Edit, Kind, Leaf, LeafPath, ObjectKey};
+use skein_crdt_state::{Kind, Leaf, LeafPath, ObjectKey};
 use skein_gossip::{Instant, NodeId, Now};
 
 use super::{Node, Wait};
@@ -51,18 +51,19 @@ impl Node {
         let name = unseen.object.key().name_key();
         if let Some(living) = self.store.current_life(&name).and_then(|key| self.store.object(&key)) {
             // Made again by the peer before in the order; or a user has made something else of the name, and this is lost.
-            let is_kept = |(path, leaf): (&LeafPath, &Leaf)| unseen.object.get(path) == Some(&leaf.value);
+            let is_kept = |(path, leaf): (&LeafPath, &Leaf)| {
+                let was = unseen.object.get(path).map(|value| unseen.in_place(value));
+                was == Some(self.store.in_place(living.key(), &leaf.value))
+            };
             if !living.leaves().iter().all(is_kept) {
                 self.edit_lost(now, unseen.object.key(), &unseen.by);
             }
             return;
         }
         let key = self.store.next_life(&name);
-        let edits: Vec<Edit> =
-            unseen.object.leaves().iter().map(|(path, leaf)| Edit::set(path, leaf.value.clone())).collect();
         // Its owner may be over by now; then it is too.
-        let Ok(Some(envelope)) = self.store.edit(now, &key, &edits, MESSAGE) else { return };
-        self.push(&[envelope]);
+        let Ok(said) = self.store.edit(now, &key, &unseen.edits(), MESSAGE) else { return };
+        self.push(&said);
         let by = self.store.members().get(&unseen.by).map_or_else(|| unseen.by.short(), |member| member.name.clone());
         self.event(Event {
             kind: key.kind().to_string(),

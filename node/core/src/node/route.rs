@@ -343,8 +343,8 @@ impl Node {
             WriteOp::Remove { node } => self.remove(now, *node),
         };
         match written {
-            Ok((key, Some(envelope))) => self.await_durable(now, id, request, key, envelope),
-            Ok((key, None)) => self.unchanged(id, key),
+            Ok((key, said)) if said.is_empty() => self.unchanged(id, key),
+            Ok((key, said)) => self.await_durable(now, id, request, key, &said),
             Err(error) => self.effects.push_back(Effect::Written(id, Err(error))),
         }
     }

@@ -318,7 +318,8 @@ impl Facts {
     /// Any stored object that no other unit shows.
     pub(super) fn render_plain(&self, sources: &Sources<'_>, object: &ObjectState) -> Made {
         let key = object.key();
-        let mut value = object.to_json();
+        let mut value = sources.store.json_of(object);
+        metadata::say_what_is_missing(sources.store, object, &mut value);
         let fields = value.as_object_mut();
         let stored = fields.and_then(|fields| fields.remove("metadata"));
         let mut metadata = metadata::of_object(object, stored, &sources.store.cluster());

@@ -3,8 +3,12 @@
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use skein_crdt_state::{ClusterId, Hlc, Kind, ObjectKey, ObjectState};
+use skein_crdt_state::{ClusterId, Hlc, Kind, Leaf, ObjectKey, ObjectState, Scalar, Store};
 
+/// Says which values of an object no peer that is here can give.
+const MISSING_ANNOTATION: &str = "skein.dev/missing-values";
+/// The most that it names.
+const MAX_MISSING_NAMED: usize = 16;
 /// Where stamps begin: 2024-01-01, in milliseconds since the Unix epoch.
 const STAMP_EPOCH_MS: u64 = 1_704_067_200_000;
 /// Bits of a stamp that hold a hash of the content.
@@ -18,6 +22,20 @@ pub(super) fn api_names(kind: &Kind) -> (String, &str) {
         None => ("v1".to_owned(), kind.as_str()),
         Some((name, "autoscaling")) => ("autoscaling/v2".to_owned(), name),
         Some((name, group)) => (format!("{group}/v1"), name),
+    }
+}
+
+/// Names in an annotation what of an object is kept beside its document and cannot be had now.
+pub(super) fn say_what_is_missing(store: &Store, object: &ObjectState, value: &mut Value) {
+    if store.is_complete(object) {
+        return;
+    }
+    let is_missing =
+        |leaf: &Leaf| matches!(&leaf.value, Scalar::Blob(blob) if store.text_of(object.key(), blob).is_none());
+    let missing = object.leaves().iter().filter(|(_, leaf)| is_missing(leaf)).map(|(path, _)| &**path);
+    let missing: Vec<&str> = missing.take(MAX_MISSING_NAMED).collect();
+    if !missing.is_empty() {
+        value["metadata"]["annotations"][MISSING_ANNOTATION] = missing.join(" ").into();
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use skein_crdt_state::{Kind, ObjectKey, ObjectState, WriteId};
+use skein_crdt_state::{Kind, ObjectKey, ObjectState, Store, WriteId};
 use skein_gossip::NodeId;
 
 use super::facts::{Facts, POD_KIND, Reported};
@@ -74,7 +74,7 @@ impl Facts {
     ) -> Vec<Made> {
         let live = sources.store.object(slot).filter(|_| sources.store.is_live(slot)).cloned();
         let pods = self.pods(slot, live.as_deref());
-        let template = self.template(slot, live.as_deref());
+        let template = self.template(sources.store, slot, live.as_deref());
         let made = pods.iter().map(|pod| self.pod(sources, slot, live.as_deref(), template.as_deref(), pod)).collect();
         let nodes = pods.iter().filter_map(|pod| pod.node).collect();
         let summary = live.as_ref().map(|object| self.summary(object, pods.iter().find(|pod| pod.wanted)));
@@ -138,9 +138,9 @@ impl Facts {
         pods
     }
 
-    fn template(&self, slot: &ObjectKey, live: Option<&ObjectState>) -> Option<Arc<Template>> {
+    fn template(&self, store: &Store, slot: &ObjectKey, live: Option<&ObjectState>) -> Option<Arc<Template>> {
         if is_solo(slot) {
-            return live.map(|object| Arc::new(Template::of(&object.to_json())));
+            return live.map(|object| Arc::new(Template::of(&store.json_of(object))));
         }
         self.templates.get(&slot.owner()?).cloned()
     }
@@ -159,7 +159,7 @@ impl Facts {
         let from_report = template.is_none().then(|| status.map(Template::of_report).unwrap_or_default());
         let Template { mut labels, mut annotations, mut spec } = template.cloned().or(from_report).unwrap_or_default();
         if let (false, Some(object)) = (is_solo(slot), live) {
-            overlay(object, &mut labels, &mut annotations);
+            overlay(sources.store, object, &mut labels, &mut annotations);
         }
         let node = pod.node.map(|node| (node, self.nodes.get(&node).cloned().unwrap_or_default()));
         let node_name = pod.node.map(|node| self.node_name(&node));
@@ -179,7 +179,9 @@ impl Facts {
         };
         let status_json = pod_status::render(status, &about);
         let mut metadata = match live.filter(|_| is_solo(slot)) {
-            Some(object) => metadata::of_object(object, object.to_json().get("metadata").cloned(), &cluster),
+            Some(object) => {
+                metadata::of_object(object, sources.store.json_of(object).get("metadata").cloned(), &cluster)
+            }
             None => identity(slot, &name, &uid, pod.placed_ms.unwrap_or(born_ms)),
         };
         for (field, map) in [("labels", labels), ("annotations", annotations)] {
@@ -242,11 +244,11 @@ fn is_solo(slot: &ObjectKey) -> bool {
 }
 
 /// What a slot's own document says of its pod's labels and annotations.
-fn overlay(object: &ObjectState, labels: &mut Map<String, Value>, annotations: &mut Map<String, Value>) {
+fn overlay(store: &Store, object: &ObjectState, labels: &mut Map<String, Value>, annotations: &mut Map<String, Value>) {
     if !object.leaves().keys().any(|path| path.starts_with("metadata")) {
         return;
     }
-    let json = object.to_json();
+    let json = store.json_of(object);
     for (field, map) in [("/metadata/labels", labels), ("/metadata/annotations", annotations)] {
         let own = json.pointer(field).and_then(Value::as_object).into_iter().flatten();
         map.extend(own.map(|(key, value)| (key.clone(), value.clone())));

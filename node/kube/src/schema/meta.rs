@@ -2,8 +2,6 @@
 
 use super::{Check, Field, Ty, TypeSchema};
 
-const LABEL_OPERATORS: &[&str] = &["In", "NotIn", "Exists", "DoesNotExist"];
-
 /// An object's metadata. What the system keeps is accepted and dropped.
 pub static OBJECT_META: TypeSchema = TypeSchema {
     name: "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
@@ -67,7 +65,7 @@ pub static LABEL_SELECTOR_REQUIREMENT: TypeSchema = TypeSchema {
     name: "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement",
     fields: &[
         Field::new("key", 1, Ty::Str).required().check(Check::LabelKey),
-        Field::new("operator", 2, Ty::Str).required().check(Check::OneOf(LABEL_OPERATORS)),
+        Field::new("operator", 2, Ty::Str).required().check(Check::SelectorOperator),
         Field::new("values", 3, Ty::List(&Ty::Str)).check(Check::LabelValue),
     ],
 };

@@ -1,4 +1,4 @@
-//! The cells of nodes, namespaces, ConfigMaps, Services and Events.
+//! The cells of nodes, namespaces, ConfigMaps, Secrets, Services and Events.
 
 use serde_json::Value;
 
@@ -13,6 +13,13 @@ pub(super) const CONFIG_MAP: &[Column] = &[
         let size = |field: &str| object[field].as_object().map_or(0, serde_json::Map::len);
         (size("data") + size("binaryData")).into()
     }),
+    AGE,
+];
+
+pub(super) const SECRET: &[Column] = &[
+    NAME,
+    Column::text("Type", |secret, _| text_or(&secret["type"], "Opaque")),
+    Column::number("Data", |secret, _| secret["data"].as_object().map_or(0, serde_json::Map::len).into()),
     AGE,
 ];
 

@@ -32,8 +32,7 @@ pub(super) fn annotations(metadata: &Value, path: &str, problems: &mut Vec<Probl
     let annotations = metadata["annotations"].as_object().into_iter().flatten();
     let bytes: usize = annotations.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
     if bytes > MAX_ANNOTATION_BYTES {
-        let why = format!("Too long: {bytes} bytes; all annotations may have at most {MAX_ANNOTATION_BYTES} together");
-        problems.push(Problem::forbidden(format!("{path}.annotations"), &why));
+        problems.push(Problem::too_long(format!("{path}.annotations"), MAX_ANNOTATION_BYTES));
     }
 }
 

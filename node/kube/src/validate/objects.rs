@@ -1,7 +1,9 @@
-//! Services and ConfigMaps.
+//! Services, ConfigMaps and Secrets.
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
 use crate::status::Problem;
@@ -40,7 +42,7 @@ pub(super) fn config_map(object: &Value, problems: &mut Vec<Problem>) {
     let bytes = entries("data").chain(entries("binaryData")).map(|(_, value)| value.as_str().map_or(0, str::len));
     let bytes: usize = bytes.sum();
     if bytes > MAX_CONFIG_BYTES {
-        problems.push(Problem::forbidden("data", &format!("Too long: may not be more than {MAX_CONFIG_BYTES} bytes")));
+        problems.push(Problem::too_long("data", MAX_CONFIG_BYTES));
     }
     for (key, _) in entries("binaryData").filter(|(key, _)| object["data"].get(key.as_str()).is_some()) {
         let why = "duplicate of key present in data";
@@ -48,11 +50,54 @@ pub(super) fn config_map(object: &Value, problems: &mut Vec<Problem>) {
     }
 }
 
+/// What a Secret of a type must hold: each key, or one of those of `kubernetes.io/basic-auth`.
+const SECRET_KEYS: [(&str, &[&str]); 5] = [
+    ("kubernetes.io/dockercfg", &[".dockercfg"]),
+    ("kubernetes.io/dockerconfigjson", &[".dockerconfigjson"]),
+    ("kubernetes.io/ssh-auth", &["ssh-privatekey"]),
+    ("kubernetes.io/tls", &["tls.crt", "tls.key"]),
+    ("kubernetes.io/basic-auth", &[]),
+];
+/// The keys of a docker configuration, which must be JSON.
+const DOCKER_KEYS: [&str; 2] = [".dockercfg", ".dockerconfigjson"];
+const SERVICE_ACCOUNT_ANNOTATION: &str = "kubernetes.io/service-account.name";
+
+pub(super) fn secret(object: &Value, problems: &mut Vec<Problem>) {
+    let data = object["data"].as_object();
+    let decoded = |value: &Value| BASE64.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
+    let bytes: usize = data.into_iter().flatten().map(|(_, value)| decoded(value).len()).sum();
+    if bytes > MAX_CONFIG_BYTES {
+        problems.push(Problem::too_long("data", MAX_CONFIG_BYTES));
+    }
+    let kind = object["type"].as_str().unwrap_or_default();
+    let keys = SECRET_KEYS.iter().find(|(of, _)| *of == kind).map_or(&[][..], |(_, keys)| *keys);
+    for key in keys {
+        let field = format!("data[{key}]");
+        match data.and_then(|data| data.get(*key)) {
+            None => problems.push(Problem::required(field, "")),
+            Some(value) if DOCKER_KEYS.contains(key) && serde_json::from_slice::<Value>(&decoded(value)).is_err() => {
+                problems.push(Problem::invalid(field, &"<secret contents redacted>".into(), "must be JSON"));
+            }
+            Some(_) => {}
+        }
+    }
+    let has = |key: &str| data.is_some_and(|data| data.contains_key(key));
+    if kind == "kubernetes.io/basic-auth" && !has("username") && !has("password") {
+        problems.push(Problem::required("data[username]", ""));
+        problems.push(Problem::required("data[password]", ""));
+    }
+    let account = &object["metadata"]["annotations"][SERVICE_ACCOUNT_ANNOTATION];
+    if kind == "kubernetes.io/service-account-token" && account.as_str().is_none_or(str::is_empty) {
+        problems.push(Problem::required(format!("metadata.annotations[{SERVICE_ACCOUNT_ANNOTATION}]"), ""));
+    }
+}
+
 /// What was declared immutable stays, and stays immutable.
-pub(super) fn config_map_change(old: &Map<String, Value>, new: &Map<String, Value>, problems: &mut Vec<Problem>) {
+pub(super) fn declared_immutable(old: &Map<String, Value>, new: &Map<String, Value>, problems: &mut Vec<Problem>) {
     if old.get("immutable") != Some(&true.into()) {
         return;
     }
+    // A Secret has no binaryData.
     for field in ["immutable", "data", "binaryData"] {
         if old.get(field) != new.get(field) {
             problems.push(Problem::forbidden(field, "field is immutable when `immutable` is set"));

@@ -39,8 +39,8 @@ fn a_plain_deployment_is_valid() {
 fn each_rule_of_a_deployment_is_checked() {
     breaks_deployment([
         ("/metadata/name", json!("Web!"), "metadata.name: Invalid value"),
-        ("/metadata/labels", json!({"a b": "c"}), "metadata.labels[a b]: Invalid value"),
-        ("/metadata/labels", json!({"a": "-"}), "metadata.labels[a]: Invalid value"),
+        ("/metadata/labels", json!({"a b": "c"}), "metadata.labels: Invalid value"),
+        ("/metadata/labels", json!({"a": "-"}), "metadata.labels: Invalid value"),
         (
             "/metadata/annotations",
             json!({"skein.dev/partition": "quorum"}),
@@ -115,7 +115,7 @@ fn each_rule_of_a_template_is_checked() {
             json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 1}]),
             "effect must be 'NoExecute'",
         ),
-        ("/spec/template/spec/nodeSelector", json!({"a": "b c"}), "spec.template.spec.nodeSelector[a]: Invalid value"),
+        ("/spec/template/spec/nodeSelector", json!({"a": "b c"}), "spec.template.spec.nodeSelector: Invalid value"),
         (
             "/spec/template/spec/terminationGracePeriodSeconds",
             json!(-1),
@@ -279,7 +279,34 @@ fn services_and_config_maps_have_rules_of_their_own() {
     assert_eq!(map(json!({"data": {"a.b_C-1": ""}})), "");
     assert!(map(json!({"data": {"a/b": ""}})).contains("data[a/b]: Invalid value"));
     assert!(map(json!({"data": {"a": ""}, "binaryData": {"a": ""}})).contains("binaryData[a]: Invalid value"));
-    assert!(map(json!({"data": {"a": "x".repeat(1_100_000)}})).contains("data: Forbidden: Too long"));
+    assert!(
+        map(json!({"data": {"a": "x".repeat(1_100_000)}}))
+            .contains("data: Too long: may not be more than 1048576 bytes")
+    );
+}
+
+#[test]
+fn secrets_have_rules_of_their_own() {
+    let secret = |fields: Value| {
+        let mut object = json!({"metadata": {"name": "s"}});
+        object.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        wrong(&resource::SECRETS, object).join(", ")
+    };
+    assert_eq!(secret(json!({"data": {"a": "AA=="}, "stringData": {"b": "text"}})), "");
+    assert!(secret(json!({"data": {"a/b": "AA=="}})).contains("data[a/b]: Invalid value"));
+    assert!(
+        secret(json!({"stringData": {"a": "x".repeat(1_100_000)}}))
+            .contains("data: Too long: may not be more than 1048576 bytes")
+    );
+    let tls = secret(json!({"type": "kubernetes.io/tls", "stringData": {"tls.crt": "c"}}));
+    assert!(tls.contains("data[tls.key]: Required value") && !tls.contains("tls.crt"), "{tls}");
+    let docker = |text: &str| {
+        secret(json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": text}}))
+    };
+    assert_eq!(docker("{}"), "");
+    let wrong = docker("hunter2");
+    assert!(wrong.contains("must be JSON") && !wrong.contains("hunter2"), "{wrong}");
+    assert!(secret(json!({"type": "kubernetes.io/basic-auth"})).contains("data[username]: Required value"));
 }
 
 #[test]
@@ -307,6 +334,8 @@ fn what_may_not_change_may_not_change() {
         changed(&resource::CONFIG_MAPS, map("1", true), map("2", true)).contains("data: Forbidden: field is immutable")
     );
     assert!(changed(&resource::CONFIG_MAPS, map("1", true), map("1", false)).contains("immutable: Forbidden"));
+    let secret = |kind: &str| json!({"metadata": {"name": "s"}, "type": kind});
+    assert!(changed(&resource::SECRETS, secret("a"), secret("b")).contains("type: Invalid value"));
 }
 
 /// Sets a value, making the way to it.

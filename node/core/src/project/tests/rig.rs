@@ -106,7 +106,7 @@ impl Rig {
     pub(super) fn edit(&mut self, by: usize, key: &ObjectKey, edits: &[Edit]) {
         self.wall_ms += 1;
         let now = self.now();
-        if let Ok(Some(envelope)) = self.stores[by].edit(now, key, edits, "test") {
+        for envelope in self.stores[by].edit(now, key, edits, "test").unwrap_or_default() {
             self.tell(by, envelope);
         }
     }

@@ -1,0 +1,234 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::exchange::Exchange;
+use crate::memo::MemoLimits;
+use crate::{Identity, Kind, Memo, members};
+use skein_gossip::{Instant, Keypair, Now};
+
+const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
+const PATH: &str = "data.password";
+
+fn store(n: u8, boot: u64) -> Store {
+    let keys = |n: u8| Keypair::from_secret([n; 32]);
+    let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
+    let nonce = u64::from(n) << 32 | boot;
+    let identity = Identity { keys: keys(n), cluster, boot, nonce, layout_version: 1 };
+    Store::new(identity, Memo::new(MemoLimits::DAEMON))
+}
+
+/// Two members that know each other.
+fn pair() -> (Store, Store) {
+    let (mut a, mut b) = (store(1, 1), store(2, 1));
+    for said in [a.found(NOW, [5; 32], "a"), a.admit(NOW, b.me(), "b", [0; 32])] {
+        b.receive(NOW, &said);
+    }
+    (a, b)
+}
+
+fn secret() -> ObjectKey {
+    ObjectKey::root(&Kind::new("Secret"), "login", 1)
+}
+
+fn write(store: &mut Store, text: &str) -> Vec<Arc<Envelope>> {
+    store.edit(NOW, &secret(), &[Edit::set(PATH, Scalar::Aside(text.into()))], "t").unwrap()
+}
+
+fn shown(store: &Store) -> Option<String> {
+    let object = store.object(&secret())?;
+    store.json_of(object)["data"]["password"].as_str().map(str::to_owned)
+}
+
+/// Lets two stores exchange until neither has anything more to say.
+fn compare(a: &mut Store, b: &mut Store) {
+    let mut messages = vec![(false, b.exchange_root())];
+    for _ in 0..100 {
+        let Some((to_b, message)) = messages.pop() else { return };
+        let replies = if to_b { b.exchange(NOW, message) } else { a.exchange(NOW, message) }.replies;
+        messages.extend(replies.into_iter().map(|reply| (!to_b, reply)));
+    }
+    panic!("they do not come to an end");
+}
+
+fn rows(store: &mut Store) -> BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>> {
+    let mut rows = BTreeMap::new();
+    for record in store.drain_records() {
+        match record.value {
+            Some(value) => drop(rows.insert((record.table, record.key), value)),
+            None => drop(rows.remove(&(record.table, record.key))),
+        }
+    }
+    rows
+}
+
+fn restored(boot: u64, rows: &BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>>) -> Store {
+    let mut again = store(1, boot);
+    let found = again
+        .restore(NOW, rows.iter().map(|((table, key), value)| ((*table).to_owned(), key.to_vec(), value.to_vec())));
+    assert_eq!(found, []);
+    again
+}
+
+#[test]
+fn a_secret_is_in_no_change_and_gone_from_disk_once_it_was_replaced() {
+    let mut a = store(1, 1);
+    a.found(NOW, [5; 32], "a");
+    let said = write(&mut a, "hunter2");
+    assert_eq!((said.len(), shown(&a).as_deref()), (2, Some("hunter2")));
+    let change = said.last().unwrap().encode();
+    assert!(!change.windows(7).any(|bytes| bytes == b"hunter2"));
+    write(&mut a, "correct horse");
+    let rows = rows(&mut a);
+    let holds = |text: &[u8]| rows.values().any(|value| value.windows(text.len()).any(|bytes| bytes == text));
+    assert!(holds(b"correct horse") && !holds(b"hunter2"));
+    assert_eq!(shown(&restored(2, &rows)).as_deref(), Some("correct horse"));
+}
+
+#[test]
+fn writing_what_is_there_changes_nothing() {
+    let mut a = store(1, 1);
+    a.found(NOW, [5; 32], "a");
+    write(&mut a, "same");
+    assert!(write(&mut a, "same").is_empty());
+}
+
+#[test]
+fn a_text_may_come_before_and_after_the_change_that_mentions_it() {
+    for text_first in [true, false] {
+        let (mut a, mut b) = pair();
+        let mut said = write(&mut a, "s");
+        if !text_first {
+            said.reverse();
+        }
+        for one in &said {
+            b.receive(NOW, one);
+        }
+        assert_eq!(shown(&b).as_deref(), Some("s"));
+        assert!(b.includes(&said) && a.state_hash() == b.state_hash());
+    }
+}
+
+#[test]
+fn what_is_stored_without_its_text_is_not_promised_and_is_found_by_comparing() {
+    let (mut a, mut b) = pair();
+    let said = write(&mut a, "s");
+    b.receive(NOW, said.last().unwrap());
+    assert!(!b.includes(&said) && !b.is_complete(b.object(&secret()).unwrap()));
+    assert_ne!(a.state_hash(), b.state_hash());
+    compare(&mut a, &mut b);
+    assert_eq!((shown(&b).as_deref(), a.state_hash()), (Some("s"), b.state_hash()));
+}
+
+#[test]
+fn who_was_away_gets_the_last_text_and_none_before() {
+    let (mut a, mut b) = pair();
+    for n in 0..5 {
+        write(&mut a, &format!("text {n}"));
+    }
+    compare(&mut a, &mut b);
+    assert_eq!((shown(&b).as_deref(), a.state_hash()), (Some("text 4"), b.state_hash()));
+    let rows = rows(&mut b);
+    assert_eq!(rows.keys().filter(|(table, _)| *table == tables::BLOBS).count(), 1);
+}
+
+#[test]
+fn of_two_texts_written_apart_both_are_kept_until_somebody_settles_it() {
+    let (mut a, mut b) = pair();
+    write(&mut a, "first");
+    compare(&mut a, &mut b);
+    write(&mut a, "of a");
+    write(&mut b, "of b");
+    compare(&mut a, &mut b);
+    compare(&mut b, &mut a);
+    assert_eq!((shown(&a), a.state_hash()), (shown(&b), b.state_hash()));
+    let leaf = a.object(&secret()).unwrap().leaf(PATH).unwrap().clone();
+    let text = |value: &Scalar| match a.in_place(&secret(), value) {
+        Scalar::Aside(text) => text.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let mut texts: Vec<String> =
+        std::iter::once(&leaf.value).chain(leaf.others.iter().map(|other| &other.value)).map(text).collect();
+    texts.sort();
+    assert_eq!(texts, ["of a", "of b"]);
+    write(&mut a, "settled");
+    compare(&mut a, &mut b);
+    assert_eq!((shown(&b).as_deref(), a.state_hash()), (Some("settled"), b.state_hash()));
+}
+
+#[test]
+fn what_an_object_kept_goes_with_it() {
+    let (mut a, mut b) = pair();
+    let said = write(&mut a, "s");
+    said.iter().for_each(|one| drop(b.receive(NOW, one)));
+    a.delete(NOW, &secret());
+    compare(&mut a, &mut b);
+    assert_eq!(a.state_hash(), b.state_hash());
+    for store in [&mut a, &mut b] {
+        assert!(!rows(store).keys().any(|(table, _)| *table == tables::BLOBS));
+    }
+    // It comes late: the object is over.
+    assert_eq!(b.receive(NOW, &said[0]), Received::Known);
+    assert_eq!(a.state_hash(), b.state_hash());
+}
+
+#[test]
+fn a_creation_that_a_deleter_had_not_seen_is_made_again_with_its_text() {
+    let (mut a, mut b) = pair();
+    write(&mut a, "of a");
+    write(&mut b, "of b");
+    let deletion = a.delete(NOW, &secret()).unwrap();
+    b.receive(NOW, &deletion);
+    let unseen = b.drain_unseen().pop().unwrap();
+    let again = secret().name_key().life(2);
+    b.edit(NOW, &again, &unseen.edits(), "again").unwrap();
+    let object = b.object(&again).unwrap().clone();
+    assert_eq!(b.json_of(&object)["data"]["password"], "of b");
+    compare(&mut a, &mut b);
+    assert_eq!(a.state_hash(), b.state_hash());
+}
+
+#[test]
+fn long_values_leave_the_change_small() {
+    let mut a = store(1, 1);
+    a.found(NOW, [5; 32], "a");
+    let long = "x".repeat(900_000);
+    let key = ObjectKey::root(&Kind::new("ConfigMap"), "c", 1);
+    let said = a.edit(NOW, &key, &[Edit::set("data.page", Scalar::str(&long))], "t").unwrap();
+    assert!(said.last().unwrap().size() < 2000);
+    let object = a.object(&key).unwrap().clone();
+    assert_eq!(a.json_of(&object)["data"]["page"].as_str().map(str::len), Some(900_000));
+    let too_long = "x".repeat(MAX_BLOB_BYTES + 1);
+    assert!(a.edit(NOW, &key, &[Edit::set("data.page", Scalar::str(&too_long))], "t").is_err());
+    assert_eq!(a.json_of(&object)["data"]["page"].as_str().map(str::len), Some(900_000));
+}
+
+#[test]
+fn a_row_that_nobody_mentions_goes_at_the_next_start() {
+    let mut a = store(1, 1);
+    a.found(NOW, [5; 32], "a");
+    write(&mut a, "old");
+    let mut all = rows(&mut a);
+    let old =
+        all.iter().find(|((table, _), _)| *table == tables::BLOBS).map(|(key, value)| (key.clone(), value.clone()));
+    write(&mut a, "new");
+    all.extend(rows(&mut a));
+    let (key, value) = old.unwrap();
+    all.insert(key.clone(), value);
+    let mut again = restored(2, &all);
+    assert_eq!(shown(&again).as_deref(), Some("new"));
+    let gone = again.drain_records();
+    assert!(gone.iter().any(|record| record.table == tables::BLOBS && record.key == key.1 && record.value.is_none()));
+}
+
+#[test]
+fn an_exchange_asks_for_no_text_that_nothing_here_mentions() {
+    let (mut a, mut b) = pair();
+    write(&mut a, "s");
+    let buckets = b.exchange(NOW, a.exchange_root()).replies;
+    let items = buckets.into_iter().flat_map(|message| a.exchange(NOW, message).replies).collect::<Vec<_>>();
+    let wants = items.into_iter().flat_map(|message| b.exchange(NOW, message).replies).collect::<Vec<_>>();
+    let asked = wants.iter().filter_map(|message| {
+        if let Exchange::Want { objects, items, .. } = message { Some((objects, items)) } else { None }
+    });
+    let asked: Vec<_> = asked.collect();
+    assert!(matches!(&asked[..], [(objects, items)] if objects.len() == 1 && items.is_empty()), "{asked:?}");
+}
