@@ -39,6 +39,12 @@ fn a_container_that_runs_only_until_it_is_stopped_serves_no_slot() {
     holds(8556);
 }
 
+/// Of two that were left one had a full disk and so could not vote, and the other waited for its vote: nobody led.
+#[test]
+fn a_full_disk_keeps_nobody_else_from_leading() {
+    holds(100_389);
+}
+
 /// Nothing breaks where nothing is broken, and it settles at once.
 #[test]
 fn a_calm_cluster_settles_at_once() {

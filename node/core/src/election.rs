@@ -107,6 +107,8 @@ pub enum Input {
     Members(BTreeSet<NodeId>),
     /// All records up to this one are on disk.
     Persisted(u64),
+    /// Whether the disk refuses what is to be written: this node cannot vote then.
+    DiskRefuses(bool),
     /// The deadline has come.
     Timeout,
     /// The daemon is shutting down: hand over if leading, and campaign no more.
@@ -192,6 +194,9 @@ pub struct Election {
     followed: Option<Followed>,
     /// The leader whose silence started the current election: it is not counted alive until it is heard again.
     silent: Option<NodeId>,
+    /// Peers whose disks take no votes: they are not counted until they say something that is on their disk.
+    mute: BTreeSet<NodeId>,
+    disk_refuses: bool,
     peers: BTreeMap<NodeId, Peer>,
     renewed: Option<Instant>,
     stopping: bool,
@@ -260,6 +265,8 @@ impl Election {
             role: Role::Follower,
             followed: None,
             silent: None,
+            mute: BTreeSet::new(),
+            disk_refuses: false,
             peers: BTreeMap::new(),
             renewed: None,
             stopping: false,
@@ -292,6 +299,7 @@ impl Election {
                 self.count_votes(now);
                 self.improve_voters();
             }
+            Input::DiskRefuses(refuses) => self.disk_refuses = refuses,
             Input::Timeout => {}
             Input::StepDown => self.stop(now),
             Input::Stay => self.retiring = false,
@@ -379,6 +387,10 @@ impl Election {
         if self.silent == Some(from) {
             self.silent = None;
         }
+        if frame == Frame::Mute {
+            return self.on_mute(now, from);
+        }
+        self.mute.remove(&from);
         match frame {
             Frame::Heartbeat { term, beat, set, quorate, tenure_left_ms } => {
                 let claim = Claim { leader: from, term, quorate };
@@ -402,6 +414,14 @@ impl Election {
             Frame::Set(set) => self.on_set(now, set),
             Frame::Handover { term } => self.on_handover(now, term),
             Frame::Amnesia { term } => self.on_amnesia(now, term),
+            Frame::Mute => {}
+        }
+    }
+
+    /// A peer that is alive and cannot vote: the others elect without it, or a full disk would leave all without a leader.
+    fn on_mute(&mut self, now: Instant, from: NodeId) {
+        if self.alive.contains(&from) && self.mute.insert(from) {
+            self.count_votes(now);
         }
     }
 
@@ -410,6 +430,7 @@ impl Election {
         let new: Vec<NodeId> = alive.difference(&self.alive).copied().collect();
         let was_alone = self.alive.len() == 1;
         self.alive = alive;
+        self.mute.retain(|peer| self.alive.contains(peer));
         self.peers.retain(|node, _| self.members.contains(node) || self.alive.contains(node));
         match &self.role {
             Role::Leader(_) => self.greet(now, new),
@@ -475,15 +496,20 @@ impl Election {
         self.follow(now, None);
     }
 
-    /// The nodes whose majority elects: alive, admitted, and not the leader that fell silent.
+    /// The nodes whose majority elects: alive, admitted, with a disk that takes votes, and not the leader that fell silent.
     fn electorate(&self) -> BTreeSet<NodeId> {
-        let counts =
-            |node: &&NodeId| self.silent != Some(**node) && (self.members.is_empty() || self.members.contains(*node));
+        let counts = |node: &&NodeId| {
+            let is_heard = self.silent != Some(**node) && !self.mute.contains(*node);
+            is_heard && (self.members.is_empty() || self.members.contains(*node))
+        };
         self.alive.iter().filter(counts).copied().chain([self.me]).collect()
     }
 
     fn may_campaign(&self) -> bool {
-        !self.stopping && !self.retiring && (self.members.is_empty() || self.members.contains(&self.me))
+        !self.stopping
+            && !self.retiring
+            && !self.disk_refuses
+            && (self.members.is_empty() || self.members.contains(&self.me))
     }
 
     fn state(&self) -> State {
@@ -507,6 +533,9 @@ impl Election {
     /// Sends a frame that tells of this node's record: it waits for the disk.
     fn send(&mut self, to: NodeId, frame: &Frame) {
         let is_due = self.persisted < self.seq && !planted::is(Bug::VoteBeforeDisk);
+        if is_due && self.disk_refuses {
+            return self.send_now(to, &Frame::Mute);
+        }
         let after = is_due.then_some(self.seq);
         self.push(Output::Send { to, bytes: frame.encode(), after });
     }

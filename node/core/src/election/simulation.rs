@@ -65,6 +65,8 @@ pub(super) struct World {
     pub(super) left: BTreeSet<NodeId>,
     /// Whether disks only go forward, so that the promises about votes hold.
     pub(super) disks_are_sane: bool,
+    /// Whose disk takes nothing.
+    pub(super) full: BTreeSet<usize>,
     knobs: Knobs,
     events: BTreeMap<(u64, u64), Event>,
     count: u64,
@@ -94,6 +96,7 @@ impl World {
             cut: BTreeSet::new(),
             left: BTreeSet::new(),
             disks_are_sane: true,
+            full: BTreeSet::new(),
             knobs,
             events: BTreeMap::new(),
             count: 0,
@@ -221,6 +224,7 @@ impl World {
                         None => self.leave(host, index(to), bytes),
                     }
                 }
+                Output::Persist { .. } if self.full.contains(&host) => self.give(host, Input::DiskRefuses(true)),
                 Output::Persist { seq, record } => {
                     let delay = self.rng.random_range(self.knobs.disk_us.clone());
                     let boot = self.hosts[host].boot;

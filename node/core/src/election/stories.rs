@@ -121,6 +121,26 @@ fn a_leader_that_restarts_at_once_does_not_resume_its_tenure() {
 }
 
 #[test]
+fn who_cannot_write_a_vote_down_keeps_nobody_from_leading() {
+    for seed in 0..40 {
+        let mut world = settled(seed, 3, Knobs::default());
+        let leader = world.quorate_leader().unwrap();
+        let [one, full] = others(&world, leader)[..] else { unreachable!() };
+        world.full.insert(full);
+        world.crash(leader);
+        let led = world.until(4_000, |w| w.leaders() == [one]);
+        assert!(led.is_some_and(|ms| ms < 3_500), "seed {seed}: {led:?}");
+        // Its disk takes writes again, as after a restart: it votes as before.
+        world.full.clear();
+        world.crash(full);
+        world.start(full);
+        world.start(leader);
+        let whole = world.until(20_000, |w| w.agree(&[0, 1, 2]) && is_whole(w));
+        assert!(whole.is_some(), "seed {seed}");
+    }
+}
+
+#[test]
 fn of_two_nodes_cut_apart_both_lead_and_one_is_quorate() {
     for seed in 0..20 {
         let mut world = settled(seed, 2, Knobs::default());

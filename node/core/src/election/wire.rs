@@ -32,6 +32,8 @@ pub(super) enum Frame {
     Handover { term: u64 },
     /// "Before you restarted you told me of `term`, so your disk went back in time."
     Amnesia { term: u64 },
+    /// "My disk takes no votes: elect without me."
+    Mute,
 }
 
 /// What a node says of its own record with each answer. It is on disk before the frame leaves.
@@ -115,6 +117,7 @@ impl Frame {
             }
             Frame::Set(set) => set.at.term < MAX_TERM && set.at.version < MAX_TERM && set.check(),
             Frame::Handover { term } | Frame::Amnesia { term } => *term < MAX_TERM,
+            Frame::Mute => true,
         }
     }
 }

@@ -170,6 +170,7 @@ impl Node {
         if self.outbox.written(batch) {
             self.status.disk.clear();
             self.say_status(now);
+            self.election.handle(now, crate::election::Input::DiskRefuses(false));
             self.disk_event(now, false, "DiskTakesWrites", "the disk takes writes again; nothing was lost".into());
         }
         let until = self.election_batches.iter().filter(|(_, of)| **of <= batch).map(|(seq, _)| *seq).max();
@@ -191,6 +192,7 @@ impl Node {
         if is_new {
             reason.clone_into(&mut self.status.disk);
             self.say_status(now);
+            self.election.handle(now, crate::election::Input::DiskRefuses(true));
             self.disk_event(now, true, "DiskRefusesWrites", format!("{reason}; running pods stay, writes are refused"));
         }
     }
