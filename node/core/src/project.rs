@@ -18,6 +18,7 @@ mod metadata;
 mod node;
 mod pod;
 mod pod_status;
+mod stored;
 mod workload;
 
 #[cfg(test)]
@@ -203,7 +204,8 @@ impl Projection {
                 Unit::Object(key) => {
                     let (made, due_ms) = self.facts.render_object(sources, key);
                     self.set_due(&unit, due_ms);
-                    made.into_iter().collect()
+                    let account = self.facts.default_account(sources, key);
+                    made.into_iter().chain(account).collect()
                 }
             };
             self.put(unit, made, &mut before);

@@ -23,10 +23,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::patch::Patch;
-use crate::resource::Resource;
+use crate::resource::{self, Resource};
 use crate::status::{Problem, Status};
 use crate::structure::{FieldValidation, normalise};
-use crate::{body, defaults, validate};
+use crate::{body, convert, defaults, effect, validate};
 
 mod delete;
 mod scale;
@@ -142,7 +142,7 @@ pub fn prepare_create(
     })
 }
 
-/// Prepares a replacement of `old`, which is the object as clients see it.
+/// Prepares a replacement of `old`, which is the object as it is shown in the version that it is stored in.
 ///
 /// # Errors
 /// As [`prepare_create`], and 422 when a field changed that may not change.
@@ -160,7 +160,7 @@ pub fn prepare_update(
     replacement(resource, old, new, resource_version, uid, options)
 }
 
-/// Prepares a patch of `old`, which is the object as clients see it.
+/// Prepares a patch of `old`, which is the object as it is shown in the version that it is stored in.
 ///
 /// # Errors
 /// As [`prepare_update`], and 415, 400 or 422 when the patch cannot be read or applied.
@@ -172,7 +172,8 @@ pub fn prepare_patch(
     options: &WriteOptions,
 ) -> Result<Prepared, Status> {
     let patch = Patch::read(content_type, bytes)?;
-    let new = patch.apply(resource, old)?;
+    let shown = convert::from_stored(resource, old);
+    let new = patch.apply(resource, shown.as_ref().unwrap_or(old))?;
     replacement(resource, old, new, patch.resource_version(), patch.uid(), options)
 }
 
@@ -181,12 +182,14 @@ pub fn prepare_patch(
 /// # Errors
 /// 400 for what is no object of this resource, 422 for what is not valid, with the fields' paths.
 pub fn check_new(resource: &Resource, object: Value, fields: FieldValidation) -> Result<Checked, Status> {
-    let (object, warnings) = completed(resource, object, fields)?;
+    let (object, mut warnings) = completed(resource, object, fields)?;
     refuse(resource, &object, &validate::create(resource, &object))?;
-    Ok(Checked { object: stored(resource, object), warnings })
+    warnings.extend(effect::warning_of_create(resource));
+    Ok(Checked { object: convert::to_stored(resource, None, stored(resource, object)), warnings })
 }
 
-/// Checks an object that is to take the place of `old`, which is the object as clients see it.
+/// Checks an object that is to take the place of `old`, which is the object as it is shown in the version that it is stored
+/// in.
 ///
 /// # Errors
 /// As [`check_new`], and 422 when a field changed that may not change.
@@ -200,15 +203,18 @@ pub fn check_update(
     if text(metadata.get("name")).is_empty() {
         metadata.insert("name".to_owned(), old["metadata"]["name"].clone());
     }
-    let (new, warnings) = completed(resource, new, fields)?;
-    let (old, _) = completed(resource, old.clone(), FieldValidation::Ignore)?;
-    refuse(resource, &new, &validate::update(resource, &old, &new))?;
-    Ok(Checked { object: stored(resource, new), warnings })
+    let (new, mut warnings) = completed(resource, new, fields)?;
+    let shown = convert::from_stored(resource, old);
+    let (shown, _) = completed(resource, shown.unwrap_or_else(|| old.clone()), FieldValidation::Ignore)?;
+    refuse(resource, &new, &validate::update(resource, &shown, &new))?;
+    warnings.extend(effect::warning_of_update(resource));
+    Ok(Checked { object: convert::to_stored(resource, Some(old), stored(resource, new)), warnings })
 }
 
-/// What of an object as clients see it is stored: what clients may set. The counterpart of what [`check_update`] gives.
+/// What of an object, as it is shown in the version that it is stored in, is stored: what clients may set. The counterpart of what [`check_update`] gives.
 #[must_use]
 pub fn storable(resource: &Resource, object: &Value) -> Value {
+    let resource = resource::of_kind(&resource.kind()).unwrap_or(resource);
     match completed(resource, object.clone(), FieldValidation::Ignore) {
         Ok((object, _)) => stored(resource, object),
         // What a merge left unreadable is compared as it is.

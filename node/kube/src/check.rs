@@ -141,6 +141,7 @@ fn text_fault(check: Check, text: &str) -> Option<String> {
         Check::Ip => {
             unless(text.parse::<IpAddr>().is_ok(), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
         }
+        Check::Cidr => unless(is_cidr(text), "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
         Check::AbsolutePath => unless(text.starts_with('/'), "must be an absolute path"),
         Check::HeaderName => unless(
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
@@ -193,6 +194,18 @@ fn config_key_fault(text: &str) -> Option<String> {
         ),
         _ => None,
     }
+}
+
+/// Whether a text is a range of addresses: an address, and how many of its first bits count.
+#[must_use]
+pub(crate) fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else { return false };
+    let longest = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
 }
 
 fn is_label(text: &str) -> bool {

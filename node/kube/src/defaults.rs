@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::resource::Resource;
 use crate::schema::{Field, Support, Ty, TypeSchema};
 
+mod stored;
+
 /// How long a pod stays on a node that is not ready or cannot be reached, in seconds.
 const TOLERATED_SECONDS: i64 = 300;
 
@@ -18,6 +20,8 @@ pub fn fill(resource: &Resource, object: &mut Map<String, Value>) {
         "Pod" => bare_pod(object),
         "Namespace" => namespace(object),
         "Secret" => secret(object),
+        "Job.batch" => stored::job(object),
+        "HorizontalPodAutoscaler.autoscaling" if resource.version == "v2" => stored::autoscaler(object),
         _ => {}
     }
 }
@@ -37,7 +41,19 @@ pub(crate) fn fields(of: &'static TypeSchema, object: &mut Map<String, Value>) {
         "io.k8s.api.core.v1.Container" => container(object),
         "io.k8s.api.core.v1.PodSpec" => pod_spec(object),
         "io.k8s.api.core.v1.ServicePort" => service_port(object),
-        "io.k8s.api.apps.v1.DeploymentStrategy" => strategy(object),
+        "io.k8s.api.apps.v1.DeploymentStrategy" => {
+            strategy(object, &crate::schema::workload::ROLLING_UPDATE_DEPLOYMENT);
+        }
+        "io.k8s.api.apps.v1.StatefulSetUpdateStrategy" => {
+            strategy(object, &crate::schema::stateful::ROLLING_UPDATE_STATEFUL_SET);
+        }
+        "io.k8s.api.apps.v1.DaemonSetUpdateStrategy" => {
+            strategy(object, &crate::schema::stateful::ROLLING_UPDATE_DAEMON_SET);
+        }
+        "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior" => stored::behavior(object),
+        "io.k8s.api.networking.v1.NetworkPolicySpec" => stored::network_policy(object),
+        "io.k8s.api.core.v1.LimitRangeItem" => stored::limit_range_item(object),
+        "io.k8s.api.rbac.v1.Subject" => stored::subject(object),
         _ => {}
     }
 }
@@ -115,13 +131,14 @@ fn service_port(object: &mut Map<String, Value>) {
     }
 }
 
-fn strategy(object: &mut Map<String, Value>) {
+/// Only a strategy that rolls says how.
+fn strategy(object: &mut Map<String, Value>, rolling_update: &'static TypeSchema) {
     if object.get("type").and_then(Value::as_str) != Some("RollingUpdate") {
         return;
     }
     let rolling = object.entry("rollingUpdate").or_insert_with(|| json!({}));
     if let Value::Object(rolling) = rolling {
-        fields(&crate::schema::workload::ROLLING_UPDATE_DEPLOYMENT, rolling);
+        fields(rolling_update, rolling);
     }
 }
 

@@ -245,9 +245,20 @@ mod tests {
         assert!(names.contains(&"deployments") && names.contains(&"deployments/scale"), "{names:?}");
         let body = groups(&parse_accept(KUBECTL_1_29)).body;
         let apps = body["items"].as_array().unwrap().iter().find(|group| group["metadata"]["name"] == "apps").unwrap();
-        let deployments = &apps["versions"][0]["resources"][0];
-        assert_eq!(deployments["resource"], "deployments");
+        let rows = apps["versions"][0]["resources"].as_array().unwrap();
+        let deployments = rows.iter().find(|row| row["resource"] == "deployments").unwrap();
         assert_eq!(deployments["shortNames"][0], "deploy");
         assert_eq!(resources("apps", "v9"), None);
+    }
+
+    #[test]
+    fn of_several_versions_the_one_that_is_stored_is_preferred() {
+        for (name, preferred, other) in
+            [("autoscaling", "v2", "v1"), ("batch", "v1", "v1beta1"), ("policy", "v1", "v1beta1")]
+        {
+            let body = group(name).unwrap().body;
+            assert_eq!(body["preferredVersion"]["version"], preferred);
+            assert_eq!(body["versions"][1]["version"], other);
+        }
     }
 }

@@ -185,6 +185,8 @@ static REPLICA_SET_FIELDS: [SelectableField; 1] =
     [SelectableField { name: "status.replicas", pointers: &["/status/replicas"], absent: "0" }];
 static SERVICE_FIELDS: [SelectableField; 2] =
     [field("spec.clusterIP", &["/spec/clusterIP"]), field("spec.type", &["/spec/type"])];
+static JOB_FIELDS: [SelectableField; 1] =
+    [SelectableField { name: "status.successful", pointers: &["/status/succeeded"], absent: "0" }];
 
 fn own_fields(kind: &str) -> &'static [SelectableField] {
     match kind {
@@ -194,6 +196,7 @@ fn own_fields(kind: &str) -> &'static [SelectableField] {
         "Namespace" => &NAMESPACE_FIELDS,
         "ReplicaSet.apps" => &REPLICA_SET_FIELDS,
         "Service" => &SERVICE_FIELDS,
+        "Job.batch" => &JOB_FIELDS,
         _ => &[],
     }
 }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod convert;
 pub mod defaults;
 pub mod discovery;
+pub mod effect;
 pub mod field_selector;
 pub mod negotiate;
 pub mod openapi;

@@ -1,7 +1,8 @@
 //! OpenAPI: what a client may read about fields, generated from the schema.
 //!
-//! Version 3 is served whole; it says of each resource that the server validates fields, so that kubectl leaves it to the
-//! server. Version 2 is an empty document: the cheapest thing that makes older clients go on.
+//! Version 3 says of each resource that the server validates fields, so that kubectl leaves it to the server. Version 2 is
+//! for older clients; it exists as JSON and as the protobuf that they ask for, which `document` writes. Types and paths
+//! live in the modules below.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +10,21 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::resource::{self, Resource};
-use crate::schema::{Check, Field, Merge, Support, Ty, TypeSchema};
 
-/// The content type of version 2, which only exists as protobuf. (Clients ask for it with an `@` before `v1.0`, but fail
-/// to read an answer that says so.)
+mod document;
+mod operations;
+mod types;
+
+/// The content type of version 2 as protobuf. (Clients ask for it with an `@` before `v1.0`, but fail to read an answer that
+/// says so.)
 pub const V2_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The two versions of OpenAPI, which write the same in different words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    V2,
+    V3,
+}
 
 /// `/openapi/v3`: where the document of each group and version is. The address holds a hash, for clients' caches.
 #[must_use]
@@ -31,28 +42,52 @@ pub fn index() -> Value {
 /// `/openapi/v3/api/v1` and `/openapi/v3/apis/GROUP/VERSION`; `None`: no such group.
 #[must_use]
 pub fn document(group: &str, version: &str) -> Option<Value> {
-    let resources: Vec<&'static Resource> =
-        resource::all().filter(|resource| resource.group == group && resource.version == version).collect();
-    if resources.is_empty() {
-        return None;
-    }
-    let mut schemas = Map::new();
-    let mut paths = Map::new();
+    let resources = resource::all().filter(|resource| resource.group == group && resource.version == version);
+    let (schemas, paths) = described(resources, Dialect::V3);
+    (!paths.is_empty()).then(|| {
+        json!({
+            "openapi": "3.0.0",
+            "info": {"title": "skein", "version": "v1"},
+            "paths": paths,
+            "components": {"schemas": schemas},
+        })
+    })
+}
+
+/// `/openapi/v2` as JSON: everything in one document.
+#[must_use]
+pub fn v2() -> Value {
+    let (definitions, paths) = described(resource::all(), Dialect::V2);
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "skein", "version": "v1"},
+        "paths": paths,
+        "definitions": definitions,
+    })
+}
+
+/// The same as protobuf, in the form of gnostic's `openapi.v2.Document`.
+#[must_use]
+pub fn v2_protobuf() -> Vec<u8> {
+    document::encode(&v2())
+}
+
+/// The types and the paths of some resources.
+fn described(
+    resources: impl Iterator<Item = &'static Resource>,
+    dialect: Dialect,
+) -> (Map<String, Value>, Map<String, Value>) {
+    let (mut schemas, mut paths) = (Map::new(), Map::new());
     for resource in resources {
-        add_type(&mut schemas, resource.schema);
+        types::add(&mut schemas, resource.schema, dialect);
         if let Some(schema) = schemas.get_mut(resource.schema.name) {
             let mut kinds = schema["x-kubernetes-group-version-kind"].as_array().cloned().unwrap_or_default();
             kinds.push(gvk(resource));
             schema["x-kubernetes-group-version-kind"] = kinds.into();
         }
-        add_paths(&mut paths, resource);
+        operations::add(&mut paths, resource, dialect);
     }
-    Some(json!({
-        "openapi": "3.0.0",
-        "info": {"title": "skein", "version": "v1"},
-        "paths": paths,
-        "components": {"schemas": schemas},
-    }))
+    (schemas, paths)
 }
 
 fn group_versions() -> BTreeSet<(&'static str, &'static str)> {
@@ -65,124 +100,6 @@ fn path_name(group: &str, version: &str) -> String {
 
 fn gvk(resource: &Resource) -> Value {
     json!({"group": resource.group, "version": resource.version, "kind": resource.kind_name})
-}
-
-fn reference(schema: &TypeSchema) -> Value {
-    json!({"$ref": format!("#/components/schemas/{}", schema.name)})
-}
-
-fn add_paths(paths: &mut Map<String, Value>, resource: &'static Resource) {
-    let scope = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
-    let collection = format!("/{}{scope}/{}", path_name(resource.group, resource.version), resource.plural);
-    let answer = json!({"200": {
-        "description": "OK",
-        "content": {"application/json": {"schema": reference(resource.schema)}},
-    }});
-    let operation = |action: &str, parameters: &[&str]| {
-        let parameter =
-            |name: &&str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
-        json!({
-            "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": gvk(resource),
-            "parameters": parameters.iter().map(parameter).collect::<Vec<_>>(),
-            "responses": answer,
-        })
-    };
-    let write = ["dryRun", "fieldManager", "fieldValidation"];
-    let mut of_collection = Map::new();
-    let mut of_object = Map::new();
-    for verb in resource.verbs {
-        match *verb {
-            "list" => {
-                of_collection
-                    .insert("get".into(), operation("list", &["fieldSelector", "labelSelector", "limit", "watch"]));
-            }
-            "create" => drop(of_collection.insert("post".into(), operation("post", &write))),
-            "get" => drop(of_object.insert("get".into(), operation("get", &[]))),
-            "update" => drop(of_object.insert("put".into(), operation("put", &write))),
-            "patch" => drop(of_object.insert("patch".into(), operation("patch", &write))),
-            "delete" => drop(of_object.insert("delete".into(), operation("delete", &["dryRun"]))),
-            _ => {}
-        }
-    }
-    paths.insert(format!("{collection}/{{name}}"), of_object.into());
-    paths.insert(collection, of_collection.into());
-}
-
-fn add_type(schemas: &mut Map<String, Value>, schema: &'static TypeSchema) {
-    if schemas.contains_key(schema.name) {
-        return;
-    }
-    // A type may hold itself; the empty entry ends the circle.
-    schemas.insert(schema.name.to_owned(), json!({}));
-    let mut properties = Map::new();
-    let mut required = Vec::new();
-    for field in schema.fields {
-        if field.required {
-            required.push(Value::from(field.name));
-        }
-        properties.insert(field.name.to_owned(), property(schemas, field));
-    }
-    let mut body = json!({"type": "object", "properties": properties});
-    if !required.is_empty() {
-        body["required"] = required.into();
-    }
-    schemas.insert(schema.name.to_owned(), body);
-}
-
-fn property(schemas: &mut Map<String, Value>, field: &'static Field) -> Value {
-    let mut value = of_type(schemas, &field.ty);
-    if let Some(default) = field.default.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-        value["default"] = default;
-    }
-    if let Check::OneOf(values) = field.check {
-        value["enum"] = json!(values);
-    }
-    if matches!(field.ty, Ty::List(_)) {
-        value["x-kubernetes-list-type"] = match (field.keys, field.merge) {
-            ([], Merge::Set) => "set".into(),
-            ([], _) => "atomic".into(),
-            (keys, _) => {
-                value["x-kubernetes-list-map-keys"] = json!(keys);
-                "map".into()
-            }
-        };
-        match field.merge {
-            Merge::By(key) => {
-                value["x-kubernetes-patch-strategy"] = "merge".into();
-                value["x-kubernetes-patch-merge-key"] = key.into();
-            }
-            Merge::Set => value["x-kubernetes-patch-strategy"] = "merge".into(),
-            Merge::Replace => {}
-        }
-    }
-    value["description"] = match field.support {
-        Support::Full => "",
-        Support::NotYet => "Known to Kubernetes and not honoured by skein yet: refused unless it is empty.",
-        Support::System => "Set by the system; what a client sends is dropped.",
-    }
-    .into();
-    value
-}
-
-fn of_type(schemas: &mut Map<String, Value>, ty: &'static Ty) -> Value {
-    match ty {
-        Ty::Str => json!({"type": "string"}),
-        Ty::Bool => json!({"type": "boolean"}),
-        Ty::Int32 => json!({"type": "integer", "format": "int32"}),
-        Ty::Int64 => json!({"type": "integer", "format": "int64"}),
-        Ty::Quantity => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
-        Ty::IntOrString => json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
-        Ty::Time | Ty::MicroTime => json!({"type": "string", "format": "date-time"}),
-        Ty::Bytes => json!({"type": "string", "format": "byte"}),
-        Ty::Any => json!({"x-kubernetes-preserve-unknown-fields": true, "type": "object"}),
-        Ty::Object(schema) => {
-            add_type(schemas, schema);
-            json!({"allOf": [reference(schema)]})
-        }
-        Ty::List(of) => json!({"type": "array", "items": of_type(schemas, of)}),
-        Ty::Map(of) => json!({"type": "object", "additionalProperties": of_type(schemas, of)}),
-    }
 }
 
 #[cfg(test)]
@@ -214,6 +131,27 @@ mod tests {
             }
         }
         assert_eq!(document("apps", "v9"), None);
+    }
+
+    #[test]
+    fn the_second_version_describes_every_kind_that_can_be_written() {
+        let document = v2();
+        let definitions = document["definitions"].as_object().unwrap();
+        for reference in document.to_string().split("#/definitions/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(definitions.contains_key(name), "{name}");
+        }
+        for resource in resource::SERVED {
+            let definition = &definitions[resource.schema.name];
+            assert!(definition["x-kubernetes-group-version-kind"].as_array().unwrap().contains(&gvk(resource)));
+            assert_eq!(definition["properties"]["apiVersion"]["type"], "string", "{}", resource.plural);
+            let patches = document["paths"].as_object().unwrap().values().filter_map(|path| path.get("patch"));
+            let own = patches.filter(|patch| patch["x-kubernetes-group-version-kind"] == gvk(resource));
+            let takes = |name: &str| {
+                own.clone().any(|patch| patch["parameters"].as_array().unwrap().iter().any(|p| p["name"] == name))
+            };
+            assert_eq!(takes("dryRun"), resource.allows("patch"), "{}", resource.plural);
+        }
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub enum ProtobufError {
     /// A text that is not UTF-8.
     #[error("field {0} is not UTF-8")]
     Text(String),
+    /// An object within the body that is not JSON.
+    #[error("field {0} is not JSON")]
+    Json(String),
     /// A kind that is not known here.
     #[error("it holds a {kind} of {api_version}, which is not served")]
     Kind {
@@ -179,6 +182,12 @@ fn value(name: &str, ty: &'static Ty, piece: Piece<'_>, depth: u32) -> Result<Op
         (Ty::IntOrString, Piece::Bytes(bytes)) => int_or_string(name, bytes)?,
         (Ty::Time | Ty::MicroTime, Piece::Bytes(bytes)) => return timestamp(bytes, matches!(ty, Ty::MicroTime)),
         (Ty::Object(of), Piece::Bytes(bytes)) => Value::Object(message(of, bytes, None, depth + 1)?),
+        (Ty::Raw, Piece::Bytes(bytes)) => match Wire::new(bytes).next().transpose()? {
+            Some((1, Piece::Bytes(text))) => {
+                serde_json::from_slice(text).map_err(|_| ProtobufError::Json(name.to_owned()))?
+            }
+            _ => json!({}),
+        },
         // What is not looked into is only told apart from nothing.
         (Ty::Any, Piece::Bytes([])) => json!({}),
         (Ty::Any, Piece::Bytes(bytes)) => BASE64.encode(bytes).into(),

@@ -1,9 +1,30 @@
 //! The resources that the API serves: one row for each resource and version. Routes, discovery, messages and the kinds
-//! in keys all follow from it.
+//! in keys all follow from it. The rows live in the modules below.
 
 use skein_crdt_state::Kind;
 
 use crate::schema::{self, TypeSchema};
+
+mod core;
+mod events;
+mod others;
+mod reviews;
+mod workloads;
+
+pub use self::core::{
+    CONFIG_MAPS, ENDPOINTS, LIMIT_RANGES, NAMESPACES, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, RESOURCE_QUOTAS, SECRETS,
+    SERVICE_ACCOUNTS, SERVICES,
+};
+pub use events::{EVENTS, EVENTS_GROUP_EVENTS};
+pub use others::{
+    CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ENDPOINT_SLICES, INGRESS_CLASSES, INGRESSES, LEASES, NETWORK_POLICIES,
+    POD_DISRUPTION_BUDGETS, POD_DISRUPTION_BUDGETS_V1BETA1, PRIORITY_CLASSES, ROLE_BINDINGS, ROLES, STORAGE_CLASSES,
+};
+pub use reviews::{SELF_SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_REVIEWS, SELF_SUBJECT_RULES_REVIEWS};
+pub use workloads::{
+    CONTROLLER_REVISIONS, CRON_JOBS, CRON_JOBS_V1BETA1, DAEMON_SETS, DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS,
+    HORIZONTAL_POD_AUTOSCALERS_V1, JOBS, REPLICA_SETS, STATEFUL_SETS,
+};
 
 /// One resource of the API in one version: `deployments` of `apps/v1`.
 #[derive(Debug)]
@@ -117,8 +138,50 @@ pub fn all() -> impl Iterator<Item = &'static Resource> {
     SERVED.iter().chain(REVIEWS).copied()
 }
 
+/// The resources whose objects can be listed. The first row of a kind is the version that it is stored in.
+pub static SERVED: &[&Resource] = &[
+    &CONFIG_MAPS,
+    &ENDPOINTS,
+    &EVENTS,
+    &LIMIT_RANGES,
+    &NAMESPACES,
+    &NODES,
+    &PERSISTENT_VOLUME_CLAIMS,
+    &PODS,
+    &RESOURCE_QUOTAS,
+    &SECRETS,
+    &SERVICE_ACCOUNTS,
+    &SERVICES,
+    &CONTROLLER_REVISIONS,
+    &DAEMON_SETS,
+    &DEPLOYMENTS,
+    &REPLICA_SETS,
+    &STATEFUL_SETS,
+    &HORIZONTAL_POD_AUTOSCALERS,
+    &HORIZONTAL_POD_AUTOSCALERS_V1,
+    &CRON_JOBS,
+    &JOBS,
+    &CRON_JOBS_V1BETA1,
+    &POD_DISRUPTION_BUDGETS,
+    &POD_DISRUPTION_BUDGETS_V1BETA1,
+    &INGRESSES,
+    &INGRESS_CLASSES,
+    &NETWORK_POLICIES,
+    &CLUSTER_ROLES,
+    &CLUSTER_ROLE_BINDINGS,
+    &ROLES,
+    &ROLE_BINDINGS,
+    &ENDPOINT_SLICES,
+    &LEASES,
+    &STORAGE_CLASSES,
+    &PRIORITY_CLASSES,
+    &EVENTS_GROUP_EVENTS,
+];
+
+/// Questions about the asker, which are answered at once and never stored.
+pub static REVIEWS: &[&Resource] = &[&SELF_SUBJECT_REVIEWS, &SELF_SUBJECT_ACCESS_REVIEWS, &SELF_SUBJECT_RULES_REVIEWS];
+
 const ALL_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
-const READ: &[&str] = &["get", "list", "watch"];
 const STATUS: SubresourceInfo =
     SubresourceInfo { part: Subresource::Status, name: "status", kind: ("", "", ""), verbs: &["get"] };
 const SCALE: SubresourceInfo = SubresourceInfo {
@@ -127,242 +190,23 @@ const SCALE: SubresourceInfo = SubresourceInfo {
     kind: ("autoscaling", "v1", "Scale"),
     verbs: &["get", "patch", "update"],
 };
-
-/// Namespaces.
-pub static NAMESPACES: Resource = Resource {
-    stored_kind: "Namespace",
+/// What most rows have in common.
+const NAMESPACED: Resource = Resource {
+    stored_kind: "",
     group: "",
     version: "v1",
-    plural: "namespaces",
-    singular: "namespace",
-    kind_name: "Namespace",
-    short_names: &["ns"],
-    in_all: false,
-    namespaced: false,
-    verbs: ALL_VERBS,
-    subresources: &[STATUS],
-    schema: &schema::cluster::NAMESPACE,
-};
-
-/// Nodes. They come by joining and go by leaving, so nobody creates or deletes them here.
-pub static NODES: Resource = Resource {
-    stored_kind: "Node",
-    group: "",
-    version: "v1",
-    plural: "nodes",
-    singular: "node",
-    kind_name: "Node",
-    short_names: &["no"],
-    in_all: false,
-    namespaced: false,
-    verbs: &["get", "list", "patch", "update", "watch"],
-    subresources: &[STATUS],
-    schema: &schema::cluster::NODE,
-};
-
-/// Pods.
-pub static PODS: Resource = Resource {
-    stored_kind: "Pod",
-    group: "",
-    version: "v1",
-    plural: "pods",
-    singular: "pod",
-    kind_name: "Pod",
-    short_names: &["po"],
-    in_all: true,
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[
-        SubresourceInfo {
-            part: Subresource::Eviction,
-            name: "eviction",
-            kind: ("policy", "v1", "Eviction"),
-            verbs: &["create"],
-        },
-        SubresourceInfo { part: Subresource::Log, name: "log", kind: ("", "", ""), verbs: &["get"] },
-        STATUS,
-    ],
-    schema: &schema::pod::POD,
-};
-
-/// Deployments.
-pub static DEPLOYMENTS: Resource = Resource {
-    stored_kind: "Deployment.apps",
-    group: "apps",
-    version: "v1",
-    plural: "deployments",
-    singular: "deployment",
-    kind_name: "Deployment",
-    short_names: &["deploy"],
-    in_all: true,
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[SCALE, STATUS],
-    schema: &schema::workload::DEPLOYMENT,
-};
-
-/// ReplicaSets.
-pub static REPLICA_SETS: Resource = Resource {
-    stored_kind: "ReplicaSet.apps",
-    group: "apps",
-    version: "v1",
-    plural: "replicasets",
-    singular: "replicaset",
-    kind_name: "ReplicaSet",
-    short_names: &["rs"],
-    in_all: true,
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[SCALE, STATUS],
-    schema: &schema::workload::REPLICA_SET,
-};
-
-/// ConfigMaps.
-pub static CONFIG_MAPS: Resource = Resource {
-    stored_kind: "ConfigMap",
-    group: "",
-    version: "v1",
-    plural: "configmaps",
-    singular: "configmap",
-    kind_name: "ConfigMap",
-    short_names: &["cm"],
+    plural: "",
+    singular: "",
+    kind_name: "",
+    short_names: &[],
     in_all: false,
     namespaced: true,
     verbs: ALL_VERBS,
     subresources: &[],
     schema: &schema::cluster::CONFIG_MAP,
 };
-
-/// Secrets. Their values are kept beside the document.
-pub static SECRETS: Resource = Resource {
-    stored_kind: "Secret",
-    group: "",
-    version: "v1",
-    plural: "secrets",
-    singular: "secret",
-    kind_name: "Secret",
-    short_names: &[],
-    in_all: false,
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[],
-    schema: &schema::secret::SECRET,
-};
-
-/// Services; they are stored only.
-pub static SERVICES: Resource = Resource {
-    stored_kind: "Service",
-    group: "",
-    version: "v1",
-    plural: "services",
-    singular: "service",
-    kind_name: "Service",
-    short_names: &["svc"],
-    in_all: true,
-    namespaced: true,
-    verbs: ALL_VERBS,
-    subresources: &[STATUS],
-    schema: &schema::service::SERVICE,
-};
-
-/// Events, as the core group shows them. They are what nodes report, so they are only read.
-pub static EVENTS: Resource = Resource {
-    stored_kind: "Event",
-    group: "",
-    version: "v1",
-    plural: "events",
-    singular: "event",
-    kind_name: "Event",
-    short_names: &["ev"],
-    in_all: false,
-    namespaced: true,
-    verbs: READ,
-    subresources: &[],
-    schema: &schema::event::EVENT,
-};
-
-/// The same events, as their own group shows them.
-pub static EVENTS_GROUP_EVENTS: Resource = Resource {
-    stored_kind: "Event",
-    group: "events.k8s.io",
-    version: "v1",
-    plural: "events",
-    singular: "event",
-    kind_name: "Event",
-    short_names: &["ev"],
-    in_all: false,
-    namespaced: true,
-    verbs: READ,
-    subresources: &[],
-    schema: &schema::event::EVENTS_GROUP_EVENT,
-};
-
-/// "May I do this?"
-pub static SELF_SUBJECT_ACCESS_REVIEWS: Resource = review(
-    "authorization.k8s.io",
-    "selfsubjectaccessreviews",
-    "selfsubjectaccessreview",
-    "SelfSubjectAccessReview",
-    &schema::review::ACCESS_REVIEW,
-);
-
-/// "What may I do?"
-pub static SELF_SUBJECT_RULES_REVIEWS: Resource = review(
-    "authorization.k8s.io",
-    "selfsubjectrulesreviews",
-    "selfsubjectrulesreview",
-    "SelfSubjectRulesReview",
-    &schema::review::RULES_REVIEW,
-);
-
-/// "Who am I?"
-pub static SELF_SUBJECT_REVIEWS: Resource = review(
-    "authentication.k8s.io",
-    "selfsubjectreviews",
-    "selfsubjectreview",
-    "SelfSubjectReview",
-    &schema::review::SUBJECT_REVIEW,
-);
-
-/// The resources whose objects can be listed. The first row of a kind is the version that it is stored in.
-pub static SERVED: &[&Resource] = &[
-    &CONFIG_MAPS,
-    &EVENTS,
-    &NAMESPACES,
-    &NODES,
-    &PODS,
-    &SECRETS,
-    &SERVICES,
-    &DEPLOYMENTS,
-    &REPLICA_SETS,
-    &EVENTS_GROUP_EVENTS,
-];
-
-/// Questions about the asker, which are answered at once and never stored.
-pub static REVIEWS: &[&Resource] = &[&SELF_SUBJECT_REVIEWS, &SELF_SUBJECT_ACCESS_REVIEWS, &SELF_SUBJECT_RULES_REVIEWS];
-
-const fn review(
-    group: &'static str,
-    plural: &'static str,
-    singular: &'static str,
-    kind_name: &'static str,
-    schema: &'static TypeSchema,
-) -> Resource {
-    Resource {
-        stored_kind: "",
-        group,
-        version: "v1",
-        plural,
-        singular,
-        kind_name,
-        short_names: &[],
-        in_all: false,
-        namespaced: false,
-        verbs: &["create"],
-        subresources: &[],
-        schema,
-    }
-}
+/// The same for what is in no namespace.
+const CLUSTER: Resource = Resource { namespaced: false, ..NAMESPACED };
 
 #[cfg(test)]
 mod tests {
@@ -376,10 +220,23 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_kind_is_found_again() {
-        for resource in SERVED.iter().filter(|r| r.group != "events.k8s.io") {
-            assert_eq!(of_kind(&resource.kind()), Some(*resource));
+    fn a_row_is_complete() {
+        for row in SERVED {
+            let schema = row.schema.name.rsplit('.').next();
+            assert_eq!(schema, Some(row.kind_name), "{}", row.plural);
+            assert_eq!(row.singular, row.kind_name.to_lowercase());
+            let kind = row.stored_kind.split('.').next();
+            assert!(kind == Some(row.kind_name) && !row.plural.is_empty(), "{}", row.plural);
         }
+    }
+
+    #[test]
+    fn a_stored_kind_is_found_again() {
+        for resource in SERVED {
+            let stored = of_kind(&resource.kind()).map(|stored| (stored.kind_name, stored.plural));
+            assert_eq!(stored, Some((resource.kind_name, resource.plural)));
+        }
+        assert_eq!(of_kind(&HORIZONTAL_POD_AUTOSCALERS_V1.kind()), Some(&HORIZONTAL_POD_AUTOSCALERS));
         assert_eq!(of_kind(&Kind::new("Slot.skein.dev")), None);
     }
 }

@@ -9,18 +9,32 @@ use skein_crdt_state::{Kind, Layout};
 
 use crate::resource;
 
+pub mod autoscaling;
+pub mod batch;
+pub mod claim;
 pub mod cluster;
 pub mod container;
+pub mod endpoints;
 pub mod event;
 pub mod meta;
+pub mod networking;
 pub mod pod;
+pub mod policy;
+pub mod rbac;
 pub mod review;
 pub mod secret;
 pub mod service;
+pub mod stateful;
+pub mod status;
 pub mod workload;
 
-/// The version of the layout. It is wire format: a change to list keys of fields that can be stored needs a new one.
+/// The version of the layout. It is wire format: a change to list keys of fields that can be stored needs a new one. A new
+/// kind needs none: nobody has stored an object of it.
 pub const LAYOUT_VERSION: u16 = 1;
+/// The tag of a field that only JSON has; protobuf has none as high.
+const NO_TAG: u32 = u32::MAX;
+/// The same for the second one of a type.
+const NO_TAG_EITHER: u32 = u32::MAX - 1;
 
 /// The maps whose texts are kept beside an object's document, so that its history keeps none of them. `kubectl apply` writes the
 /// whole of a Secret into an annotation.
@@ -58,6 +72,8 @@ pub enum Ty {
     Bytes,
     /// Anything; not looked into.
     Any,
+    /// An object of any type, which protobuf holds as JSON.
+    Raw,
     /// A type of its own.
     Object(&'static TypeSchema),
     /// A list.
@@ -123,6 +139,8 @@ pub enum Check {
     ComputeResource,
     /// An IP address.
     Ip,
+    /// A range of IP addresses.
+    Cidr,
     /// Not empty.
     NonEmpty,
     /// A path that begins with `/`.

@@ -78,6 +78,8 @@ pub enum Fault {
     Duplicate,
     /// There is too much of it.
     TooLong,
+    /// A list has too many elements.
+    TooMany,
     /// It has another type. Answered with 400.
     WrongType,
     /// There is no such field. Answered with 400.
@@ -95,6 +97,7 @@ impl Fault {
             Fault::Forbidden => "FieldValueForbidden",
             Fault::Duplicate => "FieldValueDuplicate",
             Fault::TooLong => "FieldValueTooLong",
+            Fault::TooMany => "FieldValueTooMany",
             Fault::WrongType => "FieldValueTypeInvalid",
             Fault::Unknown => "FieldValueNotFound",
         }
@@ -136,6 +139,12 @@ impl Problem {
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
         let message = format!("Duplicate value: {}", quoted(value));
         Problem { field: field.into(), fault: Fault::Duplicate, message }
+    }
+
+    /// The list is longer than it may be.
+    pub fn too_many(field: impl Into<String>, count: usize, limit: usize) -> Self {
+        let message = format!("Too many: {count}: must have at most {limit} items");
+        Problem { field: field.into(), fault: Fault::TooMany, message }
     }
 
     fn cause(&self) -> Cause {

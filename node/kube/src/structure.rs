@@ -82,7 +82,9 @@ impl Walk {
 
     fn value(&mut self, ty: &'static Ty, value: &mut Value, path: &str) {
         let fits = match (ty, &mut *value) {
-            (Ty::Any, _) | (Ty::Str, Value::String(_)) | (Ty::Bool, Value::Bool(_)) => true,
+            (Ty::Any, _) | (Ty::Raw, Value::Object(_)) | (Ty::Str, Value::String(_)) | (Ty::Bool, Value::Bool(_)) => {
+                true
+            }
             (Ty::Int32, Value::Number(number)) => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
             (Ty::Int64, Value::Number(number)) => number.is_i64(),
             (Ty::IntOrString, Value::String(_)) => true,
@@ -146,7 +148,7 @@ fn expectation(ty: &Ty) -> &'static str {
         Ty::Time | Ty::MicroTime => "a time such as 2026-01-31T12:00:00Z",
         Ty::Bytes => "bytes as a base64 string",
         Ty::Any => "anything",
-        Ty::Object(_) | Ty::Map(_) => "an object",
+        Ty::Object(_) | Ty::Map(_) | Ty::Raw => "an object",
         Ty::List(_) => "a list",
     }
 }

@@ -4,12 +4,16 @@
 
 use serde_json::{Value, json};
 
+use crate::convert;
 use crate::negotiate::TableVersion;
 use crate::resource::Resource;
 use crate::time;
 
+mod batch;
 mod cluster;
+mod network;
 mod pod;
+mod policy;
 mod workload;
 
 /// How much of its object a row holds.
@@ -104,7 +108,9 @@ pub fn render(
         let mut row = json!({ "cells": values });
         match include {
             IncludeObject::None => {}
-            IncludeObject::Object => row["object"] = (*object).clone(),
+            IncludeObject::Object => {
+                row["object"] = convert::from_stored(resource, object).unwrap_or_else(|| (*object).clone());
+            }
             IncludeObject::Metadata => {
                 row["object"] = json!({
                     "kind": "PartialObjectMetadata",
@@ -145,6 +151,27 @@ fn columns_of(resource: &Resource) -> &'static [Column] {
         "Event" => cluster::EVENT,
         "Deployment" => workload::DEPLOYMENT,
         "ReplicaSet" => workload::REPLICA_SET,
+        "StatefulSet" => workload::STATEFUL_SET,
+        "DaemonSet" => workload::DAEMON_SET,
+        "ControllerRevision" => workload::CONTROLLER_REVISION,
+        "Job" => batch::JOB,
+        "CronJob" => batch::CRON_JOB,
+        "HorizontalPodAutoscaler" => policy::AUTOSCALER,
+        "PodDisruptionBudget" => policy::DISRUPTION_BUDGET,
+        "ResourceQuota" => policy::RESOURCE_QUOTA,
+        "LimitRange" => policy::LIMIT_RANGE,
+        "PriorityClass" => policy::PRIORITY_CLASS,
+        "PersistentVolumeClaim" => policy::CLAIM,
+        "StorageClass" => policy::STORAGE_CLASS,
+        "Endpoints" => network::ENDPOINTS,
+        "EndpointSlice" => network::ENDPOINT_SLICE,
+        "ServiceAccount" => network::SERVICE_ACCOUNT,
+        "Lease" => network::LEASE,
+        "Ingress" => network::INGRESS,
+        "IngressClass" => network::INGRESS_CLASS,
+        "NetworkPolicy" => network::NETWORK_POLICY,
+        "Role" | "ClusterRole" => policy::ROLE,
+        "RoleBinding" | "ClusterRoleBinding" => policy::BINDING,
         _ => &[NAME, AGE],
     }
 }

@@ -9,9 +9,13 @@ use crate::schema::{Check, Field, Support, Ty, TypeSchema};
 use crate::status::Problem;
 use crate::structure::joined;
 
+mod batch;
 mod metadata;
+mod network;
 mod objects;
 mod pod;
+mod policy;
+mod rbac;
 mod workload;
 
 /// What is wrong with an object that is to be created.
@@ -31,9 +35,32 @@ pub fn create(resource: &Resource, object: &Map<String, Value>) -> Vec<Problem> 
         "Service" => objects::service(&object, &mut problems),
         "ConfigMap" => objects::config_map(&object, &mut problems),
         "Secret" => objects::secret(&object, &mut problems),
-        _ => {}
+        "StatefulSet.apps" => workload::stateful_set(&object, &mut problems),
+        "DaemonSet.apps" => workload::daemon_set(&object, &mut problems),
+        "Job.batch" => batch::job(&object, &mut problems),
+        "CronJob.batch" => batch::cron_job(&object, &mut problems),
+        _ => stored_only(resource, &object, &mut problems),
     }
     problems
+}
+
+fn stored_only(resource: &Resource, object: &Value, problems: &mut Vec<Problem>) {
+    match resource.stored_kind {
+        "HorizontalPodAutoscaler.autoscaling" => policy::autoscaler(object, problems),
+        "PodDisruptionBudget.policy" => policy::disruption_budget(object, problems),
+        "ResourceQuota" => policy::resource_quota(object, problems),
+        "LimitRange" => policy::limit_range(object, problems),
+        "PersistentVolumeClaim" => objects::claim(&object["spec"], "spec", problems),
+        "Endpoints" => network::endpoints(object, problems),
+        "EndpointSlice.discovery.k8s.io" => network::endpoint_slice(object, problems),
+        "Ingress.networking.k8s.io" => network::ingress(object, problems),
+        "NetworkPolicy.networking.k8s.io" => network::policy(object, problems),
+        "Role.rbac.authorization.k8s.io" => rbac::role(object, true, problems),
+        "ClusterRole.rbac.authorization.k8s.io" => rbac::role(object, false, problems),
+        "RoleBinding.rbac.authorization.k8s.io" => rbac::binding(object, &["Role", "ClusterRole"], problems),
+        "ClusterRoleBinding.rbac.authorization.k8s.io" => rbac::binding(object, &["ClusterRole"], problems),
+        _ => {}
+    }
 }
 
 /// What is wrong with an object that is to take the place of `old`. Both have their defaults.
@@ -41,8 +68,18 @@ pub fn create(resource: &Resource, object: &Map<String, Value>) -> Vec<Problem> 
 pub fn update(resource: &Resource, old: &Map<String, Value>, new: &Map<String, Value>) -> Vec<Problem> {
     let mut problems = create(resource, new);
     unchanged(resource.schema, old, new, "", &mut problems);
-    if matches!(resource.stored_kind, "ConfigMap" | "Secret") {
-        objects::declared_immutable(old, new, &mut problems);
+    match resource.stored_kind {
+        "ConfigMap" | "Secret" => objects::declared_immutable(old, new, &mut problems),
+        "StatefulSet.apps" => workload::stateful_set_change(old, new, &mut problems),
+        "Job.batch" => batch::job_change(old, new, &mut problems),
+        "PersistentVolumeClaim" => objects::claim_change(old, new, &mut problems),
+        "StorageClass.storage.k8s.io" => {
+            stay(&["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"], old, new, &mut problems);
+        }
+        "PriorityClass.scheduling.k8s.io" if old.get("value") != new.get("value") => {
+            problems.push(Problem::forbidden("value", "may not be changed in an update."));
+        }
+        _ => {}
     }
     problems
 }
@@ -153,6 +190,18 @@ fn unchanged(
             _ => {}
         }
     }
+}
+
+/// Fields of a class stay what they were.
+fn stay(fields: &[&str], old: &Map<String, Value>, new: &Map<String, Value>, problems: &mut Vec<Problem>) {
+    for field in fields.iter().filter(|field| old.get(**field) != new.get(**field)) {
+        problems.push(Problem::forbidden(*field, &format!("updates to {field} are forbidden.")));
+    }
+}
+
+/// The elements of a list, none when it is missing.
+fn elements(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// Whether a value says nothing.

@@ -1,6 +1,6 @@
 //! Where a path leads: to a document, to a question about the asker, to all objects of a resource or to one of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use skein_kube::discovery::{self, Document};
@@ -44,7 +44,7 @@ pub fn parse(path: &str, accept: &str) -> Result<Route, Status> {
     let accept = parse_accept(accept);
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let route = match parts.as_slice() {
-        ["openapi", "v2"] => Some(Route::Document(openapi::V2_CONTENT_TYPE.to_owned(), Vec::new())),
+        ["openapi", "v2"] => Some(openapi_v2(&accept)),
         ["api", "v1", rest @ ..] if !rest.is_empty() => in_version("", "v1", rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => in_version(group, version, rest),
         parts => document(parts, &accept)
@@ -68,6 +68,18 @@ fn document(parts: &[&str], accept: &[AcceptEntry]) -> Option<Document> {
         ["openapi", "v3", "apis", group, version] => openapi::document(group, version).map(plain),
         _ => None,
     }
+}
+
+/// The document of all kinds, made once: for who asks for protobuf, as older kubectl does, and as JSON for all others.
+fn openapi_v2(accept: &[AcceptEntry]) -> Route {
+    static PROTOBUF: OnceLock<Vec<u8>> = OnceLock::new();
+    static JSON: OnceLock<Vec<u8>> = OnceLock::new();
+    if accept.iter().any(|entry| entry.media_type.ends_with("+protobuf")) {
+        let text = PROTOBUF.get_or_init(openapi::v2_protobuf).clone();
+        return Route::Document(openapi::V2_CONTENT_TYPE.to_owned(), text);
+    }
+    let text = JSON.get_or_init(|| openapi::v2().to_string().into_bytes()).clone();
+    Route::Document("application/json".to_owned(), text)
 }
 
 /// What a person sees who asks for `/`.

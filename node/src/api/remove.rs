@@ -19,7 +19,7 @@ use super::backend::{ApiRef, Rendered};
 use super::read::{self, object_answer};
 use super::routes::{Asked, Target};
 use super::shell::{Shell, now_ms};
-use super::write::{lock, send};
+use super::write::{is_derived, lock, send};
 
 /// Namespaces that a cluster cannot be without.
 const IMMORTAL: [&str; 2] = ["default", "kube-system"];
@@ -59,7 +59,8 @@ pub async fn collection(
     namespace: Option<Arc<str>>,
 ) -> Result<Answer, Status> {
     let options = options(asked)?;
-    for object in read::selected(shell, asked, resource, namespace).await? {
+    let selected = read::selected(shell, asked, resource, namespace).await?;
+    for object in selected.into_iter().filter(|object| !is_derived(resource, object)) {
         let text = |field: &str| object.value["metadata"][field].as_str().unwrap_or_default().into();
         let (namespace, name) = (text("namespace"), text("name"));
         let reference = ApiRef { kind: resource.kind(), namespace, name };
@@ -88,6 +89,10 @@ async fn remove(
         // A pod that nothing wants any more is only shown until its node has stopped it.
         if current.value["metadata"]["deletionTimestamp"].is_string() {
             return Ok(object_answer(shell, target.resource, StatusCode::OK, current));
+        }
+        if is_derived(target.resource, current) {
+            let why = "it follows from its namespace and is there as long as that is";
+            return Err(Status::method_not_allowed(why));
         }
         let message = format!("{} are reported by nodes and fall out by themselves", target.resource.plural);
         return Err(Status::method_not_allowed(&message));

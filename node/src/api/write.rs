@@ -12,8 +12,9 @@ use skein_core::slot::SLOT_KIND;
 use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, WriteId};
 
 use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_update, storable};
+use skein_kube::convert;
 use skein_kube::patch::Patch;
-use skein_kube::resource::{NAMESPACES, Resource};
+use skein_kube::resource::{self, NAMESPACES, Resource, SERVICE_ACCOUNTS};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 use tokio::sync::broadcast;
@@ -92,6 +93,10 @@ async fn create_prepared(
             Some(_) => Err(Status::already_exists(resource, target.name())),
             None => Ok(dry_create(&target, prepared)),
         };
+    }
+    // A namespace's own account is there before anybody writes it.
+    if *resource == SERVICE_ACCOUNTS && shell.backend.get(target.object.clone()).await?.is_some() {
+        return Err(Status::already_exists(resource, target.name()));
     }
     let edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
     let mut changes = shell.backend.changes();
@@ -190,6 +195,9 @@ pub async fn update(
     let resource = target.resource;
     let Prepared { object: mut new, mut warnings, dry_run, .. } = prepared;
     let Some(key) = current.key.clone() else {
+        if is_derived(resource, current) {
+            return write_derived(shell, asked, target, current, Prepared { object: new, warnings, ..prepared }).await;
+        }
         return Err(Status::method_not_allowed(&format!("{} are reported, not written", resource.plural)));
     };
     let mut old = storable(resource, &current.value);
@@ -213,6 +221,35 @@ pub async fn update(
     let after = if finished { None } else { shell.backend.get(target.object.clone()).await? };
     // Meanwhile somebody else's deletion may have arrived, and the name's next life with it: that one was not edited.
     let after = after.filter(|after| after.key.as_ref() == Some(&reply.key));
+    Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })
+}
+
+/// Whether an object follows from another one and is there without being written, as a namespace's own account is.
+#[must_use]
+pub fn is_derived(resource: &Resource, object: &Rendered) -> bool {
+    *resource == SERVICE_ACCOUNTS && object.key.is_none()
+}
+
+/// Writes an object for the first time that was there without being written.
+async fn write_derived(
+    shell: &Arc<Shell>,
+    asked: &Asked<'_>,
+    target: &Target,
+    current: &Rendered,
+    prepared: Prepared,
+) -> Result<After, Status> {
+    let Prepared { object, mut warnings, dry_run, .. } = prepared;
+    if dry_run {
+        return Ok(After { object: dry_update(current, object), warnings });
+    }
+    let kind = target.resource.kind();
+    let owner = owner(shell, target.resource, &target.object.namespace).await?;
+    let name =
+        owner.map_or_else(|| NameKey::root(&kind, target.name()), |owner| owner.name_of_child(&kind, target.name()));
+    let edits = edits(shell, target, None, kind, json!({}), object).await?;
+    let reply = send(shell, asked, target, WriteOp::Create { name, edits }).await?;
+    warnings.extend(reply.warnings);
+    let after = shell.backend.get(target.object.clone()).await?;
     Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })
 }
 
@@ -362,7 +399,8 @@ fn request_id(call: &Call) -> Result<String, Status> {
 /// What a create would have made.
 fn dry_create(target: &Target, prepared: Prepared) -> Answer {
     let mut object = prepared.object;
-    object["apiVersion"] = json!(target.resource.api_version());
+    let stored = resource::of_kind(&target.resource.kind()).unwrap_or(target.resource);
+    object["apiVersion"] = json!(stored.api_version());
     object["kind"] = json!(target.resource.kind_name);
     object["metadata"]["name"] = json!(target.name());
     if target.resource.namespaced {
@@ -372,7 +410,8 @@ fn dry_create(target: &Target, prepared: Prepared) -> Answer {
     object["metadata"]["generation"] = json!(1);
     // No object has this uid: nothing was made.
     object["metadata"]["uid"] = json!("00000000-0000-0000-0000-000000000000");
-    let mut answer = json_answer(StatusCode::CREATED, &object);
+    let shown = convert::from_stored(target.resource, &object);
+    let mut answer = json_answer(StatusCode::CREATED, shown.as_ref().unwrap_or(&object));
     add_warnings(answer.headers_mut(), &prepared.warnings);
     answer
 }

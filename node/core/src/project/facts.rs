@@ -5,14 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::Value;
 use skein_crdt_state::{Hlc, Kind, ObjectKey, ObjectState, Scalar, StoreChange, WriteId};
 use skein_gossip::NodeId;
 
 use super::node::{self, NODE_KIND};
 use super::pod::Template;
 use super::workload::{DEPLOYMENT_KIND, REPLICA_SET_KIND, Tally};
-use super::{ApiRef, Made, Sources, Unit, api_ref, event, metadata};
+use super::{ApiRef, Made, Sources, Unit, api_ref, event, metadata, stored};
 use crate::slot::{Claims, SLOT_KIND, pod_uid};
 use crate::status::{Claim, Events, NodeStatus, PodStatus};
 
@@ -315,6 +314,13 @@ impl Facts {
         open.insert(Unit::Pods(slot));
     }
 
+    /// What else a namespace makes.
+    pub(super) fn default_account(&self, sources: &Sources<'_>, key: &ObjectKey) -> Option<Made> {
+        let is_namespace = key.kind().as_str() == "Namespace" && sources.store.is_live(key);
+        let namespace = sources.store.object(key).filter(|_| is_namespace)?;
+        Some(stored::default_account(namespace, &sources.store.cluster()))
+    }
+
     /// Any stored object that no other unit shows.
     pub(super) fn render_plain(&self, sources: &Sources<'_>, object: &ObjectState) -> Made {
         let key = object.key();
@@ -331,12 +337,7 @@ impl Facts {
             fields.insert("apiVersion".into(), api_version.into());
             fields.insert("kind".into(), kind.into());
             fields.insert("metadata".into(), metadata.into());
-            match kind {
-                "Namespace" => drop(fields.insert("status".into(), serde_json::json!({"phase": "Active"}))),
-                "Service" => drop(fields.insert("status".into(), serde_json::json!({"loadBalancer": {}}))),
-                NODE_KIND => drop(fields.insert("status".into(), Value::Object(serde_json::Map::new()))),
-                _ => {}
-            }
+            stored::complete(key.kind().as_str(), fields, object);
         }
         Made {
             object: api_ref(key),

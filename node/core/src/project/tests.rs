@@ -348,6 +348,61 @@ fn other_kinds_are_shown_as_they_are_stored() {
 }
 
 #[test]
+fn a_workload_without_a_controller_says_so() {
+    let mut rig = Rig::new(1);
+    for (kind, nothing) in [
+        ("StatefulSet.apps", "nothing is run"),
+        ("DaemonSet.apps", "nothing is run"),
+        ("Job.batch", "nothing is run"),
+        ("CronJob.batch", "nothing is run"),
+        ("HorizontalPodAutoscaler.autoscaling", "nothing is scaled"),
+    ] {
+        rig.put(&namespace().child(&Kind::new(kind), "w", 1), &json!({"spec": {"a": "b"}}));
+        let shown = rig.see(&api(kind, "w")).unwrap();
+        let condition = &shown["status"]["conditions"][0];
+        assert_eq!(
+            (&condition["type"], &condition["status"], &condition["reason"]),
+            (&json!("Supported"), &json!("False"), &json!("NotImplemented"))
+        );
+        let name = kind.split('.').next().unwrap();
+        let message = format!("skein stores this {name} but has no controller for it yet; {nothing}");
+        assert_eq!((&condition["message"], &shown["kind"]), (&json!(message), &json!(name)));
+        assert_eq!((&shown["spec"]["a"], &shown["metadata"]["generation"]), (&json!("b"), &json!(1)));
+    }
+}
+
+#[test]
+fn a_job_selects_its_pods_by_its_uid() {
+    let mut rig = Rig::new(1);
+    let job = |name: &str| namespace().child(&Kind::new("Job.batch"), name, 1);
+    rig.put(&job("a"), &json!({"spec": {"template": {"metadata": {"labels": {"app": "a"}}}}}));
+    let shown = rig.see(&api("Job.batch", "a")).unwrap();
+    let uid = &shown["metadata"]["uid"];
+    assert_eq!(shown["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    let labels = &shown["spec"]["template"]["metadata"]["labels"];
+    assert_eq!((&labels["app"], &labels["job-name"], &labels["controller-uid"]), (&json!("a"), &json!("a"), uid));
+    let own = json!({"matchLabels": {"app": "b"}});
+    rig.put(&job("b"), &json!({"spec": {"manualSelector": true, "selector": own}}));
+    assert_eq!(rig.see(&api("Job.batch", "b")).unwrap()["spec"]["selector"], own);
+}
+
+#[test]
+fn every_namespace_has_an_account_until_somebody_writes_one() {
+    let mut rig = Rig::new(1);
+    let derived = rig.see(&api("ServiceAccount", "default")).unwrap();
+    assert_eq!((&derived["apiVersion"], &derived["metadata"]["namespace"]), (&json!("v1"), &json!("shop")));
+    let account = namespace().child(&Kind::new("ServiceAccount"), "default", 1);
+    rig.put(&account, &json!({"metadata": {"labels": {"a": "b"}}}));
+    let written = rig.see(&api("ServiceAccount", "default")).unwrap();
+    assert_eq!(written["metadata"]["labels"], json!({"a": "b"}));
+    assert_ne!(written["metadata"]["uid"], derived["metadata"]["uid"]);
+    rig.delete(0, &account);
+    assert_eq!(rig.see(&api("ServiceAccount", "default")), Some(derived));
+    rig.delete(0, &namespace());
+    assert_eq!(rig.see(&api("ServiceAccount", "default")), None);
+}
+
+#[test]
 fn a_stamp_differs_whenever_the_value_does() {
     let mut rig = Rig::new(2);
     (0..2).for_each(|n| rig.report_node(n));

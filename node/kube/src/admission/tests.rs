@@ -306,3 +306,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_autoscaler_of_the_first_version_is_stored_in_the_second() {
+    let v1 = &resource::HORIZONTAL_POD_AUTOSCALERS_V1;
+    let body = br#"{"metadata":{"name":"a"},"spec":{"maxReplicas":3,"scaleTargetRef":{"kind":"Deployment","name":"a"}}}"#;
+    let made = prepare_create(v1, "shop", body, None, &WriteOptions::default(), "").unwrap();
+    let percent = "/spec/metrics/0/resource/target/averageUtilization";
+    assert_eq!(made.object.pointer(percent), Some(&json!(80)));
+    assert!(made.warnings[0].contains("nothing is scaled"), "{:?}", made.warnings);
+    let mut stored = made.object;
+    stored["metadata"] = json!({"name": "a", "namespace": "shop"});
+    stored["apiVersion"] = json!("autoscaling/v2");
+    let patch = br#"{"spec":{"targetCPUUtilizationPercentage":50}}"#;
+    for kind in ["application/merge-patch+json", "application/strategic-merge-patch+json"] {
+        let changed = prepare_patch(v1, &stored, patch, Some(kind), &WriteOptions::default()).unwrap();
+        assert_eq!(changed.object.pointer(percent), Some(&json!(50)));
+        assert_eq!(changed.object["spec"].get("targetCPUUtilizationPercentage"), None);
+    }
+    // What is stored is compared with what is to be stored, whichever version was asked for.
+    let same = prepare_patch(v1, &stored, b"{}", Some("application/merge-patch+json"), &WriteOptions::default()).unwrap();
+    assert_eq!(same.object, storable(v1, &stored));
+}
+
+#[test]
+fn a_lease_is_no_lock_and_every_write_of_it_says_so() {
+    let body = br#"{"metadata":{"name":"a"},"spec":{"holderIdentity":"me","renewTime":"2026-01-31T12:00:00.000001Z"}}"#;
+    let made = prepare_create(&resource::LEASES, "shop", body, None, &WriteOptions::default(), "").unwrap();
+    assert!(made.warnings[0].contains("do not use it as a lock"), "{:?}", made.warnings);
+    let mut stored = made.object;
+    stored["metadata"] = json!({"name": "a", "namespace": "shop"});
+    let taken = br#"{"metadata":{"name":"a"},"spec":{"holderIdentity":"you"}}"#;
+    let changed = prepare_update(&resource::LEASES, &stored, taken, None, &WriteOptions::default()).unwrap();
+    assert_eq!(changed.warnings, made.warnings);
+}

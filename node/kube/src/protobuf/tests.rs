@@ -106,6 +106,15 @@ fn a_review_and_delete_options_are_read() {
 }
 
 #[test]
+fn an_object_of_any_type_within_another_is_json() {
+    let data = |json: &[u8]| [bytes(1, &metadata("a")), bytes(2, &bytes(1, json)), number(3, 7)].concat();
+    let read = decode(&body("apps/v1", "ControllerRevision", &data(br#"{"spec":{"a":[1]}}"#))).unwrap();
+    assert_eq!((&read["data"], &read["revision"]), (&json!({"spec": {"a": [1]}}), &json!(7)));
+    let damaged = decode(&body("apps/v1", "ControllerRevision", &data(b"{")));
+    assert_eq!(damaged, Err(ProtobufError::Json("data".into())));
+}
+
+#[test]
 fn what_is_damaged_or_not_served_is_refused() {
     let whole = body("v1", "Namespace", &bytes(1, &metadata("shop")));
     assert!(decode(&whole).is_ok());
@@ -116,14 +125,14 @@ fn what_is_damaged_or_not_served_is_refused() {
             assert_ne!(read, decode(&whole).unwrap());
         }
     }
-    let other = decode(&body("batch/v1", "Job", b"")).unwrap_err();
-    assert!(other.to_string().contains("Job of batch/v1"), "{other}");
+    let other = decode(&body("batch/v2", "Job", b"")).unwrap_err();
+    assert!(other.to_string().contains("Job of batch/v2"), "{other}");
 }
 
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(raw in prop::collection::vec(any::<u8>(), 0..300), whole in prop::collection::vec(any::<u8>(), 0..100)) {
-        for (api_version, kind) in [("v1", "Pod"), ("apps/v1", "Deployment"), ("v1", "DeleteOptions")] {
+        for (api_version, kind) in [("v1", "Pod"), ("apps/v1", "Deployment"), ("v1", "DeleteOptions"), ("apps/v1", "ControllerRevision")] {
             let _ = decode(&body(api_version, kind, &raw));
         }
         let _ = decode(&[MAGIC, &whole].concat());

@@ -2,6 +2,7 @@
 
 use super::meta::{LABEL_SELECTOR, OBJECT_META};
 use super::pod::POD_TEMPLATE_SPEC;
+use super::status::{DEPLOYMENT_STATUS, REPLICA_SET_STATUS};
 use super::{Check, Field, Ty, TypeSchema};
 
 const FROM_ZERO: Check = Check::Range(0, i32::MAX as i64);
@@ -13,7 +14,7 @@ pub static DEPLOYMENT: TypeSchema = TypeSchema {
     fields: &[
         Field::new("metadata", 1, Ty::Object(&OBJECT_META)),
         Field::new("spec", 2, Ty::Object(&DEPLOYMENT_SPEC)).required(),
-        Field::new("status", 3, Ty::Any).system(),
+        Field::new("status", 3, Ty::Object(&DEPLOYMENT_STATUS)).system(),
     ],
 };
 
@@ -56,7 +57,7 @@ pub static REPLICA_SET: TypeSchema = TypeSchema {
     fields: &[
         Field::new("metadata", 1, Ty::Object(&OBJECT_META)),
         Field::new("spec", 2, Ty::Object(&REPLICA_SET_SPEC)).required(),
-        Field::new("status", 3, Ty::Any).system(),
+        Field::new("status", 3, Ty::Object(&REPLICA_SET_STATUS)).system(),
     ],
 };
 

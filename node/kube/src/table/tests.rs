@@ -7,7 +7,7 @@ use crate::resource;
 const NOW_MS: u64 = 1_763_942_400_000;
 
 fn cells(plural: &str, group: &str, object: &Value) -> Vec<String> {
-    let resource = resource::find(group, "v1", plural).unwrap();
+    let resource = resource::SERVED.iter().find(|row| row.group == group && row.plural == plural).unwrap();
     let table = render(resource, &[object], IncludeObject::Metadata, true, TableVersion::V1, NOW_MS);
     assert_eq!(
         table["columnDefinitions"].as_array().unwrap().len(),
@@ -76,6 +76,46 @@ fn workloads_nodes_and_the_rest_have_kubernetes_columns() {
     assert_eq!(cells("configmaps", "", &json!({"data": {"a": "", "b": ""}}))[1], "2");
     let event = json!({"type": "Warning", "reason": "FailedScheduling", "message": "no room ", "involvedObject": {"kind": "Pod", "name": "web-1"}});
     assert_eq!(cells("events", "", &event)[1..4], ["Warning", "FailedScheduling", "pod/web-1"]);
+}
+
+#[test]
+fn what_is_only_stored_has_kubernetes_columns_too() {
+    let unserved = json!([{"type": "Supported", "status": "False", "reason": "NotImplemented"}]);
+    let job = json!({"metadata": {"name": "j"}, "spec": {"completions": 3}, "status": {"conditions": unserved}});
+    assert_eq!(cells("jobs", "batch", &job)[..4], ["j", "Unsupported", "0/3", ""]);
+    let ended = json!({"spec": {"parallelism": 2}, "status": {"succeeded": 1, "startTime": "2025-11-23T23:00:00Z",
+        "completionTime": "2025-11-23T23:00:09Z", "conditions": [{"type": "Complete", "status": "True"}]}});
+    assert_eq!(cells("jobs", "batch", &ended)[1..4], ["Complete", "1/1 of 2", "9s"]);
+    let cron = json!({"spec": {"schedule": "@daily", "suspend": true}, "status": {"lastScheduleTime": "2025-11-23T23:00:00Z"}});
+    assert_eq!(cells("cronjobs", "batch", &cron)[1..6], ["@daily", "<none>", "True", "0", "60m"]);
+    let scaler = json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "minReplicas": 1, "maxReplicas": 5,
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}},
+            {"type": "Pods", "pods": {"target": {"averageValue": "10"}}}]}});
+    let shown = ["Deployment/web", "cpu: <unknown>/80%, <unknown>/10 (avg)", "1", "5", "0"];
+    assert_eq!(cells("horizontalpodautoscalers", "autoscaling", &scaler)[1..6], shown);
+    let endpoints = json!({"subsets": [{"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "ports": [{"port": 80}, {"port": 81}]}]});
+    assert_eq!(cells("endpoints", "", &endpoints)[1], "10.0.0.1:80,10.0.0.1:81,[fd00::1]:80 + 1 more...");
+    let ingress = json!({"spec": {"rules": [{"host": "a.b"}, {}], "tls": [{}]}});
+    assert_eq!(cells("ingresses", "networking.k8s.io", &ingress)[1..5], ["<none>", "a.b", "", "80, 443"]);
+    let binding = json!({"roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "ann"},
+        {"kind": "ServiceAccount", "name": "b", "namespace": "n"}]});
+    let shown = cells("rolebindings", "rbac.authorization.k8s.io", &binding);
+    assert_eq!((&*shown[1], &shown[3..]), ("Role/r", &["ann", "", "n/b"].map(str::to_owned)[..]));
+    let budget = json!({"spec": {"minAvailable": "50%"}, "status": {"disruptionsAllowed": 0}});
+    assert_eq!(cells("poddisruptionbudgets", "policy", &budget)[1..4], ["50%", "N/A", "0"]);
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "controller": true}]);
+    let revision = json!({"metadata": {"ownerReferences": owner}, "revision": 3});
+    assert_eq!(cells("controllerrevisions", "apps", &revision)[1..3], ["statefulset.apps/db", "3"]);
+}
+
+#[test]
+fn every_kind_has_a_table_for_an_object_that_says_nothing() {
+    for resource in resource::SERVED {
+        let table = render(resource, &[&json!({})], IncludeObject::None, true, TableVersion::V1, NOW_MS);
+        let columns = table["columnDefinitions"].as_array().unwrap();
+        assert_eq!(columns.len(), table["rows"][0]["cells"].as_array().unwrap().len(), "{}", resource.plural);
+        assert!(columns.iter().any(|column| column["format"] == "name"), "{}", resource.plural);
+    }
 }
 
 #[test]

@@ -54,6 +54,20 @@ fn name_fault(resource: &Resource, name: &str) -> Option<String> {
     match resource.stored_kind {
         "Namespace" => check::dns_label(name),
         "Service" => check::service_name(name),
+        kind if kind.ends_with(".rbac.authorization.k8s.io") => segment_fault(name),
         _ => check::dns_subdomain(name),
     }
+}
+
+/// Roles may be called by anything that can be a part of a path, but for what parts names from each other here.
+fn segment_fault(name: &str) -> Option<String> {
+    if matches!(name, "." | "..") {
+        return Some(format!("may not be '{name}'"));
+    }
+    if let Some(part) = ['/', '%'].into_iter().find(|part| name.contains(*part)) {
+        return Some(format!("may not contain '{part}'"));
+    }
+    let held = |b: u8| b.is_ascii_graphic() && !matches!(b, b'@' | b':');
+    (name.len() > 253 || !name.bytes().all(held))
+        .then(|| "skein takes names of at most 253 printable ASCII characters without '@', ':' and spaces".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Services, ConfigMaps and Secrets.
+//! Services, ConfigMaps, Secrets and claims of volumes.
 
 use std::collections::BTreeSet;
 
@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
+use crate::quantity::Quantity;
 use crate::status::Problem;
 
 /// The most bytes that a ConfigMap may hold.
@@ -102,5 +103,44 @@ pub(super) fn declared_immutable(old: &Map<String, Value>, new: &Map<String, Val
         if old.get(field) != new.get(field) {
             problems.push(Problem::forbidden(field, "field is immutable when `immutable` is set"));
         }
+    }
+}
+
+/// A claim's spec, or that of a template of claims.
+pub(super) fn claim(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let modes: Vec<&str> = super::elements(&spec["accessModes"]).filter_map(Value::as_str).collect();
+    if modes.is_empty() {
+        problems.push(Problem::required(format!("{path}.accessModes"), "at least 1 access mode is required"));
+    } else if modes.contains(&"ReadWriteOncePod") && modes.len() > 1 {
+        let why = "may not use ReadWriteOncePod with other access modes";
+        problems.push(Problem::forbidden(format!("{path}.accessModes"), why));
+    }
+    let field = format!("{path}.resources[storage]");
+    let asked = &spec["resources"]["requests"]["storage"];
+    match asked.as_str().map(str::parse::<Quantity>) {
+        None => problems.push(Problem::required(field, "")),
+        Some(Ok(amount)) if amount.nanos() <= 0 => {
+            problems.push(Problem::invalid(field, asked, "must be greater than zero"));
+        }
+        Some(_) => {}
+    }
+}
+
+/// What was claimed stays; only more of it may be asked for.
+pub(super) fn claim_change(old: &Map<String, Value>, new: &Map<String, Value>, problems: &mut Vec<Problem>) {
+    let fixed = |object: &Map<String, Value>| {
+        let mut spec = object.get("spec").cloned().unwrap_or_default();
+        if let Some(requests) = spec.pointer_mut("/resources/requests").and_then(Value::as_object_mut) {
+            requests.remove("storage");
+        }
+        if let Some(fields) = spec.as_object_mut() {
+            fields.remove("volumeAttributesClassName");
+        }
+        spec
+    };
+    if fixed(old) != fixed(new) {
+        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound \
+                   claims";
+        problems.push(Problem::forbidden("spec", why));
     }
 }

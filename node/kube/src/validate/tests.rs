@@ -7,6 +7,8 @@ use super::*;
 use crate::structure::{FieldValidation, normalise};
 use crate::{defaults, resource};
 
+mod stored;
+
 fn ready(resource: &Resource, mut object: Value) -> Map<String, Value> {
     let fields = object.as_object_mut().unwrap();
     let findings = normalise(resource.schema, fields, FieldValidation::Strict);

@@ -1,0 +1,115 @@
+//! Objects that are only stored: the status that Kubernetes shows of each kind, and that nothing acts on those of some
+//! kinds yet. Nothing of it is stored. Kinds with a controller are not here.
+
+use serde_json::{Map, Value, json};
+use skein_crdt_state::{ClusterId, Kind, ObjectKey, ObjectState};
+
+use super::metadata::{api_names, time};
+use super::node::NODE_KIND;
+use super::{ApiRef, Made};
+
+/// The account that pods have in their namespace unless they name another.
+pub(super) const DEFAULT_ACCOUNT: &str = "default";
+/// The kind that the uid of an account which nobody wrote is derived from: it must differ from that of a written one.
+const DERIVED_ACCOUNT_KIND: &str = "DerivedServiceAccount";
+
+/// Adds to a rendered object what follows from its kind. `fields` has apiVersion, kind and metadata.
+pub(super) fn complete(kind: &str, fields: &mut Map<String, Value>, object: &ObjectState) {
+    let unserved = |what: &str| not_implemented(object, kind, what);
+    let run = "nothing is run";
+    let status = match kind {
+        "Namespace" => json!({"phase": "Active"}),
+        NODE_KIND => json!({}),
+        "Service" | "Ingress.networking.k8s.io" => json!({"loadBalancer": {}}),
+        "PersistentVolumeClaim" => json!({"phase": "Pending"}),
+        "ResourceQuota" => json!({}),
+        "PodDisruptionBudget.policy" => json!({
+            "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+            "conditions": [unserved("evictions go on as without it")],
+        }),
+        "StatefulSet.apps" => json!({"replicas": 0, "availableReplicas": 0, "conditions": [unserved(run)]}),
+        "DaemonSet.apps" => json!({
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+            "conditions": [unserved(run)],
+        }),
+        "Job.batch" => {
+            select_own_pods(fields);
+            json!({"conditions": [unserved(run)]})
+        }
+        // Kubernetes has no conditions here. Clients that know the type pass over a field that they do not know.
+        "CronJob.batch" => json!({"conditions": [unserved(run)]}),
+        "HorizontalPodAutoscaler.autoscaling" => json!({
+            "currentReplicas": 0, "desiredReplicas": 0, "conditions": [unserved("nothing is scaled")],
+        }),
+        _ => return,
+    };
+    fields.insert("status".into(), status);
+}
+
+/// The condition that says that nothing acts on an object.
+fn not_implemented(object: &ObjectState, kind: &str, what: &str) -> Value {
+    let kind = kind.split('.').next().unwrap_or(kind);
+    json!({
+        "type": "Supported",
+        "status": "False",
+        "reason": "NotImplemented",
+        "message": format!("skein stores this {kind} but has no controller for it yet; {what}"),
+        "lastTransitionTime": time(object.born().millis()),
+    })
+}
+
+/// A Job selects its pods by its uid unless it says otherwise, so no two Jobs select the same.
+fn select_own_pods(fields: &mut Map<String, Value>) {
+    let uid = fields.get("metadata").map_or(Value::Null, |metadata| metadata["uid"].clone());
+    let name = fields.get("metadata").map_or(Value::Null, |metadata| metadata["name"].clone());
+    let Some(Value::Object(spec)) = fields.get_mut("spec") else { return };
+    if spec.get("manualSelector") == Some(&Value::Bool(true)) {
+        return;
+    }
+    spec.insert("selector".into(), json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    let template = spec.entry("template").or_insert_with(|| json!({}));
+    if !template.is_object() {
+        return;
+    }
+    let metadata = &mut template["metadata"];
+    if !metadata.is_object() {
+        *metadata = json!({});
+    }
+    let labels = &mut metadata["labels"];
+    if !labels.is_object() {
+        *labels = json!({});
+    }
+    for label in ["batch.kubernetes.io/controller-uid", "controller-uid"] {
+        labels[label] = uid.clone();
+    }
+    for label in ["batch.kubernetes.io/job-name", "job-name"] {
+        labels[label] = name.clone();
+    }
+}
+
+/// The account that every namespace has. It follows from the namespace, so it is there at all peers at once; one that
+/// somebody writes is shown in its place.
+pub(super) fn default_account(namespace: &ObjectState, cluster: &ClusterId) -> Made {
+    let key: &ObjectKey = namespace.key();
+    let kind = Kind::new("ServiceAccount");
+    let (api_version, _) = api_names(&kind);
+    let uid = key.child(&Kind::new(DERIVED_ACCOUNT_KIND), DEFAULT_ACCOUNT, 1).uid(cluster);
+    Made {
+        object: ApiRef { kind, namespace: key.name().into(), name: DEFAULT_ACCOUNT.into() },
+        value: json!({
+            "apiVersion": api_version,
+            "kind": "ServiceAccount",
+            "metadata": {
+                "name": DEFAULT_ACCOUNT,
+                "namespace": key.name(),
+                "uid": uid.to_string(),
+                "creationTimestamp": time(namespace.born().millis()),
+            },
+        }),
+        key: None,
+        heads: Vec::new(),
+        newest_ms: namespace.born().millis(),
+        over: true,
+        at: None,
+    }
+}
