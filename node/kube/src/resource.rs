@@ -45,6 +45,12 @@ pub enum Subresource {
     Log,
     /// `/eviction`.
     Eviction,
+    /// `/attach`: a connection with a container's own process.
+    Attach,
+    /// `/exec`: a connection with a command that is run in a container.
+    Exec,
+    /// `/portforward`: connections to ports.
+    PortForward,
 }
 
 /// One subresource of a resource.
@@ -174,12 +180,30 @@ pub static PODS: Resource = Resource {
     verbs: ALL_VERBS,
     subresources: &[
         SubresourceInfo {
+            part: Subresource::Attach,
+            name: "attach",
+            kind: ("", "v1", "PodAttachOptions"),
+            verbs: &["create", "get"],
+        },
+        SubresourceInfo {
             part: Subresource::Eviction,
             name: "eviction",
             kind: ("policy", "v1", "Eviction"),
             verbs: &["create"],
         },
+        SubresourceInfo {
+            part: Subresource::Exec,
+            name: "exec",
+            kind: ("", "v1", "PodExecOptions"),
+            verbs: &["create", "get"],
+        },
         SubresourceInfo { part: Subresource::Log, name: "log", kind: ("", "", ""), verbs: &["get"] },
+        SubresourceInfo {
+            part: Subresource::PortForward,
+            name: "portforward",
+            kind: ("", "v1", "PodPortForwardOptions"),
+            verbs: &["create", "get"],
+        },
         STATUS,
     ],
     schema: &schema::pod::POD,
