@@ -17,5 +17,6 @@ pub mod routes;
 pub mod scale;
 pub mod server;
 pub mod shell;
+pub mod streams;
 pub mod watch;
 pub mod write;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use skein_core::node::{Input, Node, NodeConfig, StartError};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{ClusterId, Memo, Record};
@@ -17,6 +18,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::api;
 use crate::api::remote_logs::LogServer;
+use crate::api::streams::node_side::SessionServer;
 use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
 use crate::metrics::Metrics;
@@ -29,6 +31,7 @@ mod backend;
 mod clock;
 mod core_task;
 pub mod identity;
+mod sessions;
 pub mod token;
 
 pub use admission::JoinError;
@@ -256,10 +259,12 @@ async fn assemble(
         book: book.clone(),
     };
     let core_task = tokio::spawn(core_task::run(node, receiver, shell));
+    let sessions = Arc::new(SessionServer::new(Arc::new(runtime.clone()), stop.clone()));
     let daemon = Arc::new(backend::Daemon {
         core: handle.clone(),
         net: net.clone(),
         runtime: runtime.clone(),
+        sessions: sessions.clone(),
         me,
         cluster: entry.cluster,
         addresses: peer_addresses.clone(),
@@ -274,7 +279,7 @@ async fn assemble(
         book: book.clone(),
     };
     let logs = Arc::new(LogServer::new(daemon.clone()));
-    let events_task = tokio::spawn(forward(events, handle.clone(), door, logs, book.clone()));
+    let events_task = tokio::spawn(forward(events, handle.clone(), door, Streams { logs, sessions }, book.clone()));
     let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
     let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics).await;
     if let Ok(api) = &api {
@@ -399,12 +404,31 @@ async fn start_api(
     backend::start_api(config, identity, daemon, metrics).await
 }
 
+/// Who serves the streams that peers open.
+#[derive(Clone)]
+struct Streams {
+    logs: Arc<LogServer>,
+    sessions: Arc<SessionServer>,
+}
+
+impl Streams {
+    fn serve(self, stream: skein_net::Stream, header: Bytes) {
+        tokio::spawn(async move {
+            if SessionServer::takes(&header) {
+                self.sessions.serve(Box::pin(stream)).await;
+            } else {
+                self.logs.serve(Box::pin(stream), &header).await;
+            }
+        });
+    }
+}
+
 /// Carries what the network says to whom it concerns.
 async fn forward(
     mut events: mpsc::Receiver<NetEvent>,
     core: CoreHandle,
     door: Doorkeeper,
-    logs: Arc<LogServer>,
+    streams: Streams,
     book: Arc<Mutex<AddressBook>>,
 ) {
     while let Some(event) = events.recv().await {
@@ -419,8 +443,7 @@ async fn forward(
             }
             NetEvent::Frame { peer, bytes, .. } => Input::Frame { from: peer, bytes: Arc::from(&bytes[..]) },
             NetEvent::Stream { header, stream, .. } => {
-                let logs = logs.clone();
-                tokio::spawn(async move { logs.serve(Box::pin(stream), &header).await });
+                streams.clone().serve(stream, header);
                 continue;
             }
             NetEvent::Admission { peer, request, reply } => {

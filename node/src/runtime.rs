@@ -2,6 +2,8 @@
 //! reads logs. Which engine carries an action out is decided here once, at the start; how it does so lives in
 //! `docker` and `process`. What should run is decided elsewhere, by the agent in skein-core.
 
+mod attached;
+mod dial;
 mod dispatch;
 mod docker;
 mod engine;
@@ -17,10 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_core::runtime::{ContainerRef, RuntimeAction, RuntimeEvent};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::attached::{Attached, Input, Output, Resizer, SessionError, Size, Wires};
 pub use self::dispatch::ACTION_QUEUE_LIMIT;
 pub use self::docker::{DockerClient, DockerHostError, ListedContainer};
 pub use self::executable_image::image_from_executable;
@@ -170,6 +174,39 @@ impl RuntimeHandle {
         match &self.backend {
             Backend::Docker(engine) => engine.logs(&id, options).await,
             Backend::Process(engine) => engine.logs(&id, options).await,
+        }
+    }
+
+    /// Whether a container of this node runs.
+    pub async fn check_running(&self, id: &ContainerRef) -> Result<(), SessionError> {
+        match &self.backend {
+            Backend::Docker(engine) => engine.running(id).await.map(drop),
+            Backend::Process(engine) => engine.running(id).await.map(drop),
+        }
+    }
+
+    /// Runs a command in a container.
+    pub async fn exec(&self, id: &ContainerRef, command: Vec<String>, wires: Wires) -> Result<Attached, SessionError> {
+        match &self.backend {
+            Backend::Docker(engine) => engine.open_exec(id, command, wires).await,
+            Backend::Process(engine) => engine.open_exec(id, &command, wires).await,
+        }
+    }
+
+    /// Connects with a container's own process, as it goes on.
+    pub async fn attach(&self, id: &ContainerRef, wires: Wires) -> Result<Attached, SessionError> {
+        match &self.backend {
+            Backend::Docker(engine) => engine.open_attach(id, wires).await,
+            Backend::Process(engine) => engine.open_attach(id, wires).await,
+        }
+    }
+
+    /// Connects to a TCP port of a container's pod, at the pod's address: what listens on loopback inside alone is not
+    /// reached.
+    pub async fn dial(&self, id: &ContainerRef, port: u16) -> Result<TcpStream, SessionError> {
+        match &self.backend {
+            Backend::Docker(engine) => engine.open_port(id, port).await,
+            Backend::Process(engine) => engine.open_port(id, port).await,
         }
     }
 

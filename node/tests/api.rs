@@ -5,10 +5,14 @@
 mod client;
 #[path = "api/fake.rs"]
 mod fake;
+#[path = "api/host.rs"]
+mod host;
 #[path = "api/kubectl.rs"]
 mod kubectl;
 #[path = "api/refusals.rs"]
 mod refusals;
+#[path = "api/sessions.rs"]
+mod sessions;
 #[path = "api/shell.rs"]
 mod shell;
 #[path = "api/verbs.rs"]

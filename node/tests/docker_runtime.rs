@@ -15,7 +15,9 @@ use futures::StreamExt as _;
 use skein_core::runtime::{
     ContainerRef, ContainerSpec, ContainerState, Port, ProbeAction, PullPolicy, RuntimeAction, RuntimeEvent,
 };
-use skein_node::runtime::{DockerClient, LogOptions, RuntimeConfig, RuntimeKind, image_from_executable};
+use skein_node::runtime::{
+    Attached, DockerClient, LogOptions, Output, RuntimeConfig, RuntimeKind, Size, Wires, image_from_executable,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use dockerd::Dockerd;
@@ -266,4 +268,62 @@ async fn an_image_can_be_made_of_an_executable_of_this_machine() {
     assert_eq!(client.remove_image("skein-demo:1").await, Ok(()), "it is gone already");
     runtime.clean_up().await;
     assert!(Command::new("docker").args(["-H", &engine.host(), "images", "-q"]).output().unwrap().stdout.is_empty());
+}
+
+#[tokio::test]
+async fn people_are_connected_with_commands_containers_and_ports() {
+    let engine = Dockerd::start();
+    let mut runtime = set_up(&engine).await;
+    let input = ContainerSpec { stdin: true, stdin_once: true, ..script("s1", "busybox cat") };
+    runtime.run(input).await;
+    runtime.run(server("s2")).await;
+    let handle = runtime.handle.clone();
+    let words = |text: &str| vec!["sh".to_owned(), "-c".to_owned(), text.to_owned()];
+    let wires = Wires { stdin: true, stdout: true, stderr: true, tty: false };
+
+    let mut attached = handle.exec(&id("s2"), words("busybox wc -c; echo bad >&2; exit 4"), wires).await.unwrap();
+    let mut stdin = attached.stdin.take().unwrap();
+    stdin.write_all(&vec![0; 1 << 20]).await.unwrap();
+    stdin.shutdown().await.unwrap();
+    let (out, error, code) = hear(attached).await;
+    assert_eq!((out.trim(), error.as_str(), code), ("1048576", "bad\n", Ok(4)));
+
+    let tty = Wires { tty: true, ..wires };
+    let attached = handle.exec(&id("s2"), words("sleep 1; busybox stty size"), tty).await.unwrap();
+    attached.resize.as_ref().unwrap()(Size { width: 99, height: 33 }).await;
+    let (out, error, code) = hear(attached).await;
+    assert_eq!((out.trim(), error.as_str(), code), ("33 99", "", Ok(0)));
+
+    let mut attached = handle.attach(&id("s1"), wires).await.unwrap();
+    let mut stdin = attached.stdin.take().unwrap();
+    stdin.write_all(b"hello\n").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    assert_eq!(hear(attached).await.0, "hello\n");
+    assert_eq!(runtime.exit().await.1.code, Some(0), "its input ended with that of its first client");
+    let gone = handle.exec(&id("s1"), words("true"), wires).await.err().unwrap().to_string();
+    assert_eq!(gone, "container not found (\"main\")");
+
+    engine.enter_network();
+    let mut page = handle.dial(&id("s2"), 8080).await.unwrap();
+    page.write_all(b"GET /page HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    page.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("found\n"), "{answer}");
+    let refused = handle.dial(&id("s2"), 1).await.err().unwrap().to_string();
+    assert!(refused.ends_with("connect: connection refused"), "{refused}");
+    runtime.clean_up().await;
+}
+
+/// What a process says on each of its outputs, and its exit code.
+async fn hear(attached: Attached) -> (String, String, Result<i32, String>) {
+    let (mut out, mut errors) = (Vec::new(), Vec::new());
+    let Attached { mut output, outcome, .. } = attached;
+    while let Some(piece) = output.next().await {
+        match piece.unwrap() {
+            Output::Stdout(bytes) => out.extend_from_slice(&bytes),
+            Output::Stderr(bytes) => errors.extend_from_slice(&bytes),
+        }
+    }
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(out), text(errors), outcome.await)
 }

@@ -12,7 +12,7 @@ use skein_core::runtime::{
     ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Port, ProbeAction, PullPolicy, RuntimeAction,
     RuntimeEvent,
 };
-use skein_node::runtime::{LogOptions, RuntimeConfig, RuntimeKind, ShimCommand};
+use skein_node::runtime::{Attached, LogOptions, Output, RuntimeConfig, RuntimeKind, SessionError, ShimCommand, Wires};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use driver::{Runtime, id, read, shell};
@@ -242,5 +242,73 @@ async fn a_published_port_leads_to_the_address_of_the_pod() {
     let spec = ContainerSpec { ports: vec![port], ..shell("f2", "sleep 100") };
     let (_, message) = runtime.run_in_vain(spec).await;
     assert!(message.contains("taken") && message.contains(&host_port.to_string()), "{message}");
+    runtime.clean_up().await;
+}
+
+/// Everything that a process says on both its outputs, sorted since they may overtake each other, and its exit code.
+async fn hear(attached: Attached) -> (Vec<String>, Result<i32, String>) {
+    let mut all = Vec::new();
+    let Attached { stdin, mut output, outcome, .. } = attached;
+    while let Some(piece) = output.next().await {
+        let (Output::Stdout(bytes) | Output::Stderr(bytes)) = piece.unwrap();
+        all.extend_from_slice(&bytes);
+    }
+    drop(stdin);
+    let mut lines: Vec<String> = String::from_utf8(all).unwrap().lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    (lines, outcome.await)
+}
+
+#[tokio::test]
+async fn a_command_runs_beside_a_container_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runtime = open(dir.path()).await;
+    runtime.run(shell("x1", "echo begun; sleep 100")).await;
+    let script = |text: &str| vec!["sh".to_owned(), "-c".to_owned(), text.to_owned()];
+    let all = Wires { stdin: true, stdout: true, stderr: true, tty: false };
+    let exec = async |text: &str| runtime.handle.exec(&id("x1"), script(text), all).await.unwrap();
+
+    let mut attached = exec("cat; echo $GREETING; echo bad >&2; exit 4").await;
+    let stdin = attached.stdin.as_mut().unwrap();
+    stdin.write_all(b"input\n").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    attached.stdin = None;
+    assert_eq!(hear(attached).await, (vec!["bad".into(), "hello world".into(), "input".into()], Ok(4)));
+
+    let (lines, code) = hear(exec("sleep 1000 >/dev/null 2>&1 </dev/null & echo $!").await).await;
+    assert_eq!(code, Ok(0));
+    let gone = async |pid: &str| {
+        let (pid, begun) = (pid.parse().unwrap(), Instant::now());
+        while runs(pid) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{pid} still runs");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    gone(&lines[0]).await;
+    let mut attached = exec("echo $$; sleep 1000").await;
+    let Output::Stdout(pid) = attached.output.next().await.unwrap().unwrap() else { panic!("an error") };
+    drop(attached);
+    gone(std::str::from_utf8(&pid).unwrap().trim()).await;
+    runtime.clean_up().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_connected_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runtime = open(dir.path()).await;
+    runtime.run(shell("y1", "while :; do echo tick; sleep 0.1; done")).await;
+    let words = |result: Result<Attached, SessionError>| result.err().unwrap().to_string();
+    let handle = runtime.handle.clone();
+    let exec = async |uid: &str, program: &str, wires| words(handle.exec(&id(uid), vec![program.into()], wires).await);
+    let output = Wires { stdout: true, ..Wires::default() };
+    assert_eq!(exec("y2", "true", output).await, "container not found (\"main\")");
+    assert!(exec("y1", "true", Wires { tty: true, ..output }).await.contains("no terminals"));
+    assert!(exec("y1", "no-such-program", output).await.contains("executable file not found"));
+    let input = handle.attach(&id("y1"), Wires { stdin: true, ..output }).await;
+    assert!(words(input).contains("no standard input"));
+    let mut attached = handle.attach(&id("y1"), output).await.unwrap();
+    assert_eq!(attached.output.next().await.unwrap().unwrap(), Output::Stdout("tick\n".into()));
+    let refused = handle.dial(&id("y1"), 1).await.err().unwrap().to_string();
+    assert!(refused.ends_with("connect: connection refused"), "{refused}");
     runtime.clean_up().await;
 }

@@ -1,7 +1,7 @@
 //! The API of one peer, spoken to from the host that the peer is on: one request, one answer, never a retry.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tungstenite::WebSocket;
+use tungstenite::client::IntoClientRequest as _;
 
 use crate::failure::{Failure, Outcome, ensure};
 use crate::http::{Connection, Request, Response};
@@ -21,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Kubernetes' own.
 pub const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+
+/// A WebSocket to a peer.
+pub type Socket = WebSocket<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>;
 
 /// What a client must know to be let in: the cluster's authority and a token.
 #[derive(Clone)]
@@ -112,6 +117,25 @@ impl Api {
         let authorization = self.credentials.authorization.as_deref();
         let headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("Authorization", *value)).collect();
         connection.open(&Request { method: "GET", path, headers: &headers, body: &[] }, within)
+    }
+
+    /// Goes over to a WebSocket.
+    ///
+    /// # Errors
+    /// When nobody listens there, or the server refuses: its answer's status.
+    pub fn socket(&self, path: &str, protocol: &str, within: Duration) -> Outcome<Socket> {
+        let tcp = self.netns.connect(self.address, within)?;
+        tcp.set_read_timeout(Some(within))?;
+        let name = rustls::pki_types::ServerName::from(self.address.ip());
+        let tls = rustls::ClientConnection::new(Arc::clone(&self.credentials.tls), name)?;
+        let mut request = format!("wss://{}{path}", self.address).into_client_request()?;
+        let headers = request.headers_mut();
+        headers.insert("sec-websocket-protocol", protocol.parse()?);
+        if let Some(authorization) = &self.credentials.authorization {
+            headers.insert("authorization", authorization.parse()?);
+        }
+        let opened = tungstenite::client(request, rustls::StreamOwned::new(tls, tcp));
+        opened.map(|(socket, _)| socket).map_err(|error| Failure::new(format!("{path}: {error}")))
     }
 
     /// One request on a connection of its own.

@@ -184,11 +184,13 @@ impl Cluster {
         let mut command = self.kubectl(number)?;
         let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn()?;
-        if let Some(mut stdin) = process.stdin.take() {
-            // A kubectl that fails before it has read everything says so by its exit code.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let output = process.wait_with_output()?;
+        let stdin = process.stdin.take();
+        let output = std::thread::scope(|scope| {
+            // Beside the reading, since what goes in may come out again. A kubectl that fails before it has read everything
+            // says so by its exit code.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+            process.wait_with_output()
+        })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok((output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr)))
     }

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "kubectl/sessions.rs"]
+mod sessions;
+
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
@@ -20,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 type Step = fn(&Cluster, usize) -> Outcome<String>;
 
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 19] = [
     ("version and api-resources", version_and_resources),
     ("create namespace and configmap", creates),
     ("apply, apply a change, apply it again", applies),
@@ -32,6 +35,11 @@ const STEPS: [(&str, Step); 14] = [
     ("scale and wait", scales_and_waits),
     ("logs of every pod", reads_logs),
     ("logs -f", follows_logs),
+    ("exec, with its exit code and a megabyte of input", sessions::executes),
+    ("cp there and back", sessions::copies),
+    ("attach and run -i", sessions::attaches),
+    ("port-forward", sessions::forwards),
+    ("exec and port-forward over WebSockets", sessions::over_websockets),
     ("events", lists_events),
     ("delete and wait for it", deletes),
     ("errors in Kubernetes' words", errs),

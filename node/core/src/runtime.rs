@@ -73,6 +73,9 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Keep stdin open.
     pub stdin: bool,
+    /// End it with that of the first client that was attached.
+    #[serde(default)]
+    pub stdin_once: bool,
 }
 
 /// When to pull.

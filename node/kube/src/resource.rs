@@ -66,6 +66,12 @@ pub enum Subresource {
     Log,
     /// `/eviction`.
     Eviction,
+    /// `/attach`: a connection with a container's own process.
+    Attach,
+    /// `/exec`: a connection with a command that is run in a container.
+    Exec,
+    /// `/portforward`: connections to ports.
+    PortForward,
 }
 
 /// One subresource of a resource.

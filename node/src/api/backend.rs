@@ -149,7 +149,8 @@ pub trait Backend: LogSource {
     /// What changes for clients from now on. A read that comes after a change was sent sees it.
     fn changes(&self) -> broadcast::Receiver<Arc<Vec<ProjectedChange>>>;
 
-    /// A byte stream of its own to a peer, which reads `header` first.
+    /// A byte stream of its own to a peer, which reads `header` first. For a session with a pod the peer may be this node
+    /// itself.
     fn open_peer(&self, peer: NodeId, header: Bytes) -> BoxFuture<'_, Result<PeerStream, LogError>>;
 
     /// A join token.

@@ -87,7 +87,8 @@ fn not_started(status: Option<&Value>) -> Option<&str> {
     Some(waiting.get("reason").and_then(Value::as_str).unwrap_or("ContainerCreating"))
 }
 
-fn container(pod: &Value, query: &Query) -> Result<String, Status> {
+/// Which container of a pod a query means.
+pub(super) fn container(pod: &Value, query: &Query) -> Result<String, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let containers: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
@@ -117,7 +118,7 @@ fn since_ms(query: &Query) -> Result<Option<u64>, Status> {
 }
 
 /// A node's id by the name that its pods show.
-async fn node_id(shell: &Shell, node: &str, pod: &Value) -> Result<NodeId, Status> {
+pub(super) async fn node_id(shell: &Shell, node: &str, pod: &Value) -> Result<NodeId, Status> {
     if node.is_empty() {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
         return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
@@ -126,7 +127,7 @@ async fn node_id(shell: &Shell, node: &str, pod: &Value) -> Result<NodeId, Statu
     let rendered = shell.backend.get(object).await?;
     let id = rendered.as_ref().and_then(|node| node.value["spec"]["providerID"].as_str());
     let id = id.and_then(|id| id.strip_prefix(PROVIDER_PREFIX)).and_then(|id| id.parse().ok());
-    id.ok_or_else(|| Status::unavailable(format!("node {node} is not known (any more), and its logs with it"), 0))
+    id.ok_or_else(|| Status::unavailable(format!("node {node} is not known (any more), and what ran there with it"), 0))
 }
 
 /// The first so many bytes.

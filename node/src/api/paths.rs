@@ -165,7 +165,7 @@ mod tests {
             "/api/v1/namespaces//pods/x/y/z",
             "/api/v1/widgets",
             "/api/v1/namespaces/shop/pods/",
-            "/api/v1/namespaces/shop/pods/web/exec",
+            "/api/v1/namespaces/shop/pods/web/proxy",
             "/openapi/v3/apis/x/y",
             "",
             "//",

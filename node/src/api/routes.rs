@@ -13,7 +13,7 @@ use super::backend::ApiRef;
 use super::paths::{self, Route};
 use super::query::Query;
 use super::shell::{Call, Shell};
-use super::{logs, read, remove, scale, write};
+use super::{logs, read, remove, scale, streams, write};
 
 /// A request whose path and query have been read.
 pub struct Asked<'a> {
@@ -130,6 +130,10 @@ async fn part_verb(
         (Subresource::Log, &Method::GET) => {
             let pod = read::object(shell, target).await?;
             logs::serve(shell, &pod, &asked.query).await
+        }
+        (Subresource::Attach | Subresource::Exec | Subresource::PortForward, &Method::GET | &Method::POST) => {
+            let pod = read::object(shell, target).await?;
+            streams::serve(shell, asked, &pod, part).await
         }
         (Subresource::Eviction, &Method::POST) => remove::evict(shell, asked, target).await,
         _ => Err(not_allowed(asked.call)),

@@ -114,11 +114,13 @@ impl Server {
         self.address
     }
 
-    /// Ends the watches, lets other requests end for a moment, closes everything and removes the socket.
+    /// Ends the watches and sessions, lets other requests end for a moment, closes everything and removes the socket.
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.shell.hub.close();
-        if tokio::time::timeout(STOP_LIMIT, self.tasks.wait()).await.is_err() {
+        self.shell.session_tasks.close();
+        let all = async { tokio::join!(self.tasks.wait(), self.shell.session_tasks.wait()) };
+        if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
             tracing::warn!("API requests were cut off: they did not end in {} s", STOP_LIMIT.as_secs());
         }
         let _ = std::fs::remove_file(&self.socket);

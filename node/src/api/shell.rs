@@ -11,13 +11,17 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Limited};
+use hyper::upgrade::OnUpgrade;
 use skein_kube::status::Status;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::answer::{self, Answer, text_answer};
 use super::backend::Backend;
 use super::hub::{Hub, random_tag};
+use super::streams::CLIENTS_LIMIT;
 use super::{admin, routes};
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
@@ -53,6 +57,10 @@ pub struct Shell {
     pub cluster: String,
     /// The URL that the kubeconfig names, such as `https://192.0.2.7:7443`.
     pub server_url: String,
+    /// Room for clients that have sessions with pods.
+    pub sessions: Arc<Semaphore>,
+    /// Their sessions, which go on when their connections are no HTTP any more.
+    pub session_tasks: TaskTracker,
     /// Cancelled when the daemon stops.
     pub stop: CancellationToken,
 }
@@ -76,6 +84,8 @@ pub struct Call {
     pub body: Bytes,
     /// Where it came from.
     pub origin: Origin,
+    /// Its connection, for who may go over to another protocol.
+    pub upgrade: Option<OnUpgrade>,
 }
 
 impl Call {
@@ -113,7 +123,17 @@ impl Shell {
     ) -> Self {
         let stamp = now_ms().saturating_sub(STAMP_EPOCH_MS) << STAMP_COUNTER_BITS;
         let hub = Hub::new(random_tag(), stamp, metrics.clone());
-        Shell { backend, hub, metrics, identity, cluster, server_url, stop: CancellationToken::new() }
+        Shell {
+            backend,
+            hub,
+            metrics,
+            identity,
+            cluster,
+            server_url,
+            sessions: Arc::new(Semaphore::new(CLIENTS_LIMIT)),
+            session_tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Answers one request. Never fails: what goes wrong is the answer.
@@ -162,7 +182,8 @@ impl Shell {
                 "Unauthorized: a valid token is needed; `skein kubeconfig` prints one",
             ));
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let upgrade = head.extensions.remove::<OnUpgrade>();
         let body = match Limited::new(body, BODY_LIMIT).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
@@ -170,7 +191,7 @@ impl Shell {
             }
             Err(error) => return Err(Status::bad_request(format!("the request's body could not be read: {error}"))),
         };
-        let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin };
+        let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin, upgrade };
         if call.path() == "/metrics" {
             self.backend.measure(&self.metrics).await;
             let text = self.metrics.render();

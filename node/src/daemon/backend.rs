@@ -27,6 +27,7 @@ use crate::api::backend::{
     AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
     ProjectedChange, Removal, Rendered, Stopped,
 };
+use crate::api::streams::node_side::SessionServer;
 use crate::core_handle::CoreHandle;
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
@@ -35,11 +36,15 @@ use crate::runtime::{LogOptions, RuntimeHandle};
 /// The longest that a token may be valid.
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// How much of a session with a pod of this node is under way in each direction.
+const SESSION_PIPE_BYTES: usize = 16 << 10;
+
 /// The daemon, as the API sees it.
 pub(crate) struct Daemon {
     pub(crate) core: CoreHandle,
     pub(crate) net: NetHandle,
     pub(crate) runtime: RuntimeHandle,
+    pub(crate) sessions: Arc<SessionServer>,
     pub(crate) me: NodeId,
     pub(crate) cluster: ClusterId,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -108,6 +113,9 @@ impl Backend for Daemon {
 
     fn open_peer(&self, peer: NodeId, header: Bytes) -> BoxFuture<'_, Result<PeerStream, LogError>> {
         async move {
+            if peer == self.me {
+                return Ok(self.open_here(&header));
+            }
             let stream = self.net.open(peer, header).await;
             let stream = stream.map_err(|error| LogError::Unavailable(format!("{}: {error}", peer.short())))?;
             Ok(Box::pin(stream) as PeerStream)
@@ -203,6 +211,16 @@ impl Backend for Daemon {
 }
 
 impl Daemon {
+    /// What a peer would open: sessions with this node's own pods go the same way as all others.
+    fn open_here(&self, header: &[u8]) -> PeerStream {
+        let (ours, theirs) = tokio::io::duplex(SESSION_PIPE_BYTES);
+        if SessionServer::takes(header) {
+            let sessions = self.sessions.clone();
+            tokio::spawn(async move { sessions.serve(Box::pin(theirs)).await });
+        }
+        Box::pin(ours)
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Node, Now) -> T + Send + 'static,

@@ -6,8 +6,10 @@
 
 mod connection;
 mod container;
+mod hijack;
 mod image;
 mod logs;
+mod session;
 mod watch;
 mod words;
 
@@ -206,6 +208,16 @@ impl DockerEngine {
         }
     }
 
+    /// Where the pod of a container is reached from this host.
+    async fn reachable_at(&self, found: &ContainerInspectResponse) -> Result<String, String> {
+        let mode = found.host_config.as_ref().and_then(|config| config.network_mode.as_deref());
+        if mode == Some("host") {
+            return Ok("127.0.0.1".to_owned());
+        }
+        let docker = self.connection.docker().await?;
+        self.address_of(&docker, found).await.ok_or_else(|| "the pod has no address".to_owned())
+    }
+
     async fn info(&self, docker: &Docker, found: &ContainerInspectResponse) -> Option<ContainerInfo> {
         let ip = self.address_of(docker, found).await;
         let info = container::info(&self.owner, found, ip)?;
@@ -387,13 +399,7 @@ impl Engine for DockerEngine {
             ProbeAction::HttpGet { host: Some(host), .. } | ProbeAction::TcpSocket { host: Some(host), .. } => {
                 host.clone()
             }
-            _ => {
-                let on_host =
-                    found.host_config.as_ref().and_then(|config| config.network_mode.as_deref()) == Some("host");
-                let docker = self.connection.docker().await?;
-                let own = if on_host { Some("127.0.0.1".to_owned()) } else { self.address_of(&docker, &found).await };
-                own.ok_or("the pod has no address")?
-            }
+            _ => self.reachable_at(&found).await?,
         };
         match action {
             ProbeAction::HttpGet { port, path, https, headers, .. } => {

@@ -1,7 +1,7 @@
 //! Containers as plain processes of this machine, for where there is no Docker. There is no isolation: files, users and
 //! network are the host's, images are ignored, CPU and memory limits are not enforced. A pod has an address of 127/8 of its
 //! own in `$POD_IP` and should listen there; published TCP ports are passed on to it. With the host's network neither
-//! is the case. Terminals and stdin are not provided.
+//! is the case. Containers have neither terminal nor stdin; what is run beside them by `exec` has stdin.
 //!
 //! Each process is held by a shim that outlives the daemon; all that is known of it is in its state directory.
 
@@ -9,6 +9,7 @@ pub(super) mod address;
 mod forward;
 mod log_reader;
 mod log_writer;
+mod session;
 pub(super) mod shim;
 mod state;
 

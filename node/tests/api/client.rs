@@ -18,6 +18,7 @@ use skein_node::metrics::Metrics;
 use skein_node::pki::{ClusterSecrets, ServerIdentity};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::fake::Fake;
 
@@ -66,6 +67,20 @@ impl World {
             body: Bytes::new(),
             socket: false,
         }
+    }
+
+    /// A TLS connection that trusts the cluster.
+    pub async fn tls(&self) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.secrets.ca_certificate.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let tcp = TcpStream::connect(self.server.address()).await.unwrap();
+        // By address: the certificate must name the one that the client arrived at.
+        let name = ServerName::from(self.server.address().ip());
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
     }
 
     /// A request over the Unix socket.
@@ -137,17 +152,7 @@ impl Ask<'_> {
             let stream = UnixStream::connect(self.world.dir.path().join(SOCKET_FILE)).await.unwrap();
             return exchange(stream, request).await;
         }
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.world.secrets.ca_certificate.as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        let tcp = TcpStream::connect(self.world.server.address()).await.unwrap();
-        // By address: the certificate must name the one that the client arrived at.
-        let name = ServerName::from(self.world.server.address().ip());
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-        exchange(stream, request).await
+        exchange(self.world.tls().await, request).await
     }
 }
 

@@ -19,8 +19,12 @@ use skein_node::api::backend::{
     ProjectedChange, Removal, Rendered, Stopped,
 };
 use skein_node::api::remote_logs::LogServer;
+use skein_node::api::streams::node_side::SessionServer;
 use skein_node::metrics::Metrics;
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::host::Host;
 
 /// This node, and the one peer that it can reach.
 pub const ME: NodeId = NodeId([1; 32]);
@@ -32,6 +36,10 @@ pub struct Fake {
     inner: Arc<Mutex<Inner>>,
     changes: broadcast::Sender<Arc<Vec<ProjectedChange>>>,
     layout: Layout,
+    /// What runs in pods, wherever they are said to be.
+    sessions: Arc<SessionServer>,
+    /// Ends them, as the end of the node that has the pods would.
+    pub node_stops: CancellationToken,
 }
 
 #[derive(Default)]
@@ -64,10 +72,13 @@ pub fn reference(kind_text: &str, namespace: &str, name: &str) -> ApiRef {
 impl Fake {
     pub fn new() -> Arc<Self> {
         let inner = Inner { clock: 1 << 46, ..Inner::default() };
+        let node_stops = CancellationToken::new();
         let fake = Fake {
             inner: Arc::new(Mutex::new(inner)),
             changes: broadcast::channel(1024).0,
             layout: skein_kube::schema::layout(),
+            sessions: Arc::new(SessionServer::new(Arc::new(Host), node_stops.clone())),
+            node_stops,
         };
         fake.put("Namespace", "", "default", &json!({"spec": {"finalizers": ["kubernetes"]}}));
         for (name, id) in [("goose", ME), ("gander", PEER)] {
@@ -388,11 +399,16 @@ impl Backend for Fake {
     }
 
     fn open_peer(&self, peer: NodeId, header: Bytes) -> BoxFuture<'_, Result<PeerStream, LogError>> {
+        let sessions = self.sessions.clone();
         Box::pin(async move {
-            if peer != PEER {
+            if peer != PEER && !(peer == ME && SessionServer::takes(&header)) {
                 return Err(LogError::Unavailable("the peer cannot be reached".into()));
             }
             let (ours, theirs) = tokio::io::duplex(1024);
+            if SessionServer::takes(&header) {
+                tokio::spawn(async move { sessions.serve(Box::pin(theirs)).await });
+                return Ok(Box::pin(ours) as PeerStream);
+            }
             tokio::spawn(async move { LogServer::new(Arc::new(Lines)).serve(Box::pin(theirs), &header).await });
             let ours: PeerStream = Box::pin(ours);
             Ok(ours)

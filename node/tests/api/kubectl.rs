@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::World;
@@ -47,7 +47,9 @@ impl Kubectl {
 
     async fn run(&self, line: &[&str], input: &str) -> Said {
         let mut child = self.command(line).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_owned());
+        // Beside the reading: what kubectl is sent may come back before it has taken all. One that fails takes nothing.
+        tokio::spawn(async move { stdin.write_all(input.as_bytes()).await });
         let limit = std::time::Duration::from_secs(PATIENCE_S);
         let ended = tokio::time::timeout(limit, child.wait_with_output()).await;
         let ended = ended.unwrap_or_else(|_| panic!("kubectl {line:?} took more than {PATIENCE_S} s")).unwrap();
@@ -172,6 +174,48 @@ async fn kubectl_reads_logs_nodes_and_events() {
     kubectl.says("get events").await;
     let mut follow = kubectl.command(&["logs", "-f", "there"]).spawn().unwrap();
     assert_eq!(until(&mut follow, "three").await, "three");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_runs_commands_copies_files_attaches_and_forwards_ports() {
+    let kubectl = Kubectl::new().await;
+    let containers = json!([{"name": "web", "image": "web:1", "stdin": true}]);
+    kubectl.world.fake.put(
+        "Pod",
+        "default",
+        "there",
+        &json!({"spec": {"nodeName": "gander", "containers": containers}}),
+    );
+    let said = kubectl.run(&["exec", "there", "--", "sh", "-c", "echo out; echo bad >&2; exit 3"], "").await;
+    assert_eq!((said.code, said.out.as_str()), (3, "out\n"), "{}", said.error);
+    holds(&said.error, &["bad"]);
+    let long = "0123456789abcde\n".repeat(1 << 16);
+    let said = kubectl.run(&["exec", "-i", "there", "--", "cat"], &long).await;
+    assert!(said.code == 0 && said.out == long, "{} of {} bytes: {}", said.out.len(), long.len(), said.error);
+    let said = kubectl.run(&["attach", "-i", "there"], "hello\n").await;
+    assert_eq!((said.code, said.out.as_str()), (0, "hello\n"), "{}", said.error);
+
+    let [file, copy, back] = ["file", "copy", "back"].map(|name| kubectl.home.path().join(name).display().to_string());
+    std::fs::write(&file, &long).unwrap();
+    kubectl.says(&format!("cp {file} there:{copy}")).await;
+    kubectl.says(&format!("cp there:{copy} {back}")).await;
+    assert!(std::fs::read_to_string(&back).unwrap() == long, "another file came back");
+
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = format!(":{}", server.local_addr().unwrap().port());
+    let mut forward = kubectl.command(&["port-forward", "there", &port]).spawn().unwrap();
+    let line = until(&mut forward, "Forwarding from 127.0.0.1:").await;
+    let local = line.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap();
+    let mut client = tokio::net::TcpStream::connect(format!("127.0.0.1:{local}")).await.unwrap();
+    let (mut accepted, _) = server.accept().await.unwrap();
+    client.write_all(b"question").await.unwrap();
+    let mut heard = [0; 8];
+    accepted.read_exact(&mut heard).await.unwrap();
+    accepted.write_all(b"answer").await.unwrap();
+    drop(accepted);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!((&heard, answer.as_str()), (b"question", "answer"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,6 +159,7 @@ pub fn shell(uid: &str, script: &str) -> ContainerSpec {
         host_network: false,
         tty: false,
         stdin: false,
+        stdin_once: false,
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn container_spec(wish: Wish<'_>, pod: &PodFields<'_>) -> Result<Cont
         host_network: pod.template.spec.host_network,
         tty: container.tty,
         stdin: container.stdin,
+        stdin_once: container.stdin_once,
         id: wish.id,
         env,
     })

@@ -165,6 +165,9 @@ pub struct Container {
     /// Whether its standard input stays open.
     #[serde(deserialize_with = "or_default")]
     pub stdin: bool,
+    /// Whether its standard input ends with that of the first client that was attached to it.
+    #[serde(deserialize_with = "or_default")]
+    pub stdin_once: bool,
 }
 
 impl Container {

@@ -49,12 +49,30 @@ pub static PODS: Resource = Resource {
     verbs: ALL_VERBS,
     subresources: &[
         SubresourceInfo {
+            part: Subresource::Attach,
+            name: "attach",
+            kind: ("", "v1", "PodAttachOptions"),
+            verbs: &["create", "get"],
+        },
+        SubresourceInfo {
             part: Subresource::Eviction,
             name: "eviction",
             kind: ("policy", "v1", "Eviction"),
             verbs: &["create"],
         },
+        SubresourceInfo {
+            part: Subresource::Exec,
+            name: "exec",
+            kind: ("", "v1", "PodExecOptions"),
+            verbs: &["create", "get"],
+        },
         SubresourceInfo { part: Subresource::Log, name: "log", kind: ("", "", ""), verbs: &["get"] },
+        SubresourceInfo {
+            part: Subresource::PortForward,
+            name: "portforward",
+            kind: ("", "v1", "PodPortForwardOptions"),
+            verbs: &["create", "get"],
+        },
         STATUS,
     ],
     schema: &schema::pod::POD,

@@ -92,6 +92,7 @@ pub(super) fn create_body(owner: &Owner, spec: &ContainerSpec, network_of: Optio
         exposed_ports: Some(exposed).filter(|ports| !ports.is_empty()),
         tty: Some(spec.tty),
         open_stdin: Some(spec.stdin),
+        stdin_once: Some(spec.stdin_once),
         host_config: Some(host_config(spec, network_of, bindings)),
         ..ContainerCreateBody::default()
     }
@@ -229,6 +230,7 @@ mod tests {
             host_network: false,
             tty: false,
             stdin: false,
+            stdin_once: false,
         }
     }
 
