@@ -30,6 +30,7 @@ mod clock;
 mod core_task;
 pub mod identity;
 pub mod token;
+mod why;
 
 pub use admission::JoinError;
 use admission::{Admitted, Doorkeeper};

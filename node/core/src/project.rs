@@ -12,6 +12,7 @@ use serde_json::Value;
 use skein_crdt_state::{Kind, ObjectKey, Store, StoreChange, WriteId};
 use skein_gossip::NodeId;
 
+mod conflict;
 mod event;
 mod facts;
 mod metadata;
@@ -24,6 +25,8 @@ mod workload;
 mod tests;
 
 use facts::Facts;
+
+pub use metadata::rfc3339;
 
 /// Names an object as a client does: the API knows no incarnations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,7 +193,7 @@ impl Projection {
         }
         let mut before: BTreeMap<ApiRef, Option<Arc<Rendered>>> = BTreeMap::new();
         while let Some(unit) = open.pop_first() {
-            let made = match &unit {
+            let mut made = match &unit {
                 Unit::Node(node) => self.facts.render_node(sources, node),
                 Unit::Events(node) => self.facts.render_events(sources, node),
                 Unit::Pods(slot) => self.facts.render_pods(sources, slot, &mut open),
@@ -200,6 +203,9 @@ impl Projection {
                     made.into_iter().collect()
                 }
             };
+            if let Unit::Object(key) | Unit::Pods(key) = &unit {
+                made.extend(conflict::events(sources, key));
+            }
             self.put(unit, made, &mut before);
         }
         self.changes_since(before)

@@ -100,7 +100,10 @@ fn add_paths(paths: &mut Map<String, Value>, resource: &'static Resource) {
             "create" => drop(of_collection.insert("post".into(), operation("post", &write))),
             "get" => drop(of_object.insert("get".into(), operation("get", &[]))),
             "update" => drop(of_object.insert("put".into(), operation("put", &write))),
-            "patch" => drop(of_object.insert("patch".into(), operation("patch", &write))),
+            "patch" => {
+                let patch = ["dryRun", "fieldManager", "fieldValidation", "force"];
+                of_object.insert("patch".into(), operation("patch", &patch));
+            }
             "delete" => drop(of_object.insert("delete".into(), operation("delete", &["dryRun"]))),
             _ => {}
         }

@@ -9,16 +9,18 @@ use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 use skein_core::request::{Durability, WriteOp, WriteReply, WriteRequest};
 use skein_core::slot::SLOT_KIND;
-use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, WriteId};
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Operation, WriteId};
 
 use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_update, storable};
+use skein_kube::apply::{is_apply, only_for_apply, owners};
 use skein_kube::patch::Patch;
 use skein_kube::resource::{NAMESPACES, Resource};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
-use super::backend::{ApiRef, Rendered};
+use super::apply;
+use super::backend::{ApiRef, Authored, Rendered};
 use super::hub::stamp_of;
 use super::read::{self, object_answer};
 use super::routes::{Asked, Target};
@@ -29,7 +31,7 @@ pub const DURABILITY_HEADER: &str = "skein-durability";
 /// The header that names a request: a retry with the same name gets the first answer.
 pub const REQUEST_ID_HEADER: &str = "skein-request-id";
 /// How often a patch that tests what it replaces is applied anew when somebody else was faster.
-const RACES_LIMIT: usize = 5;
+pub(super) const RACES_LIMIT: usize = 5;
 /// How often another name is drawn for `generateName`, and how many letters are drawn.
 const NAMES_LIMIT: usize = 8;
 const NAME_LETTERS: usize = 5;
@@ -56,7 +58,7 @@ pub async fn create(
         let prepared = prepare_create(resource, &namespace, body, asked.content_type(), &options, &suffix)?;
         let owner = owner(shell, resource, &namespace).await?;
         let drawn = prepared.object["metadata"]["generateName"].is_string() && prepared.name.ends_with(&suffix);
-        match create_prepared(shell, asked, resource, owner, prepared).await {
+        match create_prepared(shell, asked, resource, owner, prepared, Change::default()).await {
             Err(status) if status.reason == "AlreadyExists" && drawn && draw < NAMES_LIMIT => {}
             other => return other,
         }
@@ -64,12 +66,17 @@ pub async fn create(
     Err(Status::internal("no free name was found"))
 }
 
-async fn create_prepared(
+/// Creates an object that may be stored, in the present life of the namespace that owns it.
+///
+/// # Errors
+/// When its name is taken, or the write was not taken.
+pub async fn create_prepared(
     shell: &Arc<Shell>,
     asked: &Asked<'_>,
     resource: &'static Resource,
     owner: Option<ObjectKey>,
     prepared: Prepared,
+    change: Change,
 ) -> Result<Answer, Status> {
     let kind = resource.kind();
     let name = match owner {
@@ -88,9 +95,10 @@ async fn create_prepared(
             None => Ok(dry_create(&target, prepared)),
         };
     }
-    let edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
-    let reply = send(shell, asked, &target, WriteOp::Create { name, edits }).await?;
-    let object = read::object(shell, &target).await?;
+    let mut edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
+    edits.extend(change.notes);
+    let reply = send_as(shell, asked, &target, WriteOp::Create { name, edits }, change.operation).await?;
+    let (object, _) = read::managed(shell, &target).await?;
     let mut answer = object_answer(shell, resource, StatusCode::CREATED, &object);
     add_warnings(answer.headers_mut(), prepared.warnings.iter().chain(&reply.warnings));
     Ok(answer)
@@ -101,11 +109,17 @@ async fn create_prepared(
 /// # Errors
 /// When the object is not valid, does not exist, or is not the one that the client saw.
 pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
-    let current = read::object(shell, target).await?;
+    let (current, authored) = read::managed(shell, target).await?;
     let (body, options) = (&asked.call.body, asked.write_options()?);
-    let prepared = prepare_update(target.resource, &current.value, body, asked.content_type(), &options)?;
-    let lock = lock(shell, target, &current, prepared.resource_version.as_deref())?;
-    let after = update(shell, asked, target, &current, prepared, lock).await?;
+    let mut prepared = prepare_update(target.resource, &current.value, body, asked.content_type(), &options)?;
+    let if_heads = lock(shell, target, &current, prepared.resource_version.as_deref())?;
+    // Who names no version may send back what was true long ago; only to take all owners away needs no knowledge.
+    if if_heads.is_none() && prepared.managed_fields != Some(json!([{}])) {
+        prepared.managed_fields = None;
+    }
+    let notes = owners_notes(target, &authored, &mut prepared)?;
+    let change = Change { if_heads, notes, ..Change::default() };
+    let after = update(shell, asked, target, &current, prepared, change).await?;
     Ok(after.into_answer(shell, target))
 }
 
@@ -114,17 +128,23 @@ pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> 
 /// # Errors
 /// When it cannot be applied, the result is not valid, the object does not exist or is not the one that the client saw.
 pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
+    if is_apply(asked.content_type()) {
+        return apply::apply(shell, asked, target).await;
+    }
+    only_for_apply(asked.query.iter())?;
     let (body, options) = (&asked.call.body, asked.write_options()?);
     // Its tests and positions hold for what was read and for nothing else.
     let is_json_patch = matches!(Patch::read(asked.content_type(), body)?, Patch::Json(_));
     for race in 1.. {
-        let current = read::object(shell, target).await?;
+        let (current, authored) = read::managed(shell, target).await?;
         let value = Versioned { value: &current.value, version: shell.hub.version_of(current.stamp) }.to_value();
-        let prepared = prepare_patch(target.resource, &value, body, asked.content_type(), &options)?;
+        let mut prepared = prepare_patch(target.resource, &value, body, asked.content_type(), &options)?;
         let named = lock(shell, target, &current, prepared.resource_version.as_deref())?;
         let retry = is_json_patch && named.is_none() && race < RACES_LIMIT;
-        let lock = if is_json_patch { Some(current.heads.clone()) } else { named };
-        match update(shell, asked, target, &current, prepared, lock).await {
+        let if_heads = if is_json_patch { Some(current.heads.clone()) } else { named };
+        let notes = owners_notes(target, &authored, &mut prepared)?;
+        let change = Change { if_heads, notes, ..Change::default() };
+        match update(shell, asked, target, &current, prepared, change).await {
             Err(status) if status.reason == "Conflict" && retry => {}
             other => return Ok(other?.into_answer(shell, target)),
         }
@@ -141,8 +161,21 @@ pub struct After {
     pub warnings: Vec<String>,
 }
 
+/// What belongs to a write beside the object's new form.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Only if these are the object's heads still.
+    pub if_heads: Option<Vec<WriteId>>,
+    /// Edits of the notes beside the fields.
+    pub notes: Vec<Edit>,
+    /// How the tool writes.
+    pub operation: Operation,
+}
+
 impl After {
-    fn into_answer(self, shell: &Shell, target: &Target) -> Answer {
+    /// The answer to whoever asked for the write.
+    #[must_use]
+    pub fn into_answer(self, shell: &Shell, target: &Target) -> Answer {
         let mut answer = object_answer(shell, target.resource, StatusCode::OK, &self.object);
         add_warnings(answer.headers_mut(), &self.warnings);
         answer
@@ -159,10 +192,11 @@ pub async fn update(
     target: &Target,
     current: &Rendered,
     prepared: Prepared,
-    if_heads: Option<Vec<WriteId>>,
+    change: Change,
 ) -> Result<After, Status> {
     let resource = target.resource;
     let Prepared { object: mut new, mut warnings, dry_run, .. } = prepared;
+    let Change { if_heads, notes, operation } = change;
     let Some(key) = current.key.clone() else {
         return Err(Status::method_not_allowed(&format!("{} are reported, not written", resource.plural)));
     };
@@ -177,17 +211,27 @@ pub async fn update(
         && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
     let mut edits = edits(shell, target, Some(key.clone()), resource.kind(), old, new).await?;
     drop_derived(&key, &mut edits, &mut warnings);
+    edits.extend(notes);
     let op = match (finished, edits.is_empty()) {
         (true, _) => WriteOp::Delete { key, if_heads },
         (false, true) => return Ok(After { object: current.clone(), warnings }),
         (false, false) => WriteOp::Edit { key, edits, if_heads },
     };
-    let reply = send(shell, asked, target, op).await?;
+    let reply = send_as(shell, asked, target, op, operation).await?;
     warnings.extend(reply.warnings);
-    let after = if finished { None } else { shell.backend.get(target.object.clone()).await? };
+    let after = if finished { None } else { shell.backend.authored(target.object.clone()).await? };
     // Meanwhile somebody else's deletion may have arrived, and the name's next life with it: that one was not edited.
-    let after = after.filter(|after| after.key.as_ref() == Some(&reply.key));
-    Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })
+    let after = after.filter(|(after, _)| after.key.as_ref() == Some(&reply.key));
+    let after = after.map(|(after, authored)| read::with_managed_fields(resource, &after, &authored));
+    Ok(After { object: after.unwrap_or_else(|| current.clone()), warnings })
+}
+
+/// What it takes to do to the owners of fields what a client asks for.
+fn owners_notes(target: &Target, authored: &Authored, prepared: &mut Prepared) -> Result<Vec<Edit>, Status> {
+    let Some(wanted) = prepared.managed_fields.take() else { return Ok(Vec::new()) };
+    let (notes, warning) = owners::rewrite(target.resource, authored, &wanted)?;
+    prepared.warnings.extend(warning);
+    Ok(notes)
 }
 
 /// Sends a write to the node, and tells its failures in the words of the resource.
@@ -195,11 +239,22 @@ pub async fn update(
 /// # Errors
 /// When it was not taken.
 pub async fn send(shell: &Shell, asked: &Asked<'_>, target: &Target, op: WriteOp) -> Result<WriteReply, Status> {
+    send_as(shell, asked, target, op, Operation::Update).await
+}
+
+async fn send_as(
+    shell: &Shell,
+    asked: &Asked<'_>,
+    target: &Target,
+    op: WriteOp,
+    operation: Operation,
+) -> Result<WriteReply, Status> {
     let request = WriteRequest {
         op,
         durability: durability(asked.call)?,
         user: asked.call.user().to_owned(),
         manager: manager(asked),
+        operation,
         request_id: request_id(asked.call)?,
     };
     let reply = shell.backend.write(request).await?;
@@ -277,7 +332,10 @@ fn drop_derived(key: &ObjectKey, edits: &mut Vec<Edit>, warnings: &mut Vec<Strin
 }
 
 /// The namespace that owns a new object, in its present life.
-async fn owner(shell: &Shell, resource: &Resource, namespace: &Arc<str>) -> Result<Option<ObjectKey>, Status> {
+///
+/// # Errors
+/// When there is none.
+pub async fn owner(shell: &Shell, resource: &Resource, namespace: &Arc<str>) -> Result<Option<ObjectKey>, Status> {
     if !resource.namespaced {
         return Ok(None);
     }
