@@ -55,7 +55,7 @@ pub(crate) enum Verb {
     Leader,
     /// Show objects as a table, and with --watch keep it up to date
     Get(GetFlags),
-    /// Explain why a pod is where it is, or is nowhere
+    /// Explain why a pod is where it is or is nowhere, and what was set to different values on two sides of a cut
     Why(WhyFlags),
     /// Watch three nodes on this machine lose their leader and carry on (under 40 s; removes all it made)
     Demo(DemoFlags),
@@ -137,11 +137,12 @@ pub(crate) struct GetFlags {
     pub(crate) watch: bool,
 }
 
-/// Which pod to explain.
+/// What to explain.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WhyFlags {
-    /// The pod's name
-    pub(crate) pod: String,
+    /// A pod's name, or KIND/NAME of anything else, such as deployment/web
+    #[arg(value_name = "POD|KIND/NAME")]
+    pub(crate) object: String,
     /// Its namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,

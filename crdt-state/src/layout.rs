@@ -16,6 +16,10 @@ const ORDER_STEP: i64 = 1 << 20;
 /// The most leaves that one object may have.
 pub const MAX_LEAVES: usize = 8192;
 
+/// What paths begin with that are no part of the object: notes that are kept beside its fields and merge as they do, such as
+/// what each tool applied. No field of Kubernetes' begins so.
+pub const NOTE_PREFIX: char = '$';
+
 /// Which lists have which keys.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
@@ -108,10 +112,10 @@ pub fn changes(before: &BTreeMap<LeafPath, Scalar>, after: &BTreeMap<LeafPath, S
 }
 
 /// The object that a set of leaves describes. An element of a keyed list is there only if its presence marker is; what
-/// cannot be placed (a field below a scalar, after a merge) is left out.
+/// cannot be placed (a field below a scalar, after a merge) is left out, and so are notes.
 pub fn unflatten<'a>(leaves: impl Iterator<Item = (&'a LeafPath, &'a Scalar)>) -> Value {
     let mut root = Node::default();
-    for (path, value) in leaves {
+    for (path, value) in leaves.filter(|(path, _)| !path.starts_with(NOTE_PREFIX)) {
         if let Some(steps) = path::parse(path) {
             root.insert(&steps, value);
         }

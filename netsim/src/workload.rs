@@ -5,7 +5,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use skein_core::node::Input;
 use skein_core::request::{Durability, RequestId, WriteOp, WriteRequest};
-use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Scalar};
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Operation, Scalar};
 
 use crate::world::{Event, World};
 
@@ -56,6 +56,7 @@ pub fn write(world: &mut World, peer: usize, op: WriteOp) -> RequestId {
         durability: Durability::One,
         user: "user".into(),
         manager: "netsim".into(),
+        operation: Operation::Update,
         request_id: id.to_string(),
     };
     world.input(peer, Input::Write(id, Box::new(request)));

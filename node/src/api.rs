@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod answer;
+pub mod apply;
 pub mod backend;
 pub mod hub;
 pub mod logs;

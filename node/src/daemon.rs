@@ -33,6 +33,7 @@ mod core_task;
 pub mod identity;
 mod sessions;
 pub mod token;
+mod why;
 
 pub use admission::JoinError;
 use admission::{Admitted, Doorkeeper};

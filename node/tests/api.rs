@@ -1,6 +1,8 @@
 //! The API over real TLS on loopback, with a node in memory behind it.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
+#[path = "api/apply.rs"]
+mod apply;
 #[path = "api/client.rs"]
 mod client;
 #[path = "api/fake.rs"]

@@ -77,13 +77,13 @@ pub(crate) async fn remove(client: Client, peer: &str) -> Result<(), Failure> {
     Screen::stdout().say(lines)
 }
 
-/// Prints why a pod is where it is.
+/// Prints why an object is as it is.
 ///
 /// # Errors
-/// When nobody answers, or there is no such pod.
+/// When nobody answers, or there is no such object.
 pub(crate) async fn why(client: Client, flags: WhyFlags) -> Result<(), Failure> {
-    let (pod, namespace) = (encode(&flags.pod), encode(&flags.namespace));
-    let mut answer = client.get(&format!("/skein/v1/why?pod={pod}&namespace={namespace}")).await?;
+    let (object, namespace) = (encode(&flags.object), encode(&flags.namespace));
+    let mut answer = client.get(&format!("/skein/v1/why?object={object}&namespace={namespace}")).await?;
     let lines: Vec<String> = read(answer["lines"].take())?;
     Screen::stdout().say(lines)
 }

@@ -9,7 +9,7 @@ use skein_core::node::{Input, TOKEN_KIND};
 use skein_core::request::{AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteOp, WriteRequest};
 use skein_crdt_state::members::Ended;
 use skein_crdt_state::store::tables;
-use skein_crdt_state::{Edit, Envelope, Kind, NameKey, Record, Scalar};
+use skein_crdt_state::{Edit, Envelope, Kind, NameKey, Operation, Record, Scalar};
 
 use super::{Event, World};
 use crate::disk::Disk;
@@ -46,6 +46,7 @@ impl World {
             durability: Durability::Local,
             user: "founder".into(),
             manager: "netsim".into(),
+            operation: Operation::Update,
             request_id: "token".into(),
         };
         self.input(0, Input::Write(OTHER_REQUESTS, Box::new(request)));

@@ -3,6 +3,7 @@
 //! One door in, one door out: [`node`] takes inputs and returns effects. What talks to the outside does not live here.
 
 pub mod agent;
+pub mod conflicts;
 pub mod controllers;
 pub mod election;
 pub mod model;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use skein_crdt_state::{Kind, ObjectKey, Store, StoreChange, WriteId};
 use skein_gossip::NodeId;
 
+mod conflict;
 mod event;
 mod facts;
 mod metadata;
@@ -25,6 +26,8 @@ mod workload;
 mod tests;
 
 use facts::Facts;
+
+pub use metadata::rfc3339;
 
 /// How long an object is not shown anew while texts that it mentions are missing: peers give them within an exchange or two.
 const PATIENCE_WITH_TEXTS_MS: u64 = 5000;
@@ -196,7 +199,7 @@ impl Projection {
         }
         let mut before: BTreeMap<ApiRef, Option<Arc<Rendered>>> = BTreeMap::new();
         while let Some(unit) = open.pop_first() {
-            let made = match &unit {
+            let mut made = match &unit {
                 Unit::Node(node) => self.facts.render_node(sources, node),
                 Unit::Events(node) => self.facts.render_events(sources, node),
                 Unit::Pods(slot) => self.facts.render_pods(sources, slot, &mut open),
@@ -208,6 +211,9 @@ impl Projection {
                     made.into_iter().chain(account).collect()
                 }
             };
+            if let Unit::Object(key) | Unit::Pods(key) = &unit {
+                made.extend(conflict::events(sources, key));
+            }
             self.put(unit, made, &mut before);
         }
         self.changes_since(before)

@@ -1,7 +1,7 @@
 //! What the API asks of a node, and what it is told.
 
 use serde::{Deserialize, Serialize};
-use skein_crdt_state::{Edit, NameKey, ObjectKey, WriteId};
+use skein_crdt_state::{Edit, NameKey, ObjectKey, Operation, WriteId};
 use skein_gossip::NodeId;
 
 /// Names a request between the shell and the node; the shell draws it.
@@ -30,6 +30,8 @@ pub struct WriteRequest {
     pub user: String,
     /// With which tool (Kubernetes' field manager).
     pub manager: String,
+    /// How the tool writes.
+    pub operation: Operation,
     /// Drawn by the client or the API: a retry with the same id is the same request.
     pub request_id: String,
 }

@@ -74,6 +74,8 @@ pub struct Prepared {
     pub uid: Option<String>,
     /// Only say what would happen.
     pub dry_run: bool,
+    /// What the client would have `managedFields` be, if it names them.
+    pub managed_fields: Option<Value>,
 }
 
 impl WriteOptions {
@@ -139,6 +141,7 @@ pub fn prepare_create(
         resource_version: None,
         uid: Some(uid).filter(|uid| !uid.is_empty()),
         dry_run: options.dry_run,
+        managed_fields: None,
     })
 }
 
@@ -240,9 +243,11 @@ fn replacement(
         return Err(Status::uid_conflict(resource, name, asked, text(old["metadata"].get("uid"))));
     }
     let (name, namespace) = (name.to_owned(), namespace.to_owned());
+    let managed_fields = new["metadata"].get("managedFields").cloned();
     let checked = check_update(resource, old, new, options.field_validation)?;
     let Checked { object, warnings } = checked;
-    Ok(Prepared { name, namespace, object, warnings, resource_version, uid, dry_run: options.dry_run })
+    let dry_run = options.dry_run;
+    Ok(Prepared { name, namespace, object, warnings, resource_version, uid, dry_run, managed_fields })
 }
 
 /// An object in its normal form with its defaults, and what to warn of.
@@ -285,7 +290,7 @@ fn stored(resource: &Resource, mut object: Map<String, Value>) -> Value {
 }
 
 /// An object's metadata, which is made if it is missing.
-fn metadata_of(object: &mut Value) -> Result<&mut Map<String, Value>, Status> {
+pub(crate) fn metadata_of(object: &mut Value) -> Result<&mut Map<String, Value>, Status> {
     if !object.is_object() {
         return Err(not_an_object(object));
     }
@@ -303,22 +308,23 @@ fn not_an_object(value: &Value) -> Status {
 
 /// What a body says of its type must be what the URL says; it need not say anything.
 fn check_type_of(expected_kind: &str, expected_version: &str, object: &Value) -> Result<(), Status> {
-    let (kind, api_version) = (text(object.get("kind")), text(object.get("apiVersion")));
-    let wrong = |what: &str, found: &str, expected: &str| {
-        let found: String = found.chars().take(128).collect();
-        Status::bad_request(format!("the {what} in the data ({found}) does not match the expected {what} ({expected})"))
-    };
-    if !kind.is_empty() && kind != expected_kind {
-        return Err(wrong("kind", kind, expected_kind));
+    same_type("kind", text(object.get("kind")), expected_kind)?;
+    same_type("apiVersion", text(object.get("apiVersion")), expected_version)
+}
+
+pub(crate) fn same_type(field: &str, found: &str, expected: &str) -> Result<(), Status> {
+    if found.is_empty() || found == expected {
+        return Ok(());
     }
-    if !api_version.is_empty() && api_version != expected_version {
-        return Err(wrong("API version", api_version, expected_version));
-    }
-    Ok(())
+    let what = if field == "apiVersion" { "API version" } else { field };
+    let found: String = found.chars().take(128).collect();
+    Err(Status::bad_request(format!(
+        "the {what} in the data ({found}) does not match the expected {what} ({expected})"
+    )))
 }
 
 /// A name or namespace in a body must be the URL's, where there is one.
-fn same(what: &str, in_body: Option<&Value>, in_url: &str, applies: bool) -> Result<(), Status> {
+pub(crate) fn same(what: &str, in_body: Option<&Value>, in_url: &str, applies: bool) -> Result<(), Status> {
     let found = text(in_body);
     if !applies || found.is_empty() || found == in_url {
         return Ok(());
@@ -345,7 +351,7 @@ fn option_invalid(kind: &str, problem: Problem) -> Status {
     Status::invalid("meta.k8s.io", kind, "", &[problem])
 }
 
-fn text(value: Option<&Value>) -> &str {
+pub(crate) fn text(value: Option<&Value>) -> &str {
     value.and_then(Value::as_str).unwrap_or_default()
 }
 

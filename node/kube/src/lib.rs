@@ -2,6 +2,7 @@
 //! discovery read. All of it is pure: values in, values out. Requests, connections and state do not live here.
 
 pub mod admission;
+pub mod apply;
 pub mod body;
 pub mod check;
 pub mod convert;

@@ -25,9 +25,11 @@ const MAX_DEPTH: usize = 126;
 /// The most elements of lists that a JSON patch may push aside in all: each operation on a list moves what is behind.
 const MAX_PUSHED_ELEMENTS: usize = 20_000_000;
 
-/// The types of patches that are taken, by their content types.
-pub const ACCEPTED: &[&str] =
+/// The types of patches that say how to change an object, by their content types.
+pub const PATCHES: &[&str] =
     &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+/// All that an object's patch may be: what is applied is none in this sense, see [`crate::apply`].
+pub const ACCEPTED: &[&str] = &[PATCHES[0], PATCHES[1], PATCHES[2], crate::apply::CONTENT_TYPE];
 
 /// A client's patch.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +46,7 @@ impl Patch {
     /// Reads a patch.
     ///
     /// # Errors
-    /// 415 for another type (server-side apply among them), 400 when it cannot be read, 413 when it is too long or too
+    /// 415 for another type, 400 when it cannot be read, 413 when it is too long or too
     /// deep.
     pub fn read(content_type: Option<&str>, patch: &[u8]) -> Result<Self, Status> {
         let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -52,7 +54,7 @@ impl Patch {
             "application/json-patch+json" => read_json_patch(patch).map(Patch::Json),
             "application/merge-patch+json" => object(patch).map(Patch::Merge),
             "application/strategic-merge-patch+json" => object(patch).map(Patch::Strategic),
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(no_server_side_apply()),
+            crate::apply::CONTENT_TYPE => Err(Status::unsupported_patch_type(PATCHES)),
             _ => Err(Status::unsupported_patch_type(ACCEPTED)),
         }
     }
@@ -211,14 +213,6 @@ fn name(operation: &PatchOperation) -> &'static str {
 
 fn too_large(message: impl Into<String>) -> Status {
     Status::new(413, "RequestEntityTooLarge", message).with(Details::default())
-}
-
-fn no_server_side_apply() -> Status {
-    let mut status = Status::unsupported_patch_type(ACCEPTED);
-    let message =
-        format!("server-side apply is not served, use kubectl apply without --server-side: {}", status.message);
-    status.message = message;
-    status
 }
 
 fn grows(operation: &PatchOperation) -> bool {

@@ -104,10 +104,11 @@ async fn remove(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
 
 async fn why(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let query = Query::parse(call.uri.query())?;
-    let pod = query.get("pod").filter(|pod| !pod.is_empty());
-    let pod = pod.ok_or_else(|| Status::bad_request("why needs the name of a pod (?pod=NAME&namespace=NAME)"))?;
+    let object = query.get("object").or_else(|| query.get("pod")).filter(|object| !object.is_empty());
+    let needs = "why needs the name of a pod, or KIND/NAME (?object=NAME&namespace=NAME)";
+    let object = object.ok_or_else(|| Status::bad_request(needs))?;
     let namespace = query.get("namespace").unwrap_or("default");
-    let lines = shell.backend.why(namespace.to_owned(), pod.to_owned()).await?;
+    let lines = shell.backend.why(namespace.to_owned(), object.to_owned()).await?;
     Ok(json_answer(StatusCode::OK, &json!({"lines": lines})))
 }
 

@@ -16,6 +16,7 @@ pub use skein_core::project::{ApiRef, ProjectedChange, Rendered};
 use skein_core::request::{WriteError, WriteReply, WriteRequest};
 use skein_crdt_state::{Edit, Kind, ObjectKey};
 use skein_gossip::NodeId;
+pub use skein_kube::apply::Authored;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
@@ -92,6 +93,9 @@ pub struct LogRequest {
     pub timestamps: bool,
 }
 
+/// An object with its stored fields and their authors.
+pub type Known = (Arc<Rendered>, Authored);
+
 /// What a log is read from: chunks of text as they come, until the container has ended or the reader goes away.
 pub type LogStream = BoxStream<'static, std::io::Result<Bytes>>;
 
@@ -128,6 +132,9 @@ pub trait Backend: LogSource {
 
     /// One object now. A read after a write's reply at this node sees the write.
     fn get(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Arc<Rendered>>, Stopped>>;
+
+    /// One object now, with its stored fields and their authors; nothing of them for one that is not stored.
+    fn authored(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Known>, Stopped>>;
 
     /// All objects of a kind, in one namespace or in all, in the order of namespace and name.
     fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>>;
@@ -168,8 +175,8 @@ pub trait Backend: LogSource {
     /// Removes a member for good, by its name or its id.
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>>;
 
-    /// Why a pod is where it is, or is nowhere, line by line.
-    fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>>;
+    /// Why an object is as it is, line by line: a pod by its name, anything else as `KIND/NAME`.
+    fn why(&self, namespace: String, object: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>>;
 
     /// The hash of everything that is replicated, in hexadecimal.
     fn state_hash(&self) -> BoxFuture<'_, Result<String, AdminError>>;

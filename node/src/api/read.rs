@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use skein_kube::apply::owners;
 use skein_kube::convert;
 use skein_kube::field_selector::FieldSelector;
 use skein_kube::negotiate::{self, parse_accept};
@@ -16,7 +17,7 @@ use skein_kube::status::Status;
 use skein_kube::table::{self, IncludeObject};
 
 use super::answer::{Answer, Versioned, bytes_answer, json_answer, set_version};
-use super::backend::Rendered;
+use super::backend::{Authored, Rendered};
 use super::routes::{Asked, Target};
 use super::shell::{Shell, now_ms};
 use super::watch::{self, Begin, Selects, Shape, WatchRequest};
@@ -60,13 +61,39 @@ pub async fn object(shell: &Shell, target: &Target) -> Result<Arc<Rendered>, Sta
     found.ok_or_else(|| Status::not_found(target.resource, target.name()))
 }
 
+/// One object with its `managedFields`, and what they follow from, or 404. Only single objects have them: a list of ten
+/// thousand pods would become three times as long by them.
+///
+/// # Errors
+/// As [`object`].
+pub async fn managed(shell: &Shell, target: &Target) -> Result<(Rendered, Authored), Status> {
+    let found = shell.backend.authored(target.object.clone()).await?;
+    let (object, authored) = found.ok_or_else(|| Status::not_found(target.resource, target.name()))?;
+    Ok((with_managed_fields(target.resource, &object, &authored), authored))
+}
+
+/// An object with its `managedFields`.
+#[must_use]
+pub fn with_managed_fields(resource: &Resource, object: &Rendered, authored: &Authored) -> Rendered {
+    let owners = owners::owners(resource, authored);
+    if owners.is_empty() {
+        return object.clone();
+    }
+    let mut value = (*object.value).clone();
+    value["metadata"]["managedFields"] = owners::managed_fields(resource, &owners);
+    Rendered { value: Arc::new(value), ..object.clone() }
+}
+
 /// Answers a get.
 ///
 /// # Errors
 /// When the object does not exist or the form cannot be had.
 pub async fn get(shell: &Shell, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
     let form = form(asked)?;
-    let object = object(shell, target).await?;
+    let object = match form {
+        Form::Table(..) => object(shell, target).await?,
+        Form::Object | Form::Metadata => Arc::new(managed(shell, target).await?.0),
+    };
     let mut bytes = Vec::new();
     let version = shell.hub.version_of(object.stamp);
     write_object(target.resource, form, &object.value, version, true, &mut bytes);

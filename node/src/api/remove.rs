@@ -8,10 +8,11 @@ use skein_core::slot::{Placement, SLOT_KIND};
 use skein_core::view::place;
 use skein_crdt_state::{Edit, ObjectKey, Scalar, WriteId};
 
-use skein_kube::admission::{DeleteOptions, Propagation, delete_options, read_delete_options};
+use skein_kube::admission::{DeleteOptions, Prepared, Propagation, check_update, delete_options, read_delete_options};
 use skein_kube::body;
 use skein_kube::resource::{self, Resource};
 use skein_kube::status::{self, Problem, Status};
+use skein_kube::structure::FieldValidation;
 use skein_kube::time::rfc3339;
 
 use super::answer::{Answer, add_warnings, json_answer};
@@ -19,7 +20,7 @@ use super::backend::{ApiRef, Rendered};
 use super::read::{self, object_answer};
 use super::routes::{Asked, Target};
 use super::shell::{Shell, now_ms};
-use super::write::{is_derived, lock, send};
+use super::write::{Change, is_derived, lock, send, update};
 
 /// Namespaces that a cluster cannot be without.
 const IMMORTAL: [&str; 2] = ["default", "kube-system"];
@@ -100,6 +101,21 @@ async fn remove(
     if options.dry_run {
         return Ok(deleted(target, current, &[]));
     }
+    let dependents = match options.propagation {
+        Propagation::Background => Vec::new(),
+        Propagation::Foreground | Propagation::Orphan => dependents(shell, current, &key).await?,
+    };
+    let mut warnings = Vec::new();
+    if options.propagation == Propagation::Orphan {
+        for dependent in &dependents {
+            disown(shell, asked, dependent, current).await?;
+        }
+    } else if !dependents.is_empty() {
+        let count = dependents.len();
+        warnings.push(format!(
+            "propagationPolicy: the {count} objects that name this one as their owner go after it, not before"
+        ));
+    }
     let metadata = &current.value["metadata"];
     let waits = metadata["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
     let is_slot = key.kind().as_str() == SLOT_KIND;
@@ -113,7 +129,57 @@ async fn remove(
         WriteOp::Delete { key, if_heads }
     };
     let reply = send(shell, asked, target, op).await?;
-    Ok(deleted(target, current, &reply.warnings))
+    warnings.extend(reply.warnings);
+    Ok(deleted(target, current, &warnings))
+}
+
+/// The objects that name another as their owner in `metadata.ownerReferences`, but for those that end with it by their keys.
+async fn dependents(shell: &Shell, owner: &Rendered, key: &ObjectKey) -> Result<Vec<(Target, Arc<Rendered>)>, Status> {
+    let metadata = &owner.value["metadata"];
+    let namespace: Option<Arc<str>> = metadata["namespace"].as_str().map(Into::into);
+    let names_it = |object: &Rendered| {
+        if object.key.as_ref().is_none_or(|dependent| dependent.is_within(key)) {
+            return false;
+        }
+        let owners = object.value["metadata"]["ownerReferences"].as_array();
+        owners.is_some_and(|owners| owners.iter().any(|reference| reference["uid"] == metadata["uid"]))
+    };
+    let mut found = Vec::new();
+    for resource in resource::all().filter(|resource| resource.namespaced && resource.allows("update")) {
+        for object in shell.backend.list(resource.kind(), namespace.clone()).await? {
+            let text = |field: &str| object.value["metadata"][field].as_str().unwrap_or_default().into();
+            if names_it(&object) {
+                let reference = ApiRef { kind: resource.kind(), namespace: text("namespace"), name: text("name") };
+                found.push((Target { resource, object: reference }, object));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Takes an object out of the owners of one that names it, so that this one outlives it.
+async fn disown(
+    shell: &Arc<Shell>,
+    asked: &Asked<'_>,
+    (target, dependent): &(Target, Arc<Rendered>),
+    owner: &Rendered,
+) -> Result<(), Status> {
+    let mut new = (*dependent.value).clone();
+    if let Some(owners) = new["metadata"]["ownerReferences"].as_array_mut() {
+        owners.retain(|reference| reference["uid"] != owner.value["metadata"]["uid"]);
+    }
+    let checked = check_update(target.resource, &dependent.value, new, FieldValidation::Ignore)?;
+    let prepared = Prepared {
+        name: target.name().to_owned(),
+        namespace: target.object.namespace.to_string(),
+        object: checked.object,
+        warnings: Vec::new(),
+        resource_version: None,
+        uid: None,
+        dry_run: false,
+        managed_fields: None,
+    };
+    update(shell, asked, target, dependent, prepared, Change::default()).await.map(drop)
 }
 
 /// Whether a deletion may go on, and which heads it is held to.

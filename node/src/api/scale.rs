@@ -16,7 +16,7 @@ use super::backend::Rendered;
 use super::read;
 use super::routes::{Asked, Target};
 use super::shell::Shell;
-use super::write::{lock, update};
+use super::write::{Change, lock, update};
 
 /// Answers a get of a scale.
 ///
@@ -71,8 +71,10 @@ async fn set(
         resource_version: None,
         uid: None,
         dry_run: options.dry_run,
+        managed_fields: None,
     };
-    let after = update(shell, asked, target, current, prepared, lock).await?;
+    let change = Change { if_heads: lock, ..Change::default() };
+    let after = update(shell, asked, target, current, prepared, change).await?;
     answer(shell, target, &after.object, &after.warnings)
 }
 

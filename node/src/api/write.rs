@@ -9,9 +9,10 @@ use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 use skein_core::request::{Durability, WriteOp, WriteReply, WriteRequest};
 use skein_core::slot::SLOT_KIND;
-use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, WriteId};
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Operation, WriteId};
 
 use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_update, storable};
+use skein_kube::apply::{is_apply, only_for_apply, owners};
 use skein_kube::convert;
 use skein_kube::patch::Patch;
 use skein_kube::resource::{self, NAMESPACES, Resource, SERVICE_ACCOUNTS};
@@ -21,7 +22,8 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
-use super::backend::{ApiRef, ProjectedChange, Rendered};
+use super::apply;
+use super::backend::{ApiRef, Authored, ProjectedChange, Rendered};
 use super::hub::stamp_of;
 use super::read::{self, object_answer};
 use super::routes::{Asked, Target};
@@ -35,7 +37,7 @@ pub const DURABILITY_HEADER: &str = "skein-durability";
 /// The header that names a request: a retry with the same name gets the first answer.
 pub const REQUEST_ID_HEADER: &str = "skein-request-id";
 /// How often a patch that tests what it replaces is applied anew when somebody else was faster.
-const RACES_LIMIT: usize = 5;
+pub(super) const RACES_LIMIT: usize = 5;
 /// How often another name is drawn for `generateName`, and how many letters are drawn.
 const NAMES_LIMIT: usize = 8;
 const NAME_LETTERS: usize = 5;
@@ -62,7 +64,7 @@ pub async fn create(
         let prepared = prepare_create(resource, &namespace, body, asked.content_type(), &options, &suffix)?;
         let owner = owner(shell, resource, &namespace).await?;
         let drawn = prepared.object["metadata"]["generateName"].is_string() && prepared.name.ends_with(&suffix);
-        match create_prepared(shell, asked, resource, owner, prepared).await {
+        match create_prepared(shell, asked, resource, owner, prepared, Change::default()).await {
             Err(status) if status.reason == "AlreadyExists" && drawn && draw < NAMES_LIMIT => {}
             other => return other,
         }
@@ -70,12 +72,17 @@ pub async fn create(
     Err(Status::internal("no free name was found"))
 }
 
-async fn create_prepared(
+/// Creates an object that may be stored, in the present life of the namespace that owns it.
+///
+/// # Errors
+/// When its name is taken, or the write was not taken.
+pub async fn create_prepared(
     shell: &Arc<Shell>,
     asked: &Asked<'_>,
     resource: &'static Resource,
     owner: Option<ObjectKey>,
     prepared: Prepared,
+    change: Change,
 ) -> Result<Answer, Status> {
     let kind = resource.kind();
     let name = match owner {
@@ -98,13 +105,15 @@ async fn create_prepared(
     if *resource == SERVICE_ACCOUNTS && shell.backend.get(target.object.clone()).await?.is_some() {
         return Err(Status::already_exists(resource, target.name()));
     }
-    let edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
+    let mut edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
+    edits.extend(change.notes);
     let mut changes = shell.backend.changes();
-    let reply = send(shell, asked, &target, WriteOp::Create { name, edits }).await?;
-    let created = |object: &Arc<Rendered>| object.key.as_ref() == Some(&reply.key);
-    let now = shell.backend.get(target.object.clone()).await?.filter(created);
+    let reply = send_as(shell, asked, &target, WriteOp::Create { name, edits }, change.operation).await?;
+    let now = shell.backend.authored(target.object.clone()).await?;
+    let now = now.filter(|(object, _)| object.key.as_ref() == Some(&reply.key));
+    let now = now.map(|(object, authored)| read::with_managed_fields(resource, &object, &authored));
     // While a peer wrote it down, somebody else may have deleted it: what was created is answered all the same.
-    let object = now.or_else(|| first_of(&mut changes, &reply.key));
+    let object = now.or_else(|| first_of(&mut changes, &reply.key).map(|object| (*object).clone()));
     let object = object.ok_or_else(|| Status::not_found(resource, target.name()))?;
     let mut answer = object_answer(shell, resource, StatusCode::CREATED, &object);
     add_warnings(answer.headers_mut(), prepared.warnings.iter().chain(&reply.warnings));
@@ -132,11 +141,17 @@ fn first_of(changes: &mut Changes, life: &ObjectKey) -> Option<Arc<Rendered>> {
 /// # Errors
 /// When the object is not valid, does not exist, or is not the one that the client saw.
 pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
-    let current = read::object(shell, target).await?;
+    let (current, authored) = read::managed(shell, target).await?;
     let (body, options) = (&asked.call.body, asked.write_options()?);
-    let prepared = prepare_update(target.resource, &current.value, body, asked.content_type(), &options)?;
-    let lock = lock(shell, target, &current, prepared.resource_version.as_deref())?;
-    let after = update(shell, asked, target, &current, prepared, lock).await?;
+    let mut prepared = prepare_update(target.resource, &current.value, body, asked.content_type(), &options)?;
+    let if_heads = lock(shell, target, &current, prepared.resource_version.as_deref())?;
+    // Who names no version may send back what was true long ago; only to take all owners away needs no knowledge.
+    if if_heads.is_none() && prepared.managed_fields != Some(json!([{}])) {
+        prepared.managed_fields = None;
+    }
+    let notes = owners_notes(target, &authored, &mut prepared)?;
+    let change = Change { if_heads, notes, ..Change::default() };
+    let after = update(shell, asked, target, &current, prepared, change).await?;
     Ok(after.into_answer(shell, target))
 }
 
@@ -145,17 +160,23 @@ pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> 
 /// # Errors
 /// When it cannot be applied, the result is not valid, the object does not exist or is not the one that the client saw.
 pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
+    if is_apply(asked.content_type()) {
+        return apply::apply(shell, asked, target).await;
+    }
+    only_for_apply(asked.query.iter())?;
     let (body, options) = (&asked.call.body, asked.write_options()?);
     // Its tests and positions hold for what was read and for nothing else.
     let is_json_patch = matches!(Patch::read(asked.content_type(), body)?, Patch::Json(_));
     for race in 1.. {
-        let current = read::object(shell, target).await?;
+        let (current, authored) = read::managed(shell, target).await?;
         let value = Versioned { value: &current.value, version: shell.hub.version_of(current.stamp) }.to_value();
-        let prepared = prepare_patch(target.resource, &value, body, asked.content_type(), &options)?;
+        let mut prepared = prepare_patch(target.resource, &value, body, asked.content_type(), &options)?;
         let named = lock(shell, target, &current, prepared.resource_version.as_deref())?;
         let retry = is_json_patch && named.is_none() && race < RACES_LIMIT;
-        let lock = if is_json_patch { Some(current.heads.clone()) } else { named };
-        match update(shell, asked, target, &current, prepared, lock).await {
+        let if_heads = if is_json_patch { Some(current.heads.clone()) } else { named };
+        let notes = owners_notes(target, &authored, &mut prepared)?;
+        let change = Change { if_heads, notes, ..Change::default() };
+        match update(shell, asked, target, &current, prepared, change).await {
             Err(status) if status.reason == "Conflict" && retry => {}
             other => return Ok(other?.into_answer(shell, target)),
         }
@@ -172,8 +193,21 @@ pub struct After {
     pub warnings: Vec<String>,
 }
 
+/// What belongs to a write beside the object's new form.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Only if these are the object's heads still.
+    pub if_heads: Option<Vec<WriteId>>,
+    /// Edits of the notes beside the fields.
+    pub notes: Vec<Edit>,
+    /// How the tool writes.
+    pub operation: Operation,
+}
+
 impl After {
-    fn into_answer(self, shell: &Shell, target: &Target) -> Answer {
+    /// The answer to whoever asked for the write.
+    #[must_use]
+    pub fn into_answer(self, shell: &Shell, target: &Target) -> Answer {
         let mut answer = object_answer(shell, target.resource, StatusCode::OK, &self.object);
         add_warnings(answer.headers_mut(), &self.warnings);
         answer
@@ -190,10 +224,11 @@ pub async fn update(
     target: &Target,
     current: &Rendered,
     prepared: Prepared,
-    if_heads: Option<Vec<WriteId>>,
+    change: Change,
 ) -> Result<After, Status> {
     let resource = target.resource;
     let Prepared { object: mut new, mut warnings, dry_run, .. } = prepared;
+    let Change { if_heads, notes, operation } = change;
     let Some(key) = current.key.clone() else {
         if is_derived(resource, current) {
             return write_derived(shell, asked, target, current, Prepared { object: new, warnings, ..prepared }).await;
@@ -211,17 +246,27 @@ pub async fn update(
         && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
     let mut edits = edits(shell, target, Some(key.clone()), resource.kind(), old, new).await?;
     drop_derived(&key, &mut edits, &mut warnings);
+    edits.extend(notes);
     let op = match (finished, edits.is_empty()) {
         (true, _) => WriteOp::Delete { key, if_heads },
         (false, true) => return Ok(After { object: current.clone(), warnings }),
         (false, false) => WriteOp::Edit { key, edits, if_heads },
     };
-    let reply = send(shell, asked, target, op).await?;
+    let reply = send_as(shell, asked, target, op, operation).await?;
     warnings.extend(reply.warnings);
-    let after = if finished { None } else { shell.backend.get(target.object.clone()).await? };
+    let after = if finished { None } else { shell.backend.authored(target.object.clone()).await? };
     // Meanwhile somebody else's deletion may have arrived, and the name's next life with it: that one was not edited.
-    let after = after.filter(|after| after.key.as_ref() == Some(&reply.key));
-    Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })
+    let after = after.filter(|(after, _)| after.key.as_ref() == Some(&reply.key));
+    let after = after.map(|(after, authored)| read::with_managed_fields(resource, &after, &authored));
+    Ok(After { object: after.unwrap_or_else(|| current.clone()), warnings })
+}
+
+/// What it takes to do to the owners of fields what a client asks for.
+fn owners_notes(target: &Target, authored: &Authored, prepared: &mut Prepared) -> Result<Vec<Edit>, Status> {
+    let Some(wanted) = prepared.managed_fields.take() else { return Ok(Vec::new()) };
+    let (notes, warning) = owners::rewrite(target.resource, authored, &wanted)?;
+    prepared.warnings.extend(warning);
+    Ok(notes)
 }
 
 /// Whether an object follows from another one and is there without being written, as a namespace's own account is.
@@ -258,11 +303,22 @@ async fn write_derived(
 /// # Errors
 /// When it was not taken.
 pub async fn send(shell: &Shell, asked: &Asked<'_>, target: &Target, op: WriteOp) -> Result<WriteReply, Status> {
+    send_as(shell, asked, target, op, Operation::Update).await
+}
+
+async fn send_as(
+    shell: &Shell,
+    asked: &Asked<'_>,
+    target: &Target,
+    op: WriteOp,
+    operation: Operation,
+) -> Result<WriteReply, Status> {
     let request = WriteRequest {
         op,
         durability: durability(asked.call)?,
         user: asked.call.user().to_owned(),
         manager: manager(asked),
+        operation,
         request_id: request_id(asked.call)?,
     };
     let reply = shell.backend.write(request).await?;
@@ -340,7 +396,10 @@ fn drop_derived(key: &ObjectKey, edits: &mut Vec<Edit>, warnings: &mut Vec<Strin
 }
 
 /// The namespace that owns a new object, in its present life.
-async fn owner(shell: &Shell, resource: &Resource, namespace: &Arc<str>) -> Result<Option<ObjectKey>, Status> {
+///
+/// # Errors
+/// When there is none.
+pub async fn owner(shell: &Shell, resource: &Resource, namespace: &Arc<str>) -> Result<Option<ObjectKey>, Status> {
     if !resource.namespaced {
         return Ok(None);
     }

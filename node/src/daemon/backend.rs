@@ -11,9 +11,10 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use skein_core::node::{Node, TOKEN_KIND};
 use skein_core::request as core;
+use skein_core::slot::SLOT_KIND;
 use skein_core::status::NodeStatus;
 use skein_crdt_state::members::{Ended, Member};
-use skein_crdt_state::{ClusterId, Edit, Kind, NameKey, ObjectKey, Scalar, layout};
+use skein_crdt_state::{ClusterId, Edit, Kind, Leaf, NameKey, ObjectKey, ObjectState, Operation, Scalar, layout};
 use skein_gossip::{NodeId, Now};
 use skein_net::{NetHandle, NetMetrics};
 use tokio::sync::broadcast;
@@ -21,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::identity::AddressBook;
 use super::token::{JoinToken, MAX_TOKEN_PEERS};
+use super::why::why;
 use super::{DaemonConfig, DaemonError};
 use crate::api;
 use crate::api::backend::{
-    AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
-    ProjectedChange, Removal, Rendered, Stopped,
+    AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo,
+    PeerStream, ProjectedChange, Removal, Rendered, Stopped,
 };
 use crate::api::streams::node_side::SessionServer;
 use crate::core_handle::CoreHandle;
@@ -81,6 +83,19 @@ impl Backend for Daemon {
 
     fn get(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Arc<Rendered>>, Stopped>> {
         self.ask(move |node, _| node.projection().get(&object).cloned()).boxed()
+    }
+
+    fn authored(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Known>, Stopped>> {
+        async move {
+            let found = self.ask(move |node, _| {
+                let rendered = node.projection().get(&object)?.clone();
+                let stored = rendered.key.as_ref().and_then(|key| node.store().object(key)).cloned();
+                Some((rendered, stored))
+            });
+            // The stored object does not change any more, so what follows is no work of the core's.
+            Ok(found.await?.map(|(rendered, stored)| (rendered, stored.as_ref().map(authored).unwrap_or_default())))
+        }
+        .boxed()
     }
 
     fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>> {
@@ -159,6 +174,7 @@ impl Backend for Daemon {
                 durability: core::Durability::One,
                 user: "root".into(),
                 manager: "skein-remove".into(),
+                operation: Operation::Update,
                 request_id: id.to_string(),
             };
             let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
@@ -168,9 +184,9 @@ impl Backend for Daemon {
         .boxed()
     }
 
-    fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
+    fn why(&self, namespace: String, object: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
         async move {
-            let lines = self.ask(move |node, now| why(node, now, &namespace, &pod)).await.map_err(stopped)?;
+            let lines = self.ask(move |node, now| why(node, now, &namespace, &object)).await.map_err(stopped)?;
             lines.map_err(AdminError)
         }
         .boxed()
@@ -252,6 +268,7 @@ impl Daemon {
             durability: core::Durability::One,
             user: "root".into(),
             manager: "skein-token".into(),
+            operation: Operation::Update,
             request_id: hash,
         };
         let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
@@ -302,6 +319,21 @@ fn edits(node: &Node, key: Option<&ObjectKey>, kind: &Kind, old: &Value, new: &V
     // What the client did not change stays as it is, also where it is more than the client was shown.
     let changed = layout::changes(&before, &after);
     Ok(changed)
+}
+
+/// An object's fields with their authors. Of a slot only what its pod shows of it.
+fn authored(object: &Arc<ObjectState>) -> Authored {
+    let is_slot = object.key().kind().as_str() == SLOT_KIND;
+    let shown = |path: &str| !is_slot || path.starts_with("metadata") || path.starts_with(layout::NOTE_PREFIX);
+    let leaves: BTreeMap<_, _> = object
+        .leaves()
+        .iter()
+        .filter(|(path, _)| shown(path))
+        .map(|(path, leaf)| (path.clone(), leaf.clone()))
+        .collect();
+    let message = |leaf: &Leaf| Some((leaf.write, object.changes().get(&leaf.write)?.message.as_str().into()));
+    let messages = leaves.values().filter_map(message).collect();
+    Authored { leaves, messages }
 }
 
 fn measure_net(net: &NetMetrics, metrics: &Metrics) {
@@ -368,18 +400,6 @@ fn leader(node: &Node, now: Now) -> Option<LeaderInfo> {
         quorate: leadership.quorate,
         tenure_ends_in_seconds: ends.as_secs_f64(),
     })
-}
-
-fn why(node: &mut Node, now: Now, namespace: &str, pod: &str) -> Result<Vec<String>, String> {
-    let object = skein_core::project::ApiRef { kind: Kind::new("Pod"), namespace: namespace.into(), name: pod.into() };
-    let missing = || {
-        format!(
-            "there is no pod \"{pod}\" in namespace \"{namespace}\"; list them with: kubectl get pods -n {namespace}"
-        )
-    };
-    let key = node.projection().get(&object).and_then(|rendered| rendered.key.clone()).ok_or_else(missing)?;
-    let view = node.view(now);
-    Ok(skein_core::controllers::explain(&view, &key))
 }
 
 fn stopped(stopped: Stopped) -> AdminError {

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use skein_core::request::{WriteError, WriteOp, WriteReply, WriteRequest};
 use skein_core::slot::PLACEMENT_LEAF;
 use skein_crdt_state::layout::{changes, unflatten};
-use skein_crdt_state::{Edit, Hlc, Kind, Layout, Leaf, LeafPath, NameKey, ObjectKey, WriteId};
+use skein_crdt_state::{Edit, Hlc, Kind, Layout, Leaf, LeafPath, Message, NameKey, ObjectKey, WriteId};
 use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
-    AdminError, ApiRef, Backend, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo, PeerStream,
-    ProjectedChange, Removal, Rendered, Stopped,
+    AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo,
+    PeerStream, ProjectedChange, Removal, Rendered, Stopped,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::api::streams::node_side::SessionServer;
@@ -47,6 +47,10 @@ struct Inner {
     objects: BTreeMap<ApiRef, Stored>,
     lives: BTreeMap<NameKey, u32>,
     clock: u64,
+    /// What each change says of who asked for it.
+    messages: BTreeMap<WriteId, Arc<str>>,
+    /// What the change says that is being made.
+    message: Arc<str>,
     /// All writes, for tests that look at them.
     writes: Vec<WriteRequest>,
     /// Whether a peer's deletion and its next life arrive before the next edit is answered.
@@ -71,7 +75,7 @@ pub fn reference(kind_text: &str, namespace: &str, name: &str) -> ApiRef {
 
 impl Fake {
     pub fn new() -> Arc<Self> {
-        let inner = Inner { clock: 1 << 46, ..Inner::default() };
+        let inner = Inner { clock: 1 << 46, message: "test\troot".into(), ..Inner::default() };
         let node_stops = CancellationToken::new();
         let fake = Fake {
             inner: Arc::new(Mutex::new(inner)),
@@ -257,6 +261,7 @@ impl Inner {
         let stamp = self.tick();
         let mut write = WriteId([0; 32]);
         write.0[..8].copy_from_slice(&stamp.to_be_bytes());
+        self.messages.insert(write, self.message.clone());
         for edit in edits {
             match edit.value.clone() {
                 Some(value) => {
@@ -355,6 +360,16 @@ impl Backend for Fake {
         })
     }
 
+    fn authored(&self, object: ApiRef) -> BoxFuture<'_, Result<Option<Known>, Stopped>> {
+        Box::pin(async move {
+            let rendered = self.get(object.clone()).await?;
+            let inner = self.inner.lock().unwrap();
+            let leaves = inner.objects.get(&object).map(|stored| stored.leaves.clone()).unwrap_or_default();
+            let messages = inner.messages.clone();
+            Ok(rendered.map(|rendered| (rendered, Authored { leaves, messages })))
+        })
+    }
+
     fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>> {
         Box::pin(async move {
             let inner = self.inner.lock().unwrap();
@@ -385,6 +400,8 @@ impl Backend for Fake {
         Box::pin(async move {
             let mut inner = self.inner.lock().unwrap();
             inner.writes.push(request.clone());
+            let (manager, user) = (request.manager.as_str(), request.user.as_str());
+            inner.message = Message { manager, user, operation: request.operation }.to_string().into();
             Ok(match request.op {
                 WriteOp::Create { name, edits } => inner.create(&self.changes, &name, &edits),
                 WriteOp::Edit { key, edits, if_heads } => inner.edit(&self.changes, key, &edits, if_heads.as_deref()),

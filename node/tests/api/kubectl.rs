@@ -262,3 +262,35 @@ async fn until(child: &mut Child, word: &str) -> String {
 async fn until_more(child: &mut Child, word: &str) {
     until(child, word).await;
 }
+
+#[tokio::test]
+async fn server_side_apply_owns_conflicts_and_takes_over() {
+    let kubectl = Kubectl::new().await;
+    let web = |image: &str, replicas: u32| {
+        let labels = json!({"app": "web"});
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+            "spec": {
+                "replicas": replicas, "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": image}]}},
+            },
+        })
+        .to_string()
+    };
+    let apply = "apply --server-side -f -";
+    holds(&kubectl.says_with(apply, &web("web:1", 2)).await, &["deployment.apps/web serverside-applied"]);
+    holds(&kubectl.says("scale deployment/web --replicas=4").await, &["scaled"]);
+    let refused = kubectl.complains(apply, &web("web:1", 2)).await;
+    holds(&refused, &["Apply failed with 1 conflict", "using apps/v1: .spec.replicas", "--force-conflicts"]);
+    holds(
+        &kubectl.says_with("apply --server-side --force-conflicts -f -", &web("web:1", 2)).await,
+        &["serverside-applied"],
+    );
+    let raw = kubectl.says("get --raw /apis/apps/v1/namespaces/default/deployments/web").await;
+    holds(&raw, &["managedFields", "f:replicas", r#""operation":"Apply""#]);
+    // What it applied itself before, at the client, it takes over.
+    holds(&kubectl.says("delete deployment web").await, &["deleted"]);
+    holds(&kubectl.says_with("apply -f -", &web("web:1", 2)).await, &["created"]);
+    holds(&kubectl.says_with(apply, &web("web:2", 3)).await, &["serverside-applied"]);
+    holds(&kubectl.says("get deployment web -o jsonpath={.spec.replicas}").await, &["3"]);
+}

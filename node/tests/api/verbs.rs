@@ -358,7 +358,9 @@ async fn lists_select_and_come_as_tables() {
     assert_eq!(list["items"].as_array().unwrap().len(), 2);
     assert!(version(&list) > 0 && version(&list) < 1 << 63);
     assert!(list["metadata"].get("continue").is_none());
-    let read = world.request("GET", &format!("{MAPS}/a")).send().await.json();
+    let mut read = world.request("GET", &format!("{MAPS}/a")).send().await.json();
+    let owners = read["metadata"].as_object_mut().unwrap().remove("managedFields").unwrap();
+    assert_eq!(owners[0]["operation"], "Update");
     assert_eq!(list["items"][0], read);
     let one = world.request("GET", "/api/v1/configmaps?labelSelector=name%3Db&resourceVersion=0").send().await.json();
     assert_eq!(one["items"].as_array().unwrap().len(), 1);
@@ -399,4 +401,28 @@ async fn a_defect_in_one_request_is_a_500_and_harms_no_other() {
     refused(&got, 500, "InternalError", "defect");
     assert_eq!(world.metrics.api_panics.get(), 1);
     assert_eq!(world.request("GET", "/version").send().await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn what_an_orphaned_object_owned_outlives_it_and_names_it_no_more() {
+    let world = World::new().await;
+    let owner = world.request("POST", MAPS).json(&map("owner")).send().await.json();
+    let reference = |object: &Value| {
+        let (name, uid) = (&object["metadata"]["name"], &object["metadata"]["uid"]);
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid})
+    };
+    let other = world.request("POST", MAPS).json(&map("other")).send().await.json();
+    let mut owned = map("owned");
+    owned["metadata"]["ownerReferences"] = json!([reference(&owner), reference(&other)]);
+    world.request("POST", MAPS).json(&owned).send().await;
+    let foreground = json!({"propagationPolicy": "Foreground"});
+    let gone = world.request("DELETE", &format!("{MAPS}/other")).json(&foreground).send().await;
+    assert_eq!(gone.status.as_u16(), 200, "{}", gone.text);
+    let warned: Vec<_> = gone.headers.get_all("warning").iter().map(|text| text.to_str().unwrap().to_owned()).collect();
+    assert!(warned.iter().any(|text| text.contains("go after it")), "{warned:?}");
+    let orphan = json!({"propagationPolicy": "Orphan"});
+    let gone = world.request("DELETE", &format!("{MAPS}/owner")).json(&orphan).send().await;
+    assert_eq!(gone.status.as_u16(), 200, "{}", gone.text);
+    let left = world.request("GET", &format!("{MAPS}/owned")).send().await.json();
+    assert_eq!(left["metadata"]["ownerReferences"], json!([reference(&other)]));
 }

@@ -1,22 +1,22 @@
 //! The rows: what is typed for each verb, what it must print, and which verbs do not work, and why.
 
 /// One line of the table. Lines run one after another in a namespace of their own, so later ones find what earlier ones made.
-pub struct Row {
+pub(crate) struct Row {
     /// The verb.
-    pub verb: &'static str,
+    pub(crate) verb: &'static str,
     /// What is typed. `$NS` is the namespace, of which kubectl's configuration is told by the first line.
-    pub script: &'static str,
+    pub(crate) script: &'static str,
     /// What must be printed.
-    pub says: &'static [&'static str],
+    pub(crate) says: &'static [&'static str],
     /// The kubectl 1.x that has it first.
-    pub since: u32,
+    pub(crate) since: u32,
     /// Why it does not work.
-    pub no: Option<&'static str>,
+    pub(crate) no: Option<&'static str>,
 }
 
 impl Row {
     /// The verb and what is typed.
-    pub fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let script: String = self.script.chars().take(72).collect();
         format!("{} ({script})", self.verb)
     }
@@ -31,7 +31,7 @@ const fn newer(verb: &'static str, script: &'static str, says: &'static [&'stati
 }
 
 /// Files in the directory that the lines are typed in. The pods run on h3, and h1 is asked.
-pub const FILES: &[(&str, &str)] = &[
+pub(crate) const FILES: &[(&str, &str)] = &[
     ("web.yaml", WEB),
     ("map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {colour: green}\n"),
     ("solo.yaml", SOLO),
@@ -69,7 +69,7 @@ spec:
 "#;
 
 /// All lines, in the order in which they are typed.
-pub const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     row(
         "create namespace",
         "chmod +x edit.sh && kubectl create namespace $NS && kubectl config set-context --current --namespace=$NS",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skein_crdt_state::members::{Ended, Member};
-use skein_crdt_state::{Envelope, Kind, NameKey, ObjectKey};
+use skein_crdt_state::{Envelope, Kind, NameKey, ObjectKey, Operation};
 use skein_gossip::{NodeId, Now};
 
 use super::durability::Written;
@@ -185,6 +185,7 @@ impl Node {
             durability: Durability::One,
             user: String::new(),
             manager: String::new(),
+            operation: Operation::Update,
             request_id: String::new(),
         };
         self.departure_told = 0;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::StoreChange;
+use skein_crdt_state::{Message, StoreChange};
 use skein_gossip::membership::{self, Input as ToMembership};
 use skein_gossip::{NodeId, Now};
 
@@ -335,7 +335,8 @@ impl Node {
         }
         // What is written now no peer has yet.
         self.peer_holds_all &= self.retiring.is_none();
-        let message = format!("{}\t{}", request.manager, request.user);
+        let (manager, user, operation) = (request.manager.as_str(), request.user.as_str(), request.operation);
+        let message = Message { manager, user, operation }.to_string();
         let written = match &request.op {
             WriteOp::Create { name, edits } => self.create(now, name, edits, &message),
             WriteOp::Edit { key, edits, if_heads } => self.edit(now, key, edits, if_heads.as_deref(), &message),

@@ -12,7 +12,7 @@ use crate::status::Event;
 /// The kind of an event.
 pub(super) const EVENT_KIND: &str = "Event";
 /// Where events about objects without a namespace are shown.
-const DEFAULT_NAMESPACE: &str = "default";
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
 
 /// What an event is called: its object's name, and a hash of what it says, so that counting it up makes no new one.
 pub(super) fn name(node: &NodeId, event: &Event) -> ApiRef {

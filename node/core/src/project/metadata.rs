@@ -82,7 +82,7 @@ pub(super) fn time(ms: u64) -> Value {
 }
 
 /// RFC 3339 in UTC. A year past 9999 is written as the last moment of it.
-fn rfc3339(ms: u64) -> String {
+pub fn rfc3339(ms: u64) -> String {
     let seconds = (ms / 1000).min(253_402_300_799);
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

@@ -12,6 +12,7 @@ use crate::slot::Displaced;
 use crate::status::{Claim, Event, Events, NodeStatus, Phase, PodStatus};
 use rig::{Rig, api, id, namespace, slot, template};
 
+mod conflicts;
 mod rig;
 
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {

@@ -7,9 +7,10 @@ use super::{Dialect, gvk, path_name};
 use crate::resource::Resource;
 
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
+const PATCH: &[&str] = &["dryRun", "fieldManager", "fieldValidation", "force"];
 const LIST: &[&str] = &["fieldSelector", "labelSelector", "limit", "resourceVersion", "watch"];
-const PATCHES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCHES: [&str; 4] =
+    ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 
 /// Adds the paths of a resource's objects.
 pub(super) fn add(paths: &mut Map<String, Value>, resource: &'static Resource, dialect: Dialect) {
@@ -22,7 +23,7 @@ pub(super) fn add(paths: &mut Map<String, Value>, resource: &'static Resource, d
             "create" => (&mut of_collection, "post", "post", WRITE),
             "get" => (&mut of_object, "get", "get", &[][..]),
             "update" => (&mut of_object, "put", "put", WRITE),
-            "patch" => (&mut of_object, "patch", "patch", WRITE),
+            "patch" => (&mut of_object, "patch", "patch", PATCH),
             "delete" => (&mut of_object, "delete", "delete", &["dryRun"][..]),
             _ => continue,
         };

@@ -104,9 +104,14 @@ impl Rig {
     }
 
     pub(super) fn edit(&mut self, by: usize, key: &ObjectKey, edits: &[Edit]) {
+        self.edit_as(by, key, edits, "test");
+    }
+
+    /// Edits as somebody, with some tool.
+    pub(super) fn edit_as(&mut self, by: usize, key: &ObjectKey, edits: &[Edit], message: &str) {
         self.wall_ms += 1;
         let now = self.now();
-        for envelope in self.stores[by].edit(now, key, edits, "test").unwrap_or_default() {
+        for envelope in self.stores[by].edit(now, key, edits, message).unwrap_or_default() {
             self.tell(by, envelope);
         }
     }
