@@ -310,7 +310,8 @@ proptest! {
 #[test]
 fn an_autoscaler_of_the_first_version_is_stored_in_the_second() {
     let v1 = &resource::HORIZONTAL_POD_AUTOSCALERS_V1;
-    let body = br#"{"metadata":{"name":"a"},"spec":{"maxReplicas":3,"scaleTargetRef":{"kind":"Deployment","name":"a"}}}"#;
+    let body =
+        br#"{"metadata":{"name":"a"},"spec":{"maxReplicas":3,"scaleTargetRef":{"kind":"Deployment","name":"a"}}}"#;
     let made = prepare_create(v1, "shop", body, None, &WriteOptions::default(), "").unwrap();
     let percent = "/spec/metrics/0/resource/target/averageUtilization";
     assert_eq!(made.object.pointer(percent), Some(&json!(80)));
@@ -325,7 +326,8 @@ fn an_autoscaler_of_the_first_version_is_stored_in_the_second() {
         assert_eq!(changed.object["spec"].get("targetCPUUtilizationPercentage"), None);
     }
     // What is stored is compared with what is to be stored, whichever version was asked for.
-    let same = prepare_patch(v1, &stored, b"{}", Some("application/merge-patch+json"), &WriteOptions::default()).unwrap();
+    let same =
+        prepare_patch(v1, &stored, b"{}", Some("application/merge-patch+json"), &WriteOptions::default()).unwrap();
     assert_eq!(same.object, storable(v1, &stored));
 }
 

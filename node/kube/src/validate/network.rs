@@ -181,10 +181,10 @@ fn policy_port(port: &Value, path: &str, problems: &mut Vec<Problem>) {
     let field = format!("{path}.endPort");
     match (&port["port"], port["port"].as_i64()) {
         (Value::Null, _) => {
-            problems.push(Problem::required(format!("{path}.port"), "must be specified when `endPort` is specified"))
+            problems.push(Problem::required(format!("{path}.port"), "must be specified when `endPort` is specified"));
         }
         (_, None) => {
-            problems.push(Problem::invalid(field, &end.into(), "may not be specified when `port` is non-numeric"))
+            problems.push(Problem::invalid(field, &end.into(), "may not be specified when `port` is non-numeric"));
         }
         (_, Some(first)) if end < first => {
             problems.push(Problem::invalid(field, &end.into(), "must be greater than or equal to `port`"));
