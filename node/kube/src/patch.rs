@@ -4,6 +4,7 @@
 use json_patch::{Patch as JsonPatch, PatchOperation};
 use serde_json::Value;
 
+use crate::apply::FieldSet;
 use crate::body;
 use crate::resource::Resource;
 use crate::schema::TypeSchema;
@@ -83,6 +84,15 @@ impl Patch {
             }),
         };
         value.filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    /// The fields that it names with what they shall be; none of a JSON patch, whose operations go by places in lists.
+    #[must_use]
+    pub fn named_fields(&self, resource: &Resource) -> FieldSet {
+        match self {
+            Patch::Merge(patch) | Patch::Strategic(patch) => FieldSet::of(resource, patch),
+            Patch::Json(_) => FieldSet::default(),
+        }
     }
 
     /// Applies it to an object of a resource.

@@ -81,7 +81,9 @@ fn update(
     let note = owners::note_applied(resource, &authored, &owners, &options.manager, &applied.fields);
     // Who owns what holds for what was read.
     let if_heads = Some(current.heads.clone());
-    let change = Change { if_heads, notes: note.into_iter().collect(), operation: Operation::Apply };
+    let confirmed = owners::confirmations(resource, &authored, &applied.fields);
+    let notes = note.into_iter().chain(confirmed).collect();
+    let change = Change { if_heads, notes, operation: Operation::Apply };
     let current = read::with_managed_fields(resource, current, &authored);
     Ok(Step { current: Some(current), prepared, change })
 }

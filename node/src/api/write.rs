@@ -3,13 +3,14 @@
 //! Edits of leaves merge, so most writes need no retry: two clients that patch different fields both win. Only a client
 //! that names a resourceVersion, or whose patch tests what it replaces, is held to what it saw.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 use skein_core::request::{Durability, WriteOp, WriteReply, WriteRequest};
 use skein_core::slot::SLOT_KIND;
-use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Operation, WriteId};
+use skein_crdt_state::{Edit, Kind, LeafPath, NameKey, ObjectKey, Operation, WriteId};
 
 use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_update, storable};
 use skein_kube::apply::{is_apply, only_for_apply, owners};
@@ -166,7 +167,8 @@ pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Re
     only_for_apply(asked.query.iter())?;
     let (body, options) = (&asked.call.body, asked.write_options()?);
     // Its tests and positions hold for what was read and for nothing else.
-    let is_json_patch = matches!(Patch::read(asked.content_type(), body)?, Patch::Json(_));
+    let patch = Patch::read(asked.content_type(), body)?;
+    let (is_json_patch, named_fields) = (matches!(patch, Patch::Json(_)), patch.named_fields(target.resource));
     for race in 1.. {
         let (current, authored) = read::managed(shell, target).await?;
         let value = Versioned { value: &current.value, version: shell.hub.version_of(current.stamp) }.to_value();
@@ -174,7 +176,8 @@ pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Re
         let named = lock(shell, target, &current, prepared.resource_version.as_deref())?;
         let retry = is_json_patch && named.is_none() && race < RACES_LIMIT;
         let if_heads = if is_json_patch { Some(current.heads.clone()) } else { named };
-        let notes = owners_notes(target, &authored, &mut prepared)?;
+        let mut notes = owners_notes(target, &authored, &mut prepared)?;
+        notes.extend(owners::confirmations(target.resource, &authored, &named_fields));
         let change = Change { if_heads, notes, ..Change::default() };
         match update(shell, asked, target, &current, prepared, change).await {
             Err(status) if status.reason == "Conflict" && retry => {}
@@ -198,7 +201,7 @@ pub struct After {
 pub struct Change {
     /// Only if these are the object's heads still.
     pub if_heads: Option<Vec<WriteId>>,
-    /// Edits of the notes beside the fields.
+    /// Edits of the notes beside the fields, and confirmations of fields that do not change.
     pub notes: Vec<Edit>,
     /// How the tool writes.
     pub operation: Operation,
@@ -246,7 +249,8 @@ pub async fn update(
         && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
     let mut edits = edits(shell, target, Some(key.clone()), resource.kind(), old, new).await?;
     drop_derived(&key, &mut edits, &mut warnings);
-    edits.extend(notes);
+    let changed: BTreeSet<LeafPath> = edits.iter().map(|edit| edit.path.clone()).collect();
+    edits.extend(notes.into_iter().filter(|note| !changed.contains(&note.path)));
     let op = match (finished, edits.is_empty()) {
         (true, _) => WriteOp::Delete { key, if_heads },
         (false, true) => return Ok(After { object: current.clone(), warnings }),

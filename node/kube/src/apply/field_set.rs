@@ -106,6 +106,12 @@ pub fn path_text(path: &[Element]) -> String {
 }
 
 impl FieldSet {
+    /// The fields that an object sets, or a part of one.
+    #[must_use]
+    pub fn of(resource: &crate::resource::Resource, object: &Value) -> Self {
+        super::merge::fields_of(resource.schema, object)
+    }
+
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -139,6 +139,19 @@ pub fn note_applied(
     (!says_so).then(|| note(authored, APPLIED, manager, fields))
 }
 
+/// What it takes to confirm fields that were set apart to different values: whoever names one with the value that stands has
+/// decided, though nothing else becomes different.
+#[must_use]
+pub fn confirmations(resource: &Resource, authored: &Authored, named: &FieldSet) -> Vec<Edit> {
+    let disputed =
+        authored.leaves.iter().filter(|(path, leaf)| !path.starts_with(NOTE_PREFIX) && !leaf.others.is_empty());
+    let is_named = |(path, leaf): &(&LeafPath, &Leaf)| {
+        let place = path::parse(path).map(|steps| Place::of(resource, &steps, leaf));
+        place.is_some_and(|place| !place.paths.is_empty() && place.paths.iter().all(|path| named.contains(path)))
+    };
+    disputed.filter(is_named).map(|(path, leaf)| Edit { path: path.clone(), value: Some(leaf.value.clone()) }).collect()
+}
+
 /// What it takes to make `managedFields` what a client wants, as far as that can be: a tool may apply more or less and give
 /// fields up; who wrote a field last stays who wrote it. Also a warning, if more was asked for.
 ///

@@ -294,6 +294,21 @@ fn what_two_partitions_apply_under_one_name_is_all_its_own_after_the_heal() {
 }
 
 #[test]
+fn whoever_names_a_disputed_field_with_the_value_that_stands_confirms_it() {
+    let mut world = World::new("kubectl-create");
+    let leaf = world.authored.leaves.get_mut("spec.replicas").unwrap();
+    let Leaf { value, stamp, author, write, counter, .. } = leaf.clone();
+    leaf.others = vec![skein_crdt_state::Contender { value, stamp, author, write, counter }];
+    let confirmed = |patch: Value| {
+        let named = FieldSet::of(&DEPLOYMENTS, &patch);
+        let edits = owners::confirmations(&DEPLOYMENTS, &world.authored, &named);
+        edits.iter().map(|edit| edit.path.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(confirmed(json!({"spec": {"replicas": 3}})), ["spec.replicas"]);
+    assert_eq!(confirmed(json!({"spec": {"paused": true}})), [""; 0]);
+}
+
+#[test]
 fn what_is_no_apply_is_refused_as_kubernetes_refuses_it() {
     let error = ApplyOptions::of_query([("force", "true")]).unwrap_err();
     assert_eq!((error.code, error.reason), (422, "Invalid"));
