@@ -76,6 +76,8 @@ pub enum Fault {
     Forbidden,
     /// Another element has the same key.
     Duplicate,
+    /// It names something that is not there.
+    NotFound,
     /// It has another type. Answered with 400.
     WrongType,
     /// There is no such field. Answered with 400.
@@ -93,7 +95,7 @@ impl Fault {
             Fault::Forbidden => "FieldValueForbidden",
             Fault::Duplicate => "FieldValueDuplicate",
             Fault::WrongType => "FieldValueTypeInvalid",
-            Fault::Unknown => "FieldValueNotFound",
+            Fault::Unknown | Fault::NotFound => "FieldValueNotFound",
         }
     }
 }
@@ -127,6 +129,11 @@ impl Problem {
     pub fn duplicate(field: impl Into<String>, value: &Value) -> Self {
         let message = format!("Duplicate value: {}", quoted(value));
         Problem { field: field.into(), fault: Fault::Duplicate, message }
+    }
+
+    /// The value names something that is not there.
+    pub fn not_found(field: impl Into<String>, value: &Value) -> Self {
+        Problem { field: field.into(), fault: Fault::NotFound, message: format!("Not found: {}", quoted(value)) }
     }
 
     fn cause(&self) -> Cause {
