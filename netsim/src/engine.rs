@@ -57,6 +57,7 @@ impl Engine {
             RuntimeAction::Stop { .. } => rng.random_range(5_000..500_000),
             RuntimeAction::Remove { .. } => rng.random_range(1_000..50_000),
             RuntimeAction::Probe { .. } => rng.random_range(1_000..30_000),
+            RuntimeAction::WriteVolumes { .. } | RuntimeAction::RemoveVolumes { .. } => rng.random_range(1_000..20_000),
         }
     }
 
@@ -74,6 +75,8 @@ impl Engine {
                 self.images.insert(image.clone());
                 RuntimeEvent::ImageReady { image }
             }
+            RuntimeAction::WriteVolumes { uid, .. } => RuntimeEvent::VolumesWritten { uid },
+            RuntimeAction::RemoveVolumes { uid } => RuntimeEvent::VolumesRemoved { uid },
             RuntimeAction::Start(spec) => {
                 if rng.random_range(0..1000) < faults.start_failure_permille {
                     let (reason, message) = ("RunContainerError".to_owned(), "the simulator says no".to_owned());

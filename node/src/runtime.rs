@@ -13,6 +13,7 @@ mod logs;
 mod probe;
 mod process;
 mod timestamp;
+mod volumes;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use self::docker::DockerEngine;
 use self::engine::Engine;
 use self::ledger::Ledger;
 use self::process::ProcessEngine;
+use self::volumes::VolumeStore;
 
 /// The label that names the cluster a container belongs to.
 pub const LABEL_CLUSTER: &str = "skein.dev/cluster";
@@ -150,13 +152,14 @@ pub async fn start(config: RuntimeConfig, events: mpsc::Sender<RuntimeEvent>) ->
         },
     };
     if use_docker {
-        let engine = Arc::new(DockerEngine::new(&config)?);
+        let volumes = Arc::new(VolumeStore::new(&config.data_dir, &config.node));
+        let engine = Arc::new(DockerEngine::new(&config, Arc::clone(&volumes))?);
         let description = format!("Docker at {}", engine.address());
-        Ok(assemble(Arc::clone(&engine), Backend::Docker(engine), description, events))
+        Ok(assemble(Arc::clone(&engine), Backend::Docker(engine), Some(volumes), description, events))
     } else {
         let engine = Arc::new(ProcessEngine::open(&config, events.clone())?);
         let description = format!("host processes without isolation{why}");
-        Ok(assemble(Arc::clone(&engine), Backend::Process(engine), description, events))
+        Ok(assemble(Arc::clone(&engine), Backend::Process(engine), None, description, events))
     }
 }
 
@@ -244,6 +247,7 @@ impl RuntimeHandle {
 fn assemble<E: Engine>(
     engine: Arc<E>,
     backend: Backend,
+    volumes: Option<Arc<VolumeStore>>,
     description: String,
     events: mpsc::Sender<RuntimeEvent>,
 ) -> RuntimeHandle {
@@ -251,7 +255,7 @@ fn assemble<E: Engine>(
     let tasks = TaskTracker::new();
     let ledger = Arc::new(Ledger::default());
     let (queue, dispatcher) =
-        dispatch::dispatcher(Arc::clone(&engine), Arc::clone(&ledger), events.clone(), stop.clone());
+        dispatch::dispatcher(Arc::clone(&engine), Arc::clone(&ledger), volumes, events.clone(), stop.clone());
     tasks.spawn(dispatcher.run());
     let watching = stop.clone();
     tasks.spawn(async move {

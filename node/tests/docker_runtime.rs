@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use skein_core::runtime::{
-    ContainerRef, ContainerSpec, ContainerState, Port, ProbeAction, PullPolicy, RuntimeAction, RuntimeEvent,
+    ContainerRef, ContainerSpec, ContainerState, FileSpec, Mount, Place, Port, ProbeAction, PullPolicy, RuntimeAction,
+    RuntimeEvent, Security, VolumeKind, VolumeSpec,
 };
 use skein_node::runtime::{
     Attached, DockerClient, LogOptions, Output, RuntimeConfig, RuntimeKind, Size, Wires, image_from_executable,
@@ -326,4 +327,127 @@ async fn hear(attached: Attached) -> (String, String, Result<i32, String>) {
     }
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(out), text(errors), outcome.await)
+}
+
+/// Lays out the volumes of a pod; why not, if they cannot be.
+async fn lay_out(runtime: &mut Runtime, uid: &str, volumes: Vec<VolumeSpec>) -> Result<(), String> {
+    runtime.handle.act(RuntimeAction::WriteVolumes { uid: uid.into(), volumes: volumes.into() });
+    let is_answer = |event: &RuntimeEvent| {
+        matches!(event, RuntimeEvent::VolumesWritten { .. } | RuntimeEvent::VolumesFailed { .. })
+    };
+    match runtime.event(is_answer).await {
+        RuntimeEvent::VolumesFailed { message, .. } => Err(message),
+        _ => Ok(()),
+    }
+}
+
+fn files(name: &str, text: &str, memory: bool) -> VolumeSpec {
+    let file = FileSpec { bytes: text.as_bytes().to_vec(), mode: 0o440 };
+    let kind = VolumeKind::Files { files: [("key".to_owned(), file)].into(), memory };
+    VolumeSpec { name: name.to_owned(), kind, group: Some(4242) }
+}
+
+fn mount(volume: &str, place: Place) -> Mount {
+    let read_only = !volume.starts_with("empty");
+    Mount { volume: volume.to_owned(), place, path: format!("/mnt/{volume}"), sub_path: String::new(), read_only }
+}
+
+fn with_volumes(uid: &str, container: &str, line: &str) -> ContainerSpec {
+    ContainerSpec {
+        id: ContainerRef { container: container.into(), ..id(uid) },
+        mounts: vec![
+            mount("config", Place::Disk),
+            mount("secret", Place::Memory),
+            mount("empty", Place::Disk),
+            mount("empty-memory", Place::Memory),
+        ],
+        ..script(uid, line)
+    }
+}
+
+#[tokio::test]
+async fn a_pods_containers_share_its_volumes_and_see_changes_and_nothing_is_left() {
+    let engine = Dockerd::start();
+    let mut runtime = set_up(&engine).await;
+    let empty = |name: &str, memory| VolumeSpec {
+        name: name.to_owned(),
+        kind: VolumeKind::Empty { memory },
+        group: Some(4242),
+    };
+    let volumes = |text: &str| {
+        vec![
+            files("config", text, false),
+            files("secret", "s3cret", true),
+            empty("empty", false),
+            empty("empty-memory", true),
+        ]
+    };
+    lay_out(&mut runtime, "v1", volumes("one")).await.unwrap();
+
+    // An init container leaves something for the others.
+    runtime
+        .run(with_volumes("v1", "init", "echo from init > /mnt/empty/f; head /mnt/secret/key > /mnt/empty-memory/s"))
+        .await;
+    assert_eq!(runtime.exit().await.1.code, Some(0));
+    let user = Security { user: Some(1000), groups: vec![4242], no_new_privileges: true, ..Security::default() };
+    let line = "head -n 1 /mnt/empty/f /mnt/empty-memory/s; while ! head -n 1 /mnt/config/key | busybox grep two; do sleep 0.1; done; \
+                echo x > /mnt/config/new || echo read-only; echo y > /mnt/empty/g && busybox id -G";
+    runtime.run(ContainerSpec { security: user, ..with_volumes("v1", "main", line) }).await;
+    runtime.run(with_volumes("v1", "beside", "while ! head /mnt/empty/g 2>/dev/null; do sleep 0.1; done")).await;
+    lay_out(&mut runtime, "v1", volumes("two")).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(runtime.exit().await.1.code, Some(0));
+    }
+    let main = ContainerRef { container: "main".into(), ..id("v1") };
+    let log = read(&runtime, &main, LogOptions::default()).await;
+    for word in ["from init", "s3cret", "two\n", "read-only", "1000 4242"] {
+        assert!(log.contains(word), "{word} not in {log}");
+    }
+    let held = engine.dir().join("n1/volumes/v1");
+    assert!(held.join("config/..data/key").exists() && !held.join("secret").exists(), "a secret is on no disk");
+
+    for info in runtime.list().await {
+        runtime.handle.act(RuntimeAction::Remove { id: info.id });
+        runtime.event(|event| matches!(event, RuntimeEvent::Removed { .. })).await;
+    }
+    runtime.handle.act(RuntimeAction::RemoveVolumes { uid: "v1".into() });
+    runtime.event(|event| matches!(event, RuntimeEvent::VolumesRemoved { .. })).await;
+    assert!(!held.exists());
+
+    // What an earlier life left of a pod without containers goes with the first list.
+    lay_out(&mut runtime, "v2", volumes("one")).await.unwrap();
+    runtime.handle.shutdown().await;
+    let mut later = Runtime::start(config(&engine, "n1")).await;
+    assert!(engine.dir().join("n1/volumes/v2").exists());
+    later.list().await;
+    assert!(!engine.dir().join("n1/volumes/v2").exists());
+    let missing = VolumeKind::Host { path: "/no/such".to_owned(), kind: "Directory".to_owned() };
+    let why = lay_out(&mut later, "v3", vec![VolumeSpec { name: "h".to_owned(), kind: missing, group: None }]).await;
+    assert!(why.unwrap_err().contains("hostPath type check failed"));
+    later.clean_up().await;
+}
+
+#[tokio::test]
+async fn what_a_container_may_do_is_what_its_pod_says() {
+    let engine = Dockerd::start();
+    let mut runtime = set_up(&engine).await;
+    let with = |uid: &str, security, line: &str| ContainerSpec { security, ..script(uid, line) };
+    let non_root = Security { non_root: true, ..Security::default() };
+    let (reason, message) = runtime.run_in_vain(with("s1", non_root.clone(), "true")).await;
+    assert_eq!(reason, "CreateContainerConfigError");
+    assert!(
+        message.starts_with("container has runAsNonRoot and image will run as root (pod: \"pod-s1_shop(s1)\""),
+        "{message}"
+    );
+    let plain = Security { user: Some(1000), group: Some(7), groups: vec![9], read_only_root: true, ..non_root };
+    let hosts = vec![("db".to_owned(), "10.9.8.7".to_owned())];
+    let line = "busybox id; echo x > /f || echo cannot write; busybox grep 10.9.8.7 /etc/hosts; hostname";
+    let spec = ContainerSpec { host_aliases: hosts, hostname: "me".to_owned(), ..with("s2", plain, line) };
+    runtime.run(spec).await;
+    runtime.exit().await;
+    let log = read(&runtime, &id("s2"), LogOptions::default()).await;
+    for word in ["uid=1000 gid=7 groups=9", "cannot write", "db", "me\n"] {
+        assert!(log.contains(word), "{word} not in {log}");
+    }
+    runtime.clean_up().await;
 }

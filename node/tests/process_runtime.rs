@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use skein_core::runtime::{
     ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Port, ProbeAction, PullPolicy, RuntimeAction,
-    RuntimeEvent,
+    RuntimeEvent, Security,
 };
 use skein_node::runtime::{Attached, LogOptions, Output, RuntimeConfig, RuntimeKind, SessionError, ShimCommand, Wires};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -94,6 +94,17 @@ async fn what_cannot_run_says_why_and_leaves_nothing() {
 
     let hostile = shell("../../b4", "true");
     assert_eq!(runtime.run_in_vain(hostile).await.0, "CreateContainerError");
+
+    let security = Security { user: Some(1000), ..Security::default() };
+    let (reason, message) = runtime.run_in_vain(ContainerSpec { security, ..shell("b5", "true") }).await;
+    assert!(reason == "CreateContainerError" && message.contains("cannot honour a securityContext"), "{message}");
+    runtime.handle.act(RuntimeAction::WriteVolumes { uid: "b6".into(), volumes: [].into() });
+    match runtime.event(|event| matches!(event, RuntimeEvent::VolumesFailed { .. })).await {
+        RuntimeEvent::VolumesFailed { message, .. } => assert!(message.contains("without isolation"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    runtime.handle.act(RuntimeAction::RemoveVolumes { uid: "b6".into() });
+    runtime.event(|event| matches!(event, RuntimeEvent::VolumesRemoved { .. })).await;
     assert_eq!(runtime.list().await, []);
     runtime.clean_up().await;
 }

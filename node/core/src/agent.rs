@@ -13,6 +13,7 @@ use skein_gossip::{Instant, NodeId, Now, Rng, Timers};
 use self::images::{Images, Wait};
 use self::pod::{Identity, Pod};
 use crate::model::pod::{PodSpecError, PodTemplateSpec};
+use crate::model::source::{SourceName, Sources};
 use crate::runtime::{Capacity, PullPolicy, RuntimeAction, RuntimeEvent};
 use crate::slot::{SLOT_KIND, Value, pod_name, pod_uid};
 use crate::status::{Claim, Event, PodStatus};
@@ -24,12 +25,15 @@ mod backoff;
 mod container;
 mod engine;
 mod environment;
+mod hooks;
 mod images;
 mod instance;
 mod pod;
 mod probe;
+mod security;
 mod settle;
 mod spec;
+mod volumes;
 
 #[cfg(test)]
 mod fake;
@@ -70,6 +74,8 @@ pub struct SlotFacts {
     /// What its pods are made from: its ReplicaSet's template with the slot's own labels and annotations over it, or the
     /// pod itself. A pod waits while this is an error: its ReplicaSet may be on its way, or be mended.
     pub template: Result<Arc<PodTemplateSpec>, PodSpecError>,
+    /// What there is of the ConfigMaps and Secrets that the template names.
+    pub sources: Sources,
 }
 
 /// What happens to the agent.
@@ -240,6 +246,19 @@ impl Agent {
         self.facts.keys()
     }
 
+    /// The slots of a namespace whose pods use a ConfigMap or a Secret, as far as it has facts about them.
+    pub fn slots_that_use<'a>(
+        &'a self,
+        namespace: &'a str,
+        source: &'a SourceName,
+    ) -> impl Iterator<Item = &'a ObjectKey> {
+        let uses = move |facts: &&SlotFacts| {
+            let names = facts.template.as_ref().is_ok_and(|template| template.sources.contains(source));
+            names && facts.slot.namespace() == Some(namespace)
+        };
+        self.facts.values().filter(uses).map(|facts| &facts.slot)
+    }
+
     /// What its pods ask for, together.
     #[must_use]
     pub fn allocated(&self) -> Allocated {
@@ -259,6 +278,9 @@ impl Agent {
         }
         for facts in changed {
             self.judge_next.insert(facts.slot.clone());
+            if self.facts.get(&facts.slot).is_some_and(|before| before.sources != facts.sources) {
+                self.step_next.extend(self.pods_of.get(&facts.slot).into_iter().flatten().cloned());
+            }
             self.facts.insert(facts.slot.clone(), facts);
         }
     }
@@ -332,6 +354,7 @@ impl Agent {
             images: &mut self.images,
             tokens: &mut self.tokens,
             outputs: &mut self.outputs,
+            sources: Sources::default(),
             wake: None,
         }
     }
@@ -350,6 +373,8 @@ struct Context<'a> {
     images: &'a mut Images,
     tokens: &'a mut u64,
     outputs: &'a mut VecDeque<Output>,
+    /// The ConfigMaps and Secrets that the pod names.
+    sources: Sources,
     /// When the pod is to do its next step although nothing happens.
     wake: Option<Instant>,
 }

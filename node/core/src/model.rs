@@ -7,6 +7,7 @@ pub mod needs;
 pub mod partition;
 pub mod pod;
 pub mod quantity;
+pub mod source;
 pub mod taint;
 pub mod template;
 pub mod workload;

@@ -33,6 +33,76 @@ pub struct Port {
     pub protocol: String,
 }
 
+/// A volume of a pod, as the runtime lays it out on its node. It is kept until the pod is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    /// Its name in the pod.
+    pub name: String,
+    /// What it is.
+    pub kind: VolumeKind,
+    /// The group that may read it, and write to it if it is a directory; what is the host's stays as it is.
+    pub group: Option<u32>,
+}
+
+/// What a volume is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeKind {
+    /// A directory that begins empty.
+    Empty {
+        /// Whether it is kept from disks.
+        memory: bool,
+    },
+    /// A file or a directory of the host.
+    Host {
+        /// Where.
+        path: String,
+        /// What must be there or is made there, in Kubernetes' words; empty: nothing is looked at.
+        kind: String,
+    },
+    /// Files. Asked for again with others, all of them change at once.
+    Files {
+        /// The files by their paths below the volume.
+        files: BTreeMap<String, FileSpec>,
+        /// Whether they are kept from disks.
+        memory: bool,
+    },
+}
+
+/// A file of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpec {
+    /// What it holds.
+    pub bytes: Vec<u8>,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+/// Where a container sees a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The volume's name in the pod.
+    pub volume: String,
+    /// Where it is on the node.
+    pub place: Place,
+    /// Where in the container.
+    pub path: String,
+    /// Which file or directory of the volume; empty: all of it. A directory that is not there is made.
+    pub sub_path: String,
+    /// Whether the container may not write there.
+    pub read_only: bool,
+}
+
+/// Where a volume is on its node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// Among the pod's directories on disk.
+    Disk,
+    /// Among the pod's directories in memory.
+    Memory,
+    /// At this path of the host.
+    Host(String),
+}
+
 /// Everything a runtime needs to create a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerSpec {
@@ -73,9 +143,50 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Keep stdin open.
     pub stdin: bool,
-    /// End it with that of the first client that was attached.
+    /// Close standard input when the first who attached to it goes.
     #[serde(default)]
     pub stdin_once: bool,
+    /// What it calls itself; empty: by the pod's name.
+    #[serde(default)]
+    pub hostname: String,
+    /// Names and addresses for its file `/etc/hosts`. One that shares a network shares that too.
+    #[serde(default)]
+    pub host_aliases: Vec<(String, String)>,
+    /// The volumes that it sees.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// What it may do on its node.
+    #[serde(default)]
+    pub security: Security,
+}
+
+/// What a container may do on its node. The default is what the engine gives to one that asks for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Security {
+    /// Run as this user; `None`: the image's.
+    pub user: Option<u32>,
+    /// Run as this group; `None`: the user's.
+    pub group: Option<u32>,
+    /// Refuse to start it as the superuser.
+    pub non_root: bool,
+    /// More groups.
+    pub groups: Vec<u32>,
+    /// All powers.
+    pub privileged: bool,
+    /// Powers beyond the usual, without `CAP_`.
+    pub add_capabilities: Vec<String>,
+    /// Powers to take away.
+    pub drop_capabilities: Vec<String>,
+    /// Whether the image's files cannot be written.
+    pub read_only_root: bool,
+    /// Whether no program may gain powers by being run.
+    pub no_new_privileges: bool,
+    /// Whether it may make all calls of the kernel.
+    pub seccomp_unconfined: bool,
+    /// Whether it sees the host's processes.
+    pub host_pid: bool,
+    /// Whether it shares the host's memory segments and queues.
+    pub host_ipc: bool,
 }
 
 /// When to pull.
@@ -128,6 +239,20 @@ pub enum RuntimeAction {
         image: String,
         /// When to pull.
         policy: PullPolicy,
+    },
+    /// Lay out a pod's volumes, or write those anew whose files are others now. Answered by `VolumesWritten` or
+    /// `VolumesFailed`. A node has one such action and no removal under way for a pod at a time.
+    WriteVolumes {
+        /// The pod.
+        uid: Arc<str>,
+        /// All of its volumes.
+        volumes: Arc<[VolumeSpec]>,
+    },
+    /// Remove a pod's volumes with all that is in them, other than what is the host's. Its containers are gone. Answered
+    /// by `VolumesRemoved`, also when there were none, or by `VolumesNotRemoved`.
+    RemoveVolumes {
+        /// The pod.
+        uid: Arc<str>,
     },
     /// Create and start. Answered by `Started` or `StartFailed`. Creating a [`ContainerRef`] that exists adopts it.
     Start(Box<ContainerSpec>),
@@ -232,6 +357,30 @@ pub enum RuntimeEvent {
         message: String,
         /// Whether it was `Never` or an invalid name, which a retry will not mend.
         permanent: bool,
+    },
+    /// A pod's volumes are there.
+    VolumesWritten {
+        /// The pod.
+        uid: Arc<str>,
+    },
+    /// They cannot be laid out.
+    VolumesFailed {
+        /// The pod.
+        uid: Arc<str>,
+        /// Why, in words for a person.
+        message: String,
+    },
+    /// Nothing is left of a pod's volumes.
+    VolumesRemoved {
+        /// The pod.
+        uid: Arc<str>,
+    },
+    /// Something is left; try again.
+    VolumesNotRemoved {
+        /// The pod.
+        uid: Arc<str>,
+        /// Why, in words for a person.
+        message: String,
     },
     /// It runs.
     Started(ContainerInfo),

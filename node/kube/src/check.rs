@@ -143,6 +143,7 @@ fn text_fault(check: Check, text: &str) -> Option<String> {
         }
         Check::Cidr => unless(is_cidr(text), "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
         Check::AbsolutePath => unless(text.starts_with('/'), "must be an absolute path"),
+        Check::PathWithin | Check::FileWithin => path_fault(text, check == Check::FileWithin),
         Check::HeaderName => unless(
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
             "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
@@ -159,7 +160,9 @@ fn text_fault(check: Check, text: &str) -> Option<String> {
         Check::SelectorOperator => {
             unless(["In", "NotIn", "Exists", "DoesNotExist"].contains(&text), "not a valid selector operator")
         }
-        Check::None | Check::OneOf(_) | Check::Range(..) | Check::Port | Check::ComputeResource => None,
+        Check::None | Check::OneOf(_) | Check::Range(..) | Check::Port | Check::ComputeResource | Check::FileMode => {
+            None
+        }
     }
 }
 
@@ -176,8 +179,21 @@ fn number_fault(check: Check, number: i64) -> Option<String> {
         Check::Range(from, to) => within(from, to),
         Check::Port | Check::PortOrName => within(1, 65535),
         Check::CountOrPercent => within(0, i64::from(i32::MAX)),
+        Check::FileMode if !(0..=0o777).contains(&number) => {
+            Some("must be a number between 0 and 0777 (octal), both inclusive".to_owned())
+        }
         _ => None,
     }
+}
+
+fn path_fault(text: &str, is_written: bool) -> Option<String> {
+    if text.starts_with('/') {
+        return Some("must be a relative path".to_owned());
+    }
+    if text.split('/').any(|part| part == "..") {
+        return Some("must not contain '..'".to_owned());
+    }
+    (is_written && text.starts_with("..")).then(|| "must not start with '..'".to_owned())
 }
 
 fn config_key_fault(text: &str) -> Option<String> {
@@ -267,6 +283,8 @@ mod tests {
                 vec!["metadata.name", "metadata.labels['a']"],
                 vec!["metadata", "spec.x", "metadata.labels['']"],
             ),
+            (Check::PathWithin, vec!["a/b", "..a"], vec!["/a", "a/../b", ".."]),
+            (Check::FileWithin, vec!["a/b", ".a"], vec!["/a", "a/../b", "..a/b"]),
             (Check::HeaderName, vec!["X-A"], vec!["", "a:b"]),
         ] {
             for text in good {
@@ -278,6 +296,7 @@ mod tests {
         }
         assert!(fails(Check::Port, &json!(0)) && fails(Check::Port, &json!(65536)) && !fails(Check::Port, &json!(80)));
         assert!(fails(Check::Range(0, i64::from(i32::MAX)), &json!(-1)));
+        assert!(fails(Check::FileMode, &json!(512)) && !fails(Check::FileMode, &json!(0o644)));
         assert!(fails(Check::OneOf(&["a"]), &json!("b")) && !fails(Check::OneOf(&["a"]), &json!("a")));
         assert!(service_name("1a").is_some() && service_name("a1").is_none());
     }

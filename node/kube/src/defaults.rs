@@ -40,6 +40,7 @@ pub(crate) fn fields(of: &'static TypeSchema, object: &mut Map<String, Value>) {
     match of.name {
         "io.k8s.api.core.v1.Container" => container(object),
         "io.k8s.api.core.v1.PodSpec" => pod_spec(object),
+        "io.k8s.api.core.v1.Volume" => volume(object),
         "io.k8s.api.core.v1.ServicePort" => service_port(object),
         "io.k8s.api.apps.v1.DeploymentStrategy" => {
             strategy(object, &crate::schema::workload::ROLLING_UPDATE_DEPLOYMENT);
@@ -108,12 +109,20 @@ fn is_latest(image: &str) -> bool {
     name.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
+/// A volume that comes from nowhere is an empty directory.
+fn volume(object: &mut Map<String, Value>) {
+    if object.iter().all(|(field, value)| field == "name" || value.is_null()) {
+        object.insert("emptyDir".to_owned(), json!({}));
+    }
+}
+
 /// On the host's network every port of a container is the host's.
 fn pod_spec(object: &mut Map<String, Value>) {
     if object.get("hostNetwork") != Some(&true.into()) {
         return;
     }
-    let containers = object.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten();
+    let lists = object.iter_mut().filter(|(field, _)| matches!(field.as_str(), "containers" | "initContainers"));
+    let containers = lists.filter_map(|(_, list)| list.as_array_mut()).flatten();
     for port in containers.filter_map(|c| c.get_mut("ports")?.as_array_mut()).flatten() {
         let container_port = port["containerPort"].clone();
         if port["hostPort"].as_i64().unwrap_or(0) == 0 && container_port.is_i64() {
@@ -165,7 +174,8 @@ fn bare_pod(object: &mut Map<String, Value>) {
             }
         }
     }
-    for container in spec.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten() {
+    let lists = spec.iter_mut().filter(|(field, _)| matches!(field.as_str(), "containers" | "initContainers"));
+    for container in lists.filter_map(|(_, list)| list.as_array_mut()).flatten() {
         let limits = container["resources"]["limits"].as_object().cloned().unwrap_or_default();
         let Some(Value::Object(resources)) = container.get_mut("resources").filter(|_| !limits.is_empty()) else {
             continue;

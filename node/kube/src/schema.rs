@@ -23,9 +23,11 @@ pub mod policy;
 pub mod rbac;
 pub mod review;
 pub mod secret;
+pub mod security;
 pub mod service;
 pub mod stateful;
 pub mod status;
+pub mod volume;
 pub mod workload;
 
 /// The version of the layout. It is wire format: a change to list keys of fields that can be stored needs a new one. A new
@@ -147,6 +149,12 @@ pub enum Check {
     AbsolutePath,
     /// An amount from 0 on.
     AmountFromZero,
+    /// The permissions of a file.
+    FileMode,
+    /// A path below a directory, which may not lead out of it.
+    PathWithin,
+    /// The same for a file that the system writes: it may not begin with `..`, which is its own.
+    FileWithin,
     /// What a header may be called.
     HeaderName,
     /// A field that a container may see of its pod.

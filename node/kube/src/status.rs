@@ -80,6 +80,8 @@ pub enum Fault {
     TooLong,
     /// A list has too many elements.
     TooMany,
+    /// It names something that is not there.
+    NotFound,
     /// It has another type. Answered with 400.
     WrongType,
     /// There is no such field. Answered with 400.
@@ -99,7 +101,7 @@ impl Fault {
             Fault::TooLong => "FieldValueTooLong",
             Fault::TooMany => "FieldValueTooMany",
             Fault::WrongType => "FieldValueTypeInvalid",
-            Fault::Unknown => "FieldValueNotFound",
+            Fault::Unknown | Fault::NotFound => "FieldValueNotFound",
         }
     }
 }
@@ -145,6 +147,11 @@ impl Problem {
     pub fn too_many(field: impl Into<String>, count: usize, limit: usize) -> Self {
         let message = format!("Too many: {count}: must have at most {limit} items");
         Problem { field: field.into(), fault: Fault::TooMany, message }
+    }
+
+    /// The value names something that is not there.
+    pub fn not_found(field: impl Into<String>, value: &Value) -> Self {
+        Problem { field: field.into(), fault: Fault::NotFound, message: format!("Not found: {}", quoted(value)) }
     }
 
     fn cause(&self) -> Cause {

@@ -55,8 +55,9 @@ pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<
 fn log_request(pod: &Value, query: &Query) -> Result<LogRequest, Status> {
     let container = container(pod, query)?;
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let status = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-    let status = status.into_iter().find(|status| status["name"] == container.as_str());
+    let lists = ["containerStatuses", "initContainerStatuses"].into_iter();
+    let mut status = lists.filter_map(|list| pod["status"][list].as_array()).flatten();
+    let status = status.find(|status| status["name"] == container.as_str());
     let restarts = status.and_then(|status| status["restartCount"].as_u64()).unwrap_or(0);
     let mut attempt = u32::try_from(restarts).unwrap_or(u32::MAX);
     if query.flag("previous")? {
@@ -90,20 +91,28 @@ fn not_started(status: Option<&Value>) -> Option<&str> {
 /// Which container of a pod a query means.
 pub(super) fn container(pod: &Value, query: &Query) -> Result<String, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-    let containers: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
+    let names = |list: &str| -> Vec<&str> {
+        let containers = pod["spec"][list].as_array().into_iter().flatten();
+        containers.filter_map(|container| container["name"].as_str()).collect()
+    };
+    let (containers, init) = (names("containers"), names("initContainers"));
     let annotated = pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str();
     let asked = query.get("container").filter(|name| !name.is_empty());
     match (asked.or(annotated.filter(|name| containers.contains(name))), containers.as_slice()) {
-        (Some(asked), _) if containers.contains(&asked) => Ok(asked.to_owned()),
+        (Some(asked), _) if containers.contains(&asked) || init.contains(&asked) => Ok(asked.to_owned()),
         (Some(asked), _) => Err(Status::bad_request(format!(
             "container {asked} is not valid for pod {name}; it has: {}",
-            containers.join(", ")
+            [containers, init].concat().join(", ")
         ))),
         (None, [only]) => Ok((*only).to_owned()),
         (None, _) => Err(Status::bad_request(format!(
-            "a container name must be specified for pod {name}, choose one of: [{}]",
-            containers.join(" ")
+            "a container name must be specified for pod {name}, choose one of: [{}]{}",
+            containers.join(" "),
+            if init.is_empty() {
+                String::new()
+            } else {
+                format!(" or one of the init containers: [{}]", init.join(" "))
+            }
         ))),
     }
 }
@@ -190,6 +199,11 @@ mod tests {
         assert!(ask(&pod, "").unwrap_err().contains("[web log]"));
         assert!(ask(&pod, "container=db").unwrap_err().contains("db is not valid"));
         assert_eq!(ask(&pod, "container=web").unwrap().container, "web");
+        pod["spec"]["initContainers"] = json!([{"name": "init"}]);
+        pod["status"]["initContainerStatuses"] =
+            json!([{"name": "init", "restartCount": 3, "state": {"terminated": {}}}]);
+        assert!(ask(&pod, "").unwrap_err().ends_with("[web log] or one of the init containers: [init]"));
+        assert_eq!(ask(&pod, "container=init").unwrap().attempt, 3);
         pod["metadata"]["annotations"] = json!({DEFAULT_CONTAINER: "web"});
         assert_eq!(ask(&pod, "").unwrap().container, "web");
     }

@@ -1,18 +1,19 @@
 //! Takes actions from the queue and has the engine carry them out: in order for each container, concurrently for
 //! different ones, within limits, and with exactly one answer each. Knows nothing of any engine.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, ContainerState, RuntimeAction, RuntimeEvent};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, ImageError, StartError};
 use super::ledger::Ledger;
+use super::volumes::VolumeStore;
 
 /// How many actions may wait or be carried out at once. One more is refused by its own failure event.
 pub const ACTION_QUEUE_LIMIT: usize = 4096;
@@ -29,8 +30,13 @@ const LIST_LIMIT: Duration = Duration::from_secs(20);
 const PULL_LIMIT: Duration = Duration::from_secs(15 * 60);
 const START_LIMIT: Duration = Duration::from_secs(60);
 const REMOVE_LIMIT: Duration = Duration::from_secs(60);
+const VOLUMES_LIMIT: Duration = Duration::from_secs(60);
 /// What a stop may take beyond the grace, and a probe beyond its timeout.
 const SLACK: Duration = Duration::from_secs(20);
+
+/// What a pod with volumes is told where there is no isolation.
+const NO_VOLUMES: &str = "this node runs host processes without isolation, which cannot mount volumes; run the pod on a \
+    node with Docker";
 
 /// The sending end of the queue.
 #[derive(Clone)]
@@ -70,6 +76,7 @@ pub(super) struct Dispatcher<E> {
 pub(super) fn dispatcher<E: Engine>(
     engine: Arc<E>,
     ledger: Arc<Ledger>,
+    volumes: Option<Arc<VolumeStore>>,
     events: mpsc::Sender<RuntimeEvent>,
     stop: CancellationToken,
 ) -> (ActionQueue, Dispatcher<E>) {
@@ -78,6 +85,7 @@ pub(super) fn dispatcher<E: Engine>(
     let work = Work {
         engine,
         ledger,
+        volumes,
         events,
         starts: Semaphore::new(STARTS_LIMIT),
         pulls: Semaphore::new(PULLS_LIMIT),
@@ -103,6 +111,7 @@ enum Lane {
     List,
     Image(String),
     Container(ContainerRef),
+    Volumes(Arc<str>),
     /// A probe waits for nothing but itself: a slow stop must not keep a container from being seen as unready.
     Probe(ContainerRef, u64),
 }
@@ -112,6 +121,9 @@ impl Lane {
         match action {
             RuntimeAction::List => Lane::List,
             RuntimeAction::EnsureImage { image, .. } => Lane::Image(image.clone()),
+            RuntimeAction::WriteVolumes { uid, .. } | RuntimeAction::RemoveVolumes { uid } => {
+                Lane::Volumes(uid.clone())
+            }
             RuntimeAction::Start(spec) => Lane::Container(spec.id.clone()),
             RuntimeAction::Stop { id, .. } | RuntimeAction::Remove { id } => Lane::Container(id.clone()),
             RuntimeAction::Probe { id, token, .. } => Lane::Probe(id.clone(), *token),
@@ -178,6 +190,8 @@ impl<E: Engine> Dispatcher<E> {
 struct Work<E> {
     engine: Arc<E>,
     ledger: Arc<Ledger>,
+    /// `None`: the engine cannot show a container other files than the host's.
+    volumes: Option<Arc<VolumeStore>>,
     events: mpsc::Sender<RuntimeEvent>,
     starts: Semaphore,
     pulls: Semaphore,
@@ -204,6 +218,28 @@ impl<E: Engine> Work<E> {
                 })
                 .await;
             }
+            RuntimeAction::WriteVolumes { uid, volumes } => {
+                let pod = uid.clone();
+                let written = self.with_volumes(move |store| store.write(&pod, &volumes)).await;
+                self.send(match written {
+                    Ok(()) => RuntimeEvent::VolumesWritten { uid },
+                    Err(message) => RuntimeEvent::VolumesFailed { uid, message },
+                })
+                .await;
+            }
+            RuntimeAction::RemoveVolumes { uid } => {
+                let pod = uid.clone();
+                // Where none can be made there are none to remove.
+                let removed = match self.volumes {
+                    Some(_) => self.with_volumes(move |store| store.remove(&pod)).await,
+                    None => Ok(()),
+                };
+                self.send(match removed {
+                    Ok(()) => RuntimeEvent::VolumesRemoved { uid },
+                    Err(message) => RuntimeEvent::VolumesNotRemoved { uid, message },
+                })
+                .await;
+            }
             RuntimeAction::Start(spec) => {
                 let _permit = self.starts.acquire().await;
                 self.start(&spec).await;
@@ -225,9 +261,38 @@ impl<E: Engine> Work<E> {
         }
     }
 
+    /// Lets the file system work without making others wait.
+    async fn with_volumes(
+        &self,
+        work: impl FnOnce(&VolumeStore) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
+        let store = self.volumes.clone().ok_or(NO_VOLUMES)?;
+        match timeout(VOLUMES_LIMIT, spawn_blocking(move || work(&store))).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("the disk did not answer within {} s", VOLUMES_LIMIT.as_secs())),
+        }
+    }
+
+    async fn sweep(&self, infos: &[ContainerInfo]) {
+        if self.volumes.is_none() {
+            return;
+        }
+        let uids: BTreeSet<Arc<str>> = infos.iter().map(|info| info.id.uid.clone()).collect();
+        let swept = self.with_volumes(move |store| {
+            store.sweep(&uids.iter().map(|uid| &**uid).collect());
+            Ok(())
+        });
+        if let Err(why) = swept.await {
+            tracing::warn!("volumes of pods that are gone may be left: {why}");
+        }
+    }
+
     async fn list(&self) {
         match timeout(LIST_LIMIT, self.engine.list()).await {
             Ok(Ok(infos)) => {
+                // Before the agent can ask for any.
+                self.sweep(&infos).await;
                 let told = infos.clone();
                 self.send(RuntimeEvent::Listed(infos)).await;
                 self.ledger.listed(&told);
@@ -311,6 +376,8 @@ fn failure(action: &RuntimeAction, message: String) -> RuntimeEvent {
         RuntimeAction::EnsureImage { image, .. } => {
             RuntimeEvent::ImageFailed { image: image.clone(), message, permanent: false }
         }
+        RuntimeAction::WriteVolumes { uid, .. } => RuntimeEvent::VolumesFailed { uid: uid.clone(), message },
+        RuntimeAction::RemoveVolumes { uid } => RuntimeEvent::VolumesNotRemoved { uid: uid.clone(), message },
         RuntimeAction::Start(spec) => {
             RuntimeEvent::StartFailed { id: spec.id.clone(), reason: "CreateContainerError".to_owned(), message }
         }
@@ -385,7 +452,8 @@ mod tests {
     fn set_up() -> (Arc<Slow>, ActionQueue, Dispatcher<Slow>, mpsc::Receiver<RuntimeEvent>) {
         let engine = Arc::new(Slow::default());
         let (sender, events) = mpsc::channel(2 * ACTION_QUEUE_LIMIT);
-        let (queue, dispatcher) = dispatcher(Arc::clone(&engine), Arc::default(), sender, CancellationToken::new());
+        let (queue, dispatcher) =
+            dispatcher(Arc::clone(&engine), Arc::default(), None, sender, CancellationToken::new());
         (engine, queue, dispatcher, events)
     }
 

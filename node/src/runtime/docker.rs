@@ -14,13 +14,13 @@ mod watch;
 mod words;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
+use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum, Mount, MountType};
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
     StartContainerOptions, StopContainerOptions,
@@ -39,6 +39,7 @@ use self::container::Owner;
 use super::engine::{Engine, ImageError, StartError};
 use super::ledger::Ledger;
 use super::logs::{LogError, LogOptions, LogStream};
+use super::volumes::VolumeStore;
 use super::{LABEL_CLUSTER, LABEL_NODE, RuntimeConfig, probe, timestamp};
 
 /// How many containers are inspected at once for a list.
@@ -138,16 +139,18 @@ pub(super) struct DockerEngine {
     connection: Connection,
     owner: Owner,
     max_pods: u32,
+    volumes: Arc<VolumeStore>,
     /// The engine's ids of our containers, to find them without a search. What it says is checked by the labels.
     ids: Mutex<BTreeMap<ContainerRef, String>>,
 }
 
 impl DockerEngine {
-    pub(super) fn new(config: &RuntimeConfig) -> Result<DockerEngine, DockerHostError> {
+    pub(super) fn new(config: &RuntimeConfig, volumes: Arc<VolumeStore>) -> Result<DockerEngine, DockerHostError> {
         Ok(DockerEngine {
             connection: Connection::new(config.docker_host.as_deref())?,
             owner: Owner { cluster: config.cluster.clone(), node: config.node.clone() },
             max_pods: config.max_pods,
+            volumes,
             ids: Mutex::default(),
         })
     }
@@ -241,7 +244,19 @@ impl DockerEngine {
                 Some(found.and_then(|found| found.id).ok_or_else(gone)?)
             }
         };
-        let body = container::create_body(&self.owner, spec, network_of.as_deref());
+        let mut body = container::create_body(&self.owner, spec, network_of.as_deref());
+        let security = &spec.security;
+        if security.user.is_none() && (security.non_root || security.group.is_some()) {
+            let of_image = image::user(docker, &spec.image).await.map_err(StartError::create)?;
+            if security.non_root {
+                container::check_non_root(spec, &of_image).map_err(StartError::configure)?;
+            }
+            // A group needs a user beside it, with Docker.
+            body.user = security.group.map(|group| container::with_group(&of_image, group));
+        }
+        if let Some(host) = body.host_config.as_mut().filter(|_| !spec.mounts.is_empty()) {
+            host.mounts = Some(self.mounts(spec)?);
+        }
         let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         match docker.create_container(Some(options), body).await {
             Ok(created) => Ok(created.id),
@@ -253,6 +268,21 @@ impl DockerEngine {
             }
             Err(error) => Err(StartError::create(words::of(&error))),
         }
+    }
+
+    fn mounts(&self, spec: &ContainerSpec) -> Result<Vec<Mount>, StartError> {
+        let mount = |mount: &skein_core::runtime::Mount| {
+            let source = self.volumes.source(&spec.id.uid, mount).map_err(StartError::create)?;
+            let source = source.into_os_string().into_string();
+            Ok(Mount {
+                typ: Some(MountType::BIND),
+                source: Some(source.map_err(|_| StartError::create("a volume's path is no text"))?),
+                target: Some(mount.path.clone()),
+                read_only: Some(mount.read_only),
+                ..Mount::default()
+            })
+        };
+        spec.mounts.iter().map(mount).collect()
     }
 
     /// The engine's id of a container that exists under the name, if it is the one that is meant.

@@ -32,6 +32,11 @@ impl StartError {
         StartError { reason: "CreateContainerError", message: message.into() }
     }
 
+    /// What it is to be is not allowed.
+    pub(super) fn configure(message: impl Into<String>) -> StartError {
+        StartError { reason: "CreateContainerConfigError", message: message.into() }
+    }
+
     /// It was created and could not be run.
     pub(super) fn run(message: impl Into<String>) -> StartError {
         StartError { reason: "RunContainerError", message: message.into() }

@@ -21,7 +21,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use skein_core::runtime::{
-    Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, ProbeAction, PullPolicy, RuntimeEvent,
+    Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, ProbeAction, PullPolicy, RuntimeEvent, Security,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::sync::mpsc;
@@ -122,7 +122,7 @@ impl ProcessEngine {
         };
         let mut env = vec![
             ("PATH".to_owned(), std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned())),
-            ("HOSTNAME".to_owned(), spec.pod.clone()),
+            ("HOSTNAME".to_owned(), if spec.hostname.is_empty() { &spec.pod } else { &spec.hostname }.clone()),
         ];
         env.extend(ip.clone().map(|ip| ("POD_IP".to_owned(), ip)));
         // A later one counts, so the pod's own words come last.
@@ -168,6 +168,10 @@ impl ProcessEngine {
             return Err(StartError::create(
                 "the process runtime ignores the image, so the container needs a command: give it one, or run this node with Docker",
             ));
+        }
+        if let Some(what) = beyond(spec) {
+            let why = format!("the process runtime has no isolation and cannot {what}; run this node with Docker");
+            return Err(StartError::create(why));
         }
         let record = self.record_for(spec).await?;
         dir.create(&record)
@@ -347,6 +351,19 @@ impl ProcessEngine {
         if ledger.claim_exit(id) {
             let _ = events.send(RuntimeEvent::Exited { id: id.clone(), exit }).await;
         }
+    }
+}
+
+/// What a container asks for that host processes cannot be given.
+fn beyond(spec: &ContainerSpec) -> Option<&'static str> {
+    let see_and_nothing_else =
+        Security { host_pid: spec.security.host_pid, host_ipc: spec.security.host_ipc, ..Security::default() };
+    match spec {
+        spec if !spec.mounts.is_empty() => Some("mount volumes"),
+        spec if !spec.host_aliases.is_empty() => Some("honour hostAliases"),
+        // That they see the host's processes is no wish but a fact.
+        spec if spec.security != see_and_nothing_else => Some("honour a securityContext"),
+        _ => None,
     }
 }
 

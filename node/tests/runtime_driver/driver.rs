@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use skein_core::runtime::{
-    Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, ProbeAction, RuntimeAction, RuntimeEvent,
+    Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, ProbeAction, RuntimeAction, RuntimeEvent, Security,
 };
 use skein_node::runtime::{LogOptions, RuntimeConfig, RuntimeHandle, start};
 use tokio::sync::mpsc;
@@ -160,6 +160,10 @@ pub fn shell(uid: &str, script: &str) -> ContainerSpec {
         tty: false,
         stdin: false,
         stdin_once: false,
+        hostname: String::new(),
+        host_aliases: Vec::new(),
+        mounts: Vec::new(),
+        security: Security::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use skein_gossip::Instant;
 
 use super::Context;
 use super::backoff::{Backoff, Pace};
+use super::hooks::Hooks;
 use super::instance::{Instance, OOM_KILLED, State};
 use super::probe::{Finding, Probes};
 use crate::model::pod::{Container as ContainerTemplate, RestartPolicy};
@@ -56,6 +57,8 @@ pub(super) struct Container {
     pub(super) ever_started: bool,
     pub(super) must_end: Option<MustEnd>,
     pub(super) probes: Probes,
+    /// The reason that is given while nothing is wrong.
+    idle: &'static str,
     /// Kubernetes' reason why it does not run, and words for a person.
     pub(super) waiting: (String, String),
     again: bool,
@@ -66,9 +69,12 @@ pub(super) struct Container {
 }
 
 impl Container {
-    pub(super) fn new(name: &str) -> Self {
+    /// One of a pod with init containers, or of one without.
+    pub(super) fn new(name: &str, has_init: bool) -> Self {
+        let idle = if has_init { "PodInitializing" } else { "ContainerCreating" };
         Container {
             name: name.into(),
+            idle,
             current: None,
             previous: None,
             attempt: 0,
@@ -78,7 +84,7 @@ impl Container {
             ever_started: false,
             must_end: None,
             probes: Probes::default(),
-            waiting: creating(),
+            waiting: (idle.into(), String::new()),
             again: true,
             gone: None,
             crash: Backoff::default(),
@@ -107,7 +113,7 @@ impl Container {
     pub(super) fn begin(&mut self, starting: Instance) -> Option<Instance> {
         self.attempt = starting.id.attempt;
         let ended = self.current.replace(starting).filter(Instance::has_ended);
-        (self.has_image, self.waiting) = (false, creating());
+        (self.has_image, self.waiting) = (false, self.idle());
         match ended {
             Some(ended) => self.previous.replace(ended),
             None => None,
@@ -115,11 +121,17 @@ impl Container {
     }
 
     /// It runs.
-    pub(super) fn started(&mut self, info: &ContainerInfo, template: Option<&ContainerTemplate>, ctx: &Context<'_>) {
+    pub(super) fn started(
+        &mut self,
+        info: &ContainerInfo,
+        template: Option<&ContainerTemplate>,
+        ctx: &mut Context<'_>,
+    ) {
         let Some(instance) = self.current.as_mut().filter(|instance| instance.state == State::Starting) else { return };
         instance.take(info);
         instance.state = State::Running;
         (instance.since, instance.touched) = (ctx.now.mono, ctx.seq);
+        instance.hooks = template.map(|of| Hooks::begin(of, &info.id, ctx)).unwrap_or_default();
         self.probes = template.map(|of| Probes::start(of, ctx.now.mono, false, 0.0)).unwrap_or_default();
         self.start.clear();
         self.restarts = self.attempt;
@@ -128,8 +140,10 @@ impl Container {
 
     /// It was found running before it was known how to look at it.
     pub(super) fn learn(&mut self, template: &ContainerTemplate) {
-        if let Some(instance) = self.current.as_ref().filter(|instance| instance.is_running()) {
-            self.probes = Probes::start(template, instance.since, self.is_ready(), 0.0);
+        let ready = self.is_ready();
+        if let Some(instance) = self.current.as_mut().filter(|instance| instance.is_running()) {
+            self.probes = Probes::start(template, instance.since, ready, 0.0);
+            instance.hooks = Hooks::found(template);
         }
     }
 
@@ -167,7 +181,7 @@ impl Container {
         }
         self.last = instance.terminated();
         let wait = if rejoins { Duration::ZERO } else { self.crash.fail(ctx.now.mono, Pace::CRASH) };
-        self.waiting = creating();
+        self.waiting = self.idle();
         Some(wait)
     }
 
@@ -201,8 +215,14 @@ impl Container {
         self.current.as_ref().is_some_and(Instance::is_running)
     }
 
+    /// Whether it runs, or is about to.
+    pub(super) fn is_active(&self) -> bool {
+        self.current.as_ref().is_some_and(|instance| !instance.has_ended() && instance.state != State::Created)
+    }
+
     pub(super) fn is_ready(&self) -> bool {
-        self.current.as_ref().is_some_and(|instance| instance.state == State::Running) && self.probes.ready()
+        let runs = |instance: &Instance| instance.state == State::Running && !instance.hooks.is_starting();
+        self.current.as_ref().is_some_and(runs) && self.probes.ready()
     }
 
     /// Whether it ended and stays so, and if so whether it ended well.
@@ -238,7 +258,7 @@ impl Container {
         self.current.iter().chain(&self.previous)
     }
 
-    pub(super) fn status(&self, image: &str) -> ContainerStatus {
+    pub(super) fn status(&self, image: &str, ready: bool) -> ContainerStatus {
         let waiting = || ContainerPhase::Waiting { reason: self.waiting.0.clone(), message: self.waiting.1.clone() };
         let current = self.current.as_ref();
         let state = match current {
@@ -253,7 +273,7 @@ impl Container {
             name: self.name.clone(),
             state,
             last: self.last.clone(),
-            ready: self.is_ready(),
+            ready,
             started: self.is_running() && self.probes.started(),
             restart_count: self.restarts,
             image: named.filter(|one| !one.image.is_empty()).map_or_else(|| image.to_owned(), |one| one.image.clone()),
@@ -267,12 +287,17 @@ impl Container {
         matches!(self.standing(now), Standing::Wants { .. })
     }
 
+    /// It waits for something that is not its own doing; empty: nothing is wrong.
+    pub(super) fn wait_for(&mut self, why: &str) {
+        self.waiting = (self.idle.into(), why.to_owned());
+    }
+
+    fn idle(&self) -> (String, String) {
+        (self.idle.into(), String::new())
+    }
+
     /// Whether it has not run even once.
     pub(super) fn never_ran(&self) -> bool {
         !self.ever_started
     }
-}
-
-fn creating() -> (String, String) {
-    ("ContainerCreating".into(), String::new())
 }

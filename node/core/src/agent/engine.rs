@@ -80,6 +80,16 @@ impl Agent {
                 let waits = self.pods.values().filter(|pod| pod.images().any(|own| own == image));
                 self.step_next.extend(waits.map(|pod| pod.identity.uid.clone()));
             }
+            RuntimeEvent::VolumesWritten { uid } => drop(self.with_pod(now, &uid, |pod, _| pod.volumes.written())),
+            RuntimeEvent::VolumesFailed { uid, message } => {
+                self.with_pod(now, &uid, |pod, ctx| pod.volumes_failed(message, ctx));
+            }
+            RuntimeEvent::VolumesRemoved { uid } => {
+                self.with_pod(now, &uid, |pod, ctx| pod.volumes.removed(true, ctx));
+            }
+            RuntimeEvent::VolumesNotRemoved { uid, .. } => {
+                self.with_pod(now, &uid, |pod, ctx| pod.volumes.removed(false, ctx));
+            }
             RuntimeEvent::Started(info) => {
                 self.with_pod(now, &info.id.uid, |pod, ctx| pod.started(&info, ctx));
             }

@@ -1,10 +1,17 @@
 //! A container's environment and command line: where values come from, and the expansion of `$(NAME)`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::pod::{Container, EnvVar, ObjectFieldSelector, PodTemplateSpec, ResourceFieldSelector};
+use crate::model::pod::{
+    Container, EnvFromSource, EnvVar, KeySelector, ObjectFieldSelector, PodTemplateSpec, ResourceFieldSelector,
+};
 use crate::model::quantity::Quantity;
+use crate::model::source::{SourceKind, SourceName, Sources};
 use crate::runtime::Capacity;
+
+/// The most that a container's environment may take, in bytes. The kernel takes no more than about twice as much with the
+/// command line, and says nothing that a person would understand.
+const MAX_ENV_BYTES: usize = 1024 * 1024;
 
 /// What a pod's containers can learn about it.
 pub(super) struct PodFields<'a> {
@@ -16,6 +23,8 @@ pub(super) struct PodFields<'a> {
     /// `None` until the first container runs.
     pub(super) pod_ip: Option<&'a str>,
     pub(super) template: &'a PodTemplateSpec,
+    /// The ConfigMaps and Secrets that it names.
+    pub(super) sources: &'a Sources,
     /// Stands in for limits that are not set.
     pub(super) capacity: &'a Capacity,
 }
@@ -27,17 +36,62 @@ pub(super) struct PodFields<'a> {
 /// When a variable refers to what does not exist, in words for a person.
 pub(super) fn environment(container: &Container, pod: &PodFields<'_>) -> Result<Vec<(String, String)>, String> {
     let mut env: Vec<(String, String)> = Vec::with_capacity(container.env.len());
+    for from in &container.env_from {
+        env.extend(all_keys(from, pod)?);
+    }
     for variable in &container.env {
         let value = match &variable.value_from {
             None => Some(expand(&variable.value, &env)),
             Some(_) => sourced(variable, container, pod)?,
         };
-        if let Some(value) = value {
-            env.retain(|(name, _)| *name != variable.name);
-            env.push((variable.name.clone(), value));
-        }
+        env.extend(value.map(|value| (variable.name.clone(), value)));
     }
-    Ok(env)
+    let bytes: usize = env.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    if bytes > MAX_ENV_BYTES {
+        return Err(format!("its environment takes {bytes} bytes, more than {MAX_ENV_BYTES}"));
+    }
+    // A later value takes the place of an earlier one.
+    let mut seen = BTreeSet::new();
+    let is_last: Vec<bool> = env.iter().rev().map(|(name, _)| seen.insert(name.clone())).collect();
+    let kept = env.into_iter().zip(is_last.into_iter().rev()).filter(|(_, is_last)| *is_last);
+    Ok(kept.map(|(variable, _)| variable).collect())
+}
+
+/// A variable for each key of an object.
+fn all_keys(from: &EnvFromSource, pod: &PodFields<'_>) -> Result<Vec<(String, String)>, String> {
+    let kinds = [(SourceKind::ConfigMap, &from.config_map_ref), (SourceKind::Secret, &from.secret_ref)];
+    let Some((kind, of)) = kinds.into_iter().find_map(|(kind, of)| Some((kind, of.as_ref()?))) else {
+        return Ok(Vec::new());
+    };
+    let name = SourceName::new(kind, &of.name);
+    match pod.sources.get(&name) {
+        Some(source) => {
+            let pairs = source.data.iter();
+            pairs.map(|(key, value)| Ok((format!("{}{key}", from.prefix), text(key, value, &name, pod)?))).collect()
+        }
+        None if of.optional => Ok(Vec::new()),
+        None => Err(name.not_found()),
+    }
+}
+
+fn one_key(kind: SourceKind, of: &KeySelector, pod: &PodFields<'_>) -> Result<Option<String>, String> {
+    let name = SourceName::new(kind, &of.name);
+    let Some(source) = pod.sources.get(&name) else {
+        return if of.optional { Ok(None) } else { Err(name.not_found()) };
+    };
+    match source.data.get(&of.key) {
+        Some(value) => text(&of.key, value, &name, pod).map(Some),
+        None if of.optional => Ok(None),
+        None => Err(format!("couldn't find key {} in {} {}/{}", of.key, kind.as_str(), pod.namespace, of.name)),
+    }
+}
+
+fn text(key: &str, value: &[u8], of: &SourceName, pod: &PodFields<'_>) -> Result<String, String> {
+    let fit = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'));
+    fit.map(str::to_owned).ok_or_else(|| {
+        let (kind, namespace, name) = (of.kind.as_str(), pod.namespace, &of.name);
+        format!("key {key} in {kind} {namespace}/{name} is no text, which a variable must be")
+    })
 }
 
 /// Replaces `$(NAME)` by the variable's value; `$$` is one dollar, and what names no variable stays as it is.
@@ -55,7 +109,7 @@ pub(super) fn expand(text: &str, env: &[(String, String)]) -> String {
         let name = after.strip_prefix('(').and_then(|tail| tail.split_once(')'));
         match name {
             Some((name, tail)) => {
-                match env.iter().find(|(known, _)| known == name) {
+                match env.iter().rev().find(|(known, _)| known == name) {
                     Some((_, value)) => out.push_str(value),
                     None => out.extend(["$(", name, ")"]),
                 }
@@ -79,18 +133,14 @@ fn sourced(variable: &EnvVar, container: &Container, pod: &PodFields<'_>) -> Res
     if let Some(resource) = &source.resource_field_ref {
         return resource_value(resource, container, pod).map(Some).map_err(|e| format!("env {}: {e}", variable.name));
     }
-    let keys = [("configMapKeyRef", &source.config_map_key_ref), ("secretKeyRef", &source.secret_key_ref)];
-    match keys.iter().find_map(|(kind, key)| key.as_ref().map(|key| (kind, key))) {
-        Some((_, key)) if key.optional => Ok(None),
-        Some((kind, key)) => Err(format!(
-            "env {}: {kind} {}/{} is not supported by this version; write the value into the manifest",
-            variable.name, key.name, key.key
-        )),
+    let keys = [(SourceKind::ConfigMap, &source.config_map_key_ref), (SourceKind::Secret, &source.secret_key_ref)];
+    match keys.into_iter().find_map(|(kind, key)| key.as_ref().map(|key| (kind, key))) {
+        Some((kind, key)) => one_key(kind, key, pod),
         None => Err(format!("env {}: valueFrom names no source", variable.name)),
     }
 }
 
-fn field_value(field: &ObjectFieldSelector, pod: &PodFields<'_>) -> Result<Option<String>, String> {
+pub(super) fn field_value(field: &ObjectFieldSelector, pod: &PodFields<'_>) -> Result<Option<String>, String> {
     let metadata = &pod.template.metadata;
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(match field.field_path.as_str() {
@@ -116,15 +166,14 @@ fn field_value(field: &ObjectFieldSelector, pod: &PodFields<'_>) -> Result<Optio
     })
 }
 
-fn resource_value(
+pub(super) fn resource_value(
     selector: &ResourceFieldSelector,
     container: &Container,
     pod: &PodFields<'_>,
 ) -> Result<String, String> {
-    let containers = &pod.template.spec.containers;
     let of = match selector.container_name.as_str() {
         "" => container,
-        name => containers.iter().find(|c| c.name == name).ok_or_else(|| format!("no container \"{name}\""))?,
+        name => pod.template.spec.container(name).ok_or_else(|| format!("no container \"{name}\""))?,
     };
     let wrong = || format!("\"{}\" is not a resource that a container can refer to", selector.resource);
     let (which, name) = selector.resource.split_once('.').ok_or_else(wrong)?;
@@ -152,9 +201,14 @@ fn resource_value(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::model::source::SourceData;
     use serde_json::json;
 
     fn env_of(container: &serde_json::Value) -> Result<Vec<(String, String)>, String> {
+        env_with(container, &Sources::default())
+    }
+
+    fn env_with(container: &serde_json::Value, sources: &Sources) -> Result<Vec<(String, String)>, String> {
         let template = PodTemplateSpec::of(&json!({
             "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}))
         .unwrap();
@@ -166,6 +220,7 @@ mod tests {
             host_ip: "10.0.0.1",
             pod_ip: None,
             template: &template,
+            sources,
             capacity: &Capacity { cpu_millis: 2000, ..Capacity::default() },
         };
         environment(&template.spec.containers[0], &pod)
@@ -203,7 +258,45 @@ mod tests {
         let from =
             |source: serde_json::Value| env_of(&json!({"name": "a", "env": [{"name": "X", "valueFrom": source}]}));
         assert!(from(json!({"fieldRef": {"fieldPath": "status.phase"}})).is_err());
-        assert!(from(json!({"secretKeyRef": {"name": "s", "key": "k"}})).unwrap_err().contains("secretKeyRef s/k"));
+        let missing = from(json!({"secretKeyRef": {"name": "s", "key": "k"}}));
+        assert_eq!(missing, Err("secret \"s\" not found".into()));
         assert_eq!(from(json!({"configMapKeyRef": {"name": "s", "key": "k", "optional": true}})), Ok(vec![]));
+    }
+
+    #[test]
+    fn keys_of_config_maps_and_secrets_become_variables_in_kubernetes_order() {
+        let source = |kind, name: &str, json: serde_json::Value| {
+            (SourceName::new(kind, name), std::sync::Arc::new(SourceData::of(kind, &json)))
+        };
+        let sources: Sources = [
+            source(SourceKind::ConfigMap, "c", json!({"data": {"A": "1", "B": "2"}, "binaryData": {"D": "eA=="}})),
+            source(SourceKind::Secret, "s", json!({"data": {"A": "c2VjcmV0", "RAW": "/w=="}})),
+        ]
+        .into_iter()
+        .collect();
+        let env = env_with(
+            &json!({"name": "a", "envFrom": [{"configMapRef": {"name": "c"}}, {"secretRef": {"name": "x", "optional": true}}],
+                "env": [{"name": "B", "value": "own $(A)"},
+                    {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "A"}}},
+                    {"name": "N", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "Z", "optional": true}}}]}),
+            &sources,
+        );
+        assert_eq!(pairs(&env.unwrap()), [("A", "1"), ("B", "own 1"), ("S", "secret")]);
+        let prefixed = env_with(&json!({"envFrom": [{"prefix": "P_", "configMapRef": {"name": "c"}}]}), &sources);
+        assert_eq!(pairs(&prefixed.unwrap()), [("P_A", "1"), ("P_B", "2")]);
+        let fails = |container: serde_json::Value| env_with(&container, &sources).unwrap_err();
+        let missing = json!({"env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "Z"}}}]});
+        assert_eq!(fails(missing), "couldn't find key Z in ConfigMap shop/c");
+        assert!(fails(json!({"envFrom": [{"secretRef": {"name": "s"}}]})).contains("RAW in Secret shop/s is no text"));
+        assert_eq!(fails(json!({"envFrom": [{"configMapRef": {"name": "y"}}]})), "configmap \"y\" not found");
+    }
+
+    #[test]
+    fn an_environment_without_bound_is_refused() {
+        let json = json!({"data": {"A": "x".repeat(MAX_ENV_BYTES)}});
+        let big = std::sync::Arc::new(SourceData::of(SourceKind::ConfigMap, &json));
+        let sources: Sources = [(SourceName::new(SourceKind::ConfigMap, "c"), big)].into_iter().collect();
+        let from = json!({"envFrom": [{"configMapRef": {"name": "c"}}]});
+        assert!(env_with(&from, &sources).unwrap_err().contains("more than"));
     }
 }

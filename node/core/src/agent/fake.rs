@@ -12,8 +12,9 @@ use skein_gossip::{Instant, NodeId, Now, random};
 use super::images::Images;
 use super::{Agent, AgentConfig, Context, Input, Output, SlotFacts};
 use crate::model::pod::PodTemplateSpec;
+use crate::model::source::Sources;
 use crate::runtime::{
-    Capacity, ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit, RuntimeAction, RuntimeEvent,
+    Capacity, ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit, RuntimeAction, RuntimeEvent, VolumeSpec,
 };
 use crate::slot::{Displaced, Placement, SLOT_KIND, Value};
 use crate::status::{Claim, Event, PodStatus};
@@ -55,6 +56,7 @@ pub(super) fn facts_of(n: u32, values: Vec<Value>, containers: &serde_json::Valu
         claims: Vec::new(),
         ready: BTreeSet::new(),
         template: PodTemplateSpec::of(&template).map(Arc::new),
+        sources: Sources::default(),
     }
 }
 
@@ -81,6 +83,7 @@ pub(super) fn with_context(at_ms: u64, actions: &mut Vec<RuntimeAction>, f: impl
         images: &mut images,
         tokens: &mut tokens,
         outputs: &mut outputs,
+        sources: Sources::default(),
         wake: None,
     });
     actions.extend(outputs.into_iter().filter_map(|output| match output {
@@ -98,6 +101,10 @@ pub(super) struct FakeRuntime {
     /// What was asked and not done yet.
     pub(super) asked: VecDeque<RuntimeAction>,
     pub(super) containers: BTreeMap<ContainerRef, ContainerInfo>,
+    /// The volumes of each pod.
+    pub(super) volumes: BTreeMap<Arc<str>, Arc<[VolumeSpec]>>,
+    /// The pods whose volumes were asked for in this life of the daemon.
+    pub(super) touched: BTreeSet<Arc<str>>,
     /// Images that cannot be had.
     pub(super) missing: BTreeSet<String>,
     /// Whether probes succeed.
@@ -117,7 +124,11 @@ impl FakeRuntime {
         let action = self.asked.remove(first.unwrap_or(n))?;
         let message = || "the engine is out of order".to_owned();
         Some(match action {
-            RuntimeAction::List if works => RuntimeEvent::Listed(self.containers.values().cloned().collect()),
+            RuntimeAction::List if works => {
+                let (containers, touched) = (&self.containers, &self.touched);
+                self.volumes.retain(|uid, _| touched.contains(uid) || containers.keys().any(|id| id.uid == *uid));
+                RuntimeEvent::Listed(self.containers.values().cloned().collect())
+            }
             RuntimeAction::List => RuntimeEvent::ListFailed { message: message() },
             RuntimeAction::EnsureImage { image, .. } if works && !self.missing.contains(&image) => {
                 RuntimeEvent::ImageReady { image }
@@ -125,6 +136,20 @@ impl FakeRuntime {
             RuntimeAction::EnsureImage { image, .. } => {
                 RuntimeEvent::ImageFailed { image, message: message(), permanent: false }
             }
+            RuntimeAction::WriteVolumes { uid, volumes } if works => {
+                self.touched.insert(uid.clone());
+                self.volumes.insert(uid.clone(), volumes);
+                RuntimeEvent::VolumesWritten { uid }
+            }
+            RuntimeAction::WriteVolumes { uid, .. } => RuntimeEvent::VolumesFailed { uid, message: message() },
+            RuntimeAction::RemoveVolumes { uid } if works => {
+                let known = self.containers.keys().filter(|id| !self.unseen.contains(id));
+                assert!(known.into_iter().all(|id| id.uid != uid), "containers outlive their volumes");
+                self.volumes.remove(&uid);
+                self.touched.remove(&uid);
+                RuntimeEvent::VolumesRemoved { uid }
+            }
+            RuntimeAction::RemoveVolumes { uid } => RuntimeEvent::VolumesNotRemoved { uid, message: message() },
             RuntimeAction::Start(spec) if works => self.start(&spec, wall_ms),
             RuntimeAction::Start(spec) => {
                 let reason = "CreateContainerError".into();
@@ -190,17 +215,27 @@ impl FakeRuntime {
         if let Some(first) = &spec.network_of {
             assert!(self.running().contains(first), "{:?} joins the network of what does not run", spec.id);
         }
-        RuntimeEvent::Started(self.run(spec, wall_ms))
+        for mount in &spec.mounts {
+            let volumes = self.volumes.get(&spec.id.uid).map_or(&[][..], |volumes| volumes);
+            assert!(volumes.iter().any(|volume| volume.name == mount.volume), "{mount:?} is not laid out");
+        }
+        let info = self.run(spec, wall_ms);
+        match &info.state {
+            ContainerState::Exited(exit) => RuntimeEvent::Exited { id: info.id, exit: exit.clone() },
+            _ => RuntimeEvent::Started(info),
+        }
     }
 
+    /// One of this name has done its work at once.
     fn run(&mut self, spec: &ContainerSpec, wall_ms: u64) -> ContainerInfo {
+        let done = Exit { code: Some(0), finished_at_ms: wall_ms, ..Exit::default() };
         let info = ContainerInfo {
             id: spec.id.clone(),
             namespace: spec.namespace.clone(),
             pod: spec.pod.clone(),
             slot: spec.slot.clone(),
             write: spec.write.clone(),
-            state: ContainerState::Running,
+            state: if &*spec.id.container == "init" { ContainerState::Exited(done) } else { ContainerState::Running },
             runtime_id: format!("fake://{}-{}-{}", spec.id.uid, spec.id.container, spec.id.attempt),
             image: spec.image.clone(),
             image_id: format!("sha256:{}", spec.image),
@@ -217,7 +252,11 @@ fn container_of(action: &RuntimeAction) -> Option<&ContainerRef> {
     match action {
         RuntimeAction::Start(spec) => Some(&spec.id),
         RuntimeAction::Stop { id, .. } | RuntimeAction::Remove { id } => Some(id),
-        RuntimeAction::List | RuntimeAction::EnsureImage { .. } | RuntimeAction::Probe { .. } => None,
+        RuntimeAction::List
+        | RuntimeAction::EnsureImage { .. }
+        | RuntimeAction::Probe { .. }
+        | RuntimeAction::WriteVolumes { .. }
+        | RuntimeAction::RemoveVolumes { .. } => None,
     }
 }
 
@@ -323,6 +362,7 @@ impl World {
     /// Another life of the daemon: it knows what it last reported, and asks the same runtime.
     pub(super) fn restart(&mut self, known: Vec<SlotFacts>) {
         let asked = std::mem::take(&mut self.runtime.asked);
+        self.runtime.touched.clear();
         let until_ms = self.now.wall_ms + START_LIMIT_MS;
         self.runtime.late.extend(asked.into_iter().filter_map(|action| match action {
             RuntimeAction::Start(spec) => Some((until_ms, spec)),

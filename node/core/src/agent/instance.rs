@@ -6,6 +6,7 @@ use skein_gossip::Instant;
 
 use super::Context;
 use super::backoff::{Backoff, Pace};
+use super::hooks::Hooks;
 use crate::runtime::{ContainerInfo, ContainerRef, ContainerState, Exit, RuntimeAction};
 use crate::status::Terminated;
 
@@ -47,6 +48,8 @@ pub(super) struct Instance {
     pub(super) joined: Option<u32>,
     /// Which input last changed it: a list that was asked for before says nothing new.
     pub(super) touched: u64,
+    /// What is run in it beside its own process.
+    pub(super) hooks: Hooks,
     retry: Backoff,
 }
 
@@ -64,6 +67,7 @@ impl Instance {
             since: ctx.now.mono,
             joined,
             touched: ctx.seq,
+            hooks: Hooks::default(),
             retry: Backoff::default(),
         }
     }
@@ -115,6 +119,9 @@ impl Instance {
         if !matches!(self.state, State::Running | State::Created) || self.waits(ctx) {
             return;
         }
+        let is_running = self.state == State::Running;
+        let grace = if is_running { self.hooks.before_stop(&self.id, grace, ctx) } else { Some(grace) };
+        let Some(grace) = grace else { return };
         (self.state, self.touched) = (State::Stopping, ctx.seq);
         ctx.act(RuntimeAction::Stop { id: self.id.clone(), grace });
     }

@@ -6,20 +6,27 @@ use std::time::Duration;
 use skein_crdt_state::{ObjectKey, WriteId};
 use skein_gossip::Instant;
 
-use super::Context;
 use super::container::{Container, MustEnd, Standing};
 use super::environment::PodFields;
+use super::hooks::Which;
 use super::images::{self, Wait};
 use super::instance::Instance;
 use super::probe::Finding;
 use super::spec::{Wish, container_spec};
+use super::volumes::Volumes;
+use super::{AgentConfig, Context};
 use crate::model::needs::PodNeeds;
-use crate::model::pod::{PodTemplateSpec, RestartPolicy};
-use crate::runtime::{ContainerInfo, ContainerRef, Exit, PullPolicy, RuntimeAction};
+use crate::model::pod::{self as model, PodSpec, PodTemplateSpec, RestartPolicy};
+use crate::model::source::Sources;
+use crate::runtime::{Capacity, ContainerInfo, ContainerRef, Exit, PullPolicy, RuntimeAction};
 use crate::status::{Event, PodStatus};
 
+mod deadline;
 mod found;
+mod init;
 mod report;
+
+use init::Turn;
 
 /// How long a pod whose spec is not known any more may take to end.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -52,6 +59,24 @@ pub(super) struct Identity {
     pub(super) name: String,
 }
 
+/// Which container of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// One of the init containers.
+    Init(usize),
+    /// One of the others.
+    Main(usize),
+}
+
+impl At {
+    fn of(self, spec: &PodSpec) -> Option<&model::Container> {
+        match self {
+            At::Init(n) => spec.init_containers.get(n),
+            At::Main(n) => spec.containers.get(n),
+        }
+    }
+}
+
 /// A pod.
 #[derive(Debug, Clone)]
 pub(super) struct Pod {
@@ -59,7 +84,9 @@ pub(super) struct Pod {
     pub(super) needs: PodNeeds,
     pub(super) admission: Admission,
     pub(super) reported: Option<PodStatus>,
+    pub(super) volumes: Volumes,
     template: Option<Arc<PodTemplateSpec>>,
+    init: Vec<Container>,
     containers: Vec<Container>,
     /// Attempts that are to be removed.
     leftovers: Vec<Instance>,
@@ -72,16 +99,23 @@ pub(super) struct Pod {
     ip: String,
     /// Why it cannot be started yet, for people.
     complaint: String,
+    /// Whether it was active for longer than it may.
+    overdue: bool,
 }
 
 impl Pod {
     pub(super) fn new(identity: Identity, template: Option<Arc<PodTemplateSpec>>, ctx: &Context<'_>) -> Self {
         let spec = template.as_ref().map(|template| &template.spec);
+        let has_init = spec.is_some_and(|spec| !spec.init_containers.is_empty());
+        let made = |list: fn(&PodSpec) -> &Vec<model::Container>| {
+            let named = spec.map(list).into_iter().flatten();
+            named.map(|of| Container::new(&of.name, has_init)).collect()
+        };
         Pod {
             needs: template.as_ref().map(|template| template.needs.clone()).unwrap_or_default(),
-            containers: spec
-                .map(|spec| spec.containers.iter().map(|c| Container::new(&c.name)).collect())
-                .unwrap_or_default(),
+            init: made(|spec| &spec.init_containers),
+            containers: made(|spec| &spec.containers),
+            volumes: Volumes::default(),
             identity,
             admission: Admission::Open,
             reported: None,
@@ -94,6 +128,7 @@ impl Pod {
             ready_changed_ms: ctx.now.wall_ms,
             ip: String::new(),
             complaint: String::new(),
+            overdue: false,
         }
     }
 
@@ -111,11 +146,17 @@ impl Pod {
         self.needs.clone_from(&template.needs);
         self.complaint.clear();
         let mut found = std::mem::take(&mut self.containers);
-        for spec in &template.spec.containers {
+        let has_init = !template.spec.init_containers.is_empty();
+        let mut taken = |spec: &model::Container| {
             let known = found.iter().position(|container| *container.name == *spec.name);
-            let mut container = known.map_or_else(|| Container::new(&spec.name), |n| found.swap_remove(n));
+            let mut container = known.map_or_else(|| Container::new(&spec.name, has_init), |n| found.swap_remove(n));
             container.learn(spec);
-            self.containers.push(container);
+            container
+        };
+        self.init = template.spec.init_containers.iter().map(&mut taken).collect();
+        self.containers = template.spec.containers.iter().map(&mut taken).collect();
+        if template.spec.mounted_volumes().next().is_some() {
+            self.volumes.may_exist();
         }
         let unnamed = found.into_iter().flat_map(|container| container.current.into_iter().chain(container.previous));
         self.leftovers.extend(unnamed);
@@ -124,7 +165,7 @@ impl Pod {
 
     /// Whether the engine may have containers of it.
     pub(super) fn has_containers(&self) -> bool {
-        !self.leftovers.is_empty() || self.containers.iter().any(|container| container.instances().next().is_some())
+        !self.leftovers.is_empty() || self.all().any(|container| container.instances().next().is_some())
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -137,13 +178,15 @@ impl Pod {
 
     /// Whether it was stopped and nothing of it is left.
     pub(super) fn is_gone(&self) -> bool {
-        self.is_stopping() && !self.has_containers()
+        self.is_stopping() && !self.has_containers() && self.volumes.are_gone()
     }
 
     /// Whether all its containers ended for good, so that it takes nothing of its node.
     pub(super) fn has_ended(&self) -> bool {
         match self.admission {
             Admission::Refused(..) | Admission::Over(_) => true,
+            Admission::Open | Admission::Admitted if self.init_failed() => true,
+            Admission::Open | Admission::Admitted if self.overdue => !self.all().any(Container::is_active),
             Admission::Open | Admission::Admitted => {
                 !self.containers.is_empty() && self.containers.iter().all(|container| container.finished().is_some())
             }
@@ -151,7 +194,7 @@ impl Pod {
     }
 
     pub(super) fn images(&self) -> impl Iterator<Item = &str> {
-        self.template.iter().flat_map(|template| template.spec.containers.iter().map(|c| c.image.as_str()))
+        self.template.iter().flat_map(|template| template.spec.all_containers().map(|c| c.image.as_str()))
     }
 
     /// It fills no slot that the state knows. That may be behind what an earlier life of this daemon knew, so it goes on
@@ -173,7 +216,7 @@ impl Pod {
         }
         self.stopping_since_ms = ctx.now.wall_ms.max(1);
         let running: Vec<Arc<str>> =
-            self.containers.iter().filter(|c| c.is_running()).map(|container| container.name.clone()).collect();
+            self.all().filter(|c| c.is_running()).map(|container| container.name.clone()).collect();
         for name in running {
             self.event(false, "Killing", format!("Stopping container {name}"), ctx);
         }
@@ -189,22 +232,35 @@ impl Pod {
         }
         self.leftovers.iter_mut().for_each(|instance| instance.dispose(grace, ctx));
         if self.is_stopping() {
-            for container in &mut self.containers {
+            for container in self.init.iter_mut().chain(&mut self.containers) {
                 let instances = container.current.iter_mut().chain(&mut container.previous);
                 instances.for_each(|instance| instance.dispose(grace, ctx));
             }
+            if !self.has_containers() {
+                self.volumes.remove(&self.identity.uid, ctx);
+            }
+        } else if self.admission == Admission::Admitted && self.is_overdue(ctx) {
+            for instance in self.init.iter_mut().chain(&mut self.containers).filter_map(|c| c.current.as_mut()) {
+                instance.stop(grace, ctx);
+            }
         } else if self.admission == Admission::Admitted {
-            (0..self.containers.len()).for_each(|n| self.advance(n, ctx));
+            let may_start = self.prepare_volumes(ctx);
+            match self.turn() {
+                Turn::Init(n) => self.advance(At::Init(n), may_start, ctx),
+                Turn::Main => (0..self.containers.len()).for_each(|n| self.advance(At::Main(n), may_start, ctx)),
+                Turn::Nobody => {}
+            }
         }
     }
 
     pub(super) fn started(&mut self, info: &ContainerInfo, ctx: &mut Context<'_>) {
         let template = self.template.clone();
         let Some(container) = self.container_mut(&info.id) else { return };
-        let spec =
-            template.iter().flat_map(|template| &template.spec.containers).find(|c| *c.name == *info.id.container);
+        let spec = template.as_ref().and_then(|template| template.spec.container(&info.id.container));
         container.started(info, spec, ctx);
-        if let Some(ip) = &info.ip {
+        // The network of an init container goes with it.
+        let is_init = self.is_init(&info.id.container);
+        if let Some(ip) = info.ip.as_ref().filter(|_| !is_init) {
             self.ip.clone_from(ip);
         }
         self.event(false, "Started", format!("Started container {}", info.id.container), ctx);
@@ -218,7 +274,7 @@ impl Pod {
     }
 
     pub(super) fn exited(&mut self, id: &ContainerRef, exit: Exit, ctx: &mut Context<'_>) {
-        let (policy, pod) = (self.policy(), self.identity.name.clone());
+        let (policy, pod) = (self.policy_of(&id.container), self.identity.name.clone());
         match self.container_mut(id) {
             Some(container) => {
                 if container.ended(exit, policy, ctx).is_some_and(|wait| !wait.is_zero()) {
@@ -243,12 +299,15 @@ impl Pod {
 
     pub(super) fn removed(&mut self, id: &ContainerRef) {
         self.leftovers.retain(|instance| instance.id != *id);
-        if let Some(container) = self.containers.iter_mut().find(|container| container.name == id.container) {
+        if let Some(container) = self.all_mut().find(|container| container.name == id.container) {
             container.removed(id.attempt);
         }
     }
 
     pub(super) fn probed(&mut self, id: &ContainerRef, token: u64, result: Result<(), String>, ctx: &mut Context<'_>) {
+        if let Some(which) = self.instance_mut(id).and_then(|instance| instance.hooks.answer(token)) {
+            return self.hook_answered(id, which, result, ctx);
+        }
         let Some(container) = self.container_mut(id) else { return };
         let finding = container.probed(ctx.now.mono, token, result);
         let complaint = container.probes.complaint.take();
@@ -258,11 +317,27 @@ impl Pod {
         }
     }
 
+    /// A hook came to its end.
+    fn hook_answered(&mut self, id: &ContainerRef, which: Which, result: Result<(), String>, ctx: &mut Context<'_>) {
+        let Err(why) = result else { return };
+        let why = why.strip_prefix("exec probe: ").unwrap_or(&why);
+        match which {
+            Which::PreStop => self.event(true, "FailedPreStopHook", format!("PreStopHook failed: {why}"), ctx),
+            Which::PostStart => {
+                self.event(true, "FailedPostStartHook", format!("PostStartHook failed: {why}"), ctx);
+                if let Some(container) = self.container_mut(id) {
+                    container.must_end.get_or_insert(MustEnd::Unhealthy);
+                }
+            }
+        }
+    }
+
     /// An image came that its containers may wait for. Says whether one did.
     pub(super) fn image_ready(&mut self, now: Instant, image: &str, fetched: PullPolicy) -> bool {
         let Some(template) = &self.template else { return false };
         let mut any = false;
-        for (container, spec) in self.containers.iter_mut().zip(&template.spec.containers) {
+        let containers = self.init.iter_mut().chain(&mut self.containers);
+        for (container, spec) in containers.zip(template.spec.all_containers()) {
             let policy = images::policy_of(&spec.image_pull_policy, &spec.image);
             if spec.image == image && container.wants_start(now) && images::serves(fetched, policy) {
                 container.has_image = true;
@@ -289,45 +364,50 @@ impl Pod {
         });
     }
 
-    fn advance(&mut self, n: usize, ctx: &mut Context<'_>) {
-        match self.containers[n].standing(ctx.now.mono) {
+    fn advance(&mut self, at: At, may_start: bool, ctx: &mut Context<'_>) {
+        match self.at(at).standing(ctx.now.mono) {
             Standing::Busy | Standing::Done => {}
-            Standing::Running => self.look_after(n, ctx),
+            Standing::Running => self.look_after(at, ctx),
             Standing::Wants { pending: Some(until) } => {
-                self.containers[n].say_backing_off(&self.identity.name, ctx.now.mono);
+                let (pod, now) = (self.identity.name.clone(), ctx.now.mono);
+                self.at_mut(at).say_backing_off(&pod, now);
                 ctx.wake_at(until);
             }
-            Standing::Wants { pending: None } => self.start(n, ctx),
+            Standing::Wants { pending: None } if may_start => self.start(at, ctx),
+            Standing::Wants { pending: None } => {}
         }
     }
 
-    fn look_after(&mut self, n: usize, ctx: &mut Context<'_>) {
+    fn look_after(&mut self, at: At, ctx: &mut Context<'_>) {
         let grace = self.grace();
-        let network = self.containers[0].current.as_ref().filter(|first| n > 0 && first.is_running());
+        let network = self.containers.first().and_then(|first| first.current.as_ref());
+        let network = network.filter(|first| matches!(at, At::Main(1..)) && first.is_running());
         let network = network.map(|first| first.id.attempt);
-        let container = &mut self.containers[n];
+        let container = self.at_mut(at);
         let Some(instance) = container.current.as_mut() else { return };
         if network.is_some() && instance.joined.is_some() && instance.joined != network && container.must_end.is_none()
         {
             container.must_end = Some(MustEnd::Rejoin);
         }
+        instance.hooks.pass(ctx);
         match container.must_end {
-            Some(_) => instance.stop(grace, ctx),
+            Some(_) => instance.stop(container.probes.grace.unwrap_or(grace), ctx),
+            None if instance.hooks.is_starting() => {}
             None => container.probes.look(&instance.id, ctx),
         }
     }
 
-    fn start(&mut self, n: usize, ctx: &mut Context<'_>) {
+    fn start(&mut self, at: At, ctx: &mut Context<'_>) {
         let Some(template) = self.template.clone() else { return };
-        let Some(spec) = template.spec.containers.get(n) else { return };
-        let Some(network_of) = self.network_for(n, template.spec.host_network) else { return };
-        let name = self.containers[n].name.clone();
-        let attempt = self.containers[n].next_attempt();
+        let Some(spec) = at.of(&template.spec) else { return };
+        let Some(network_of) = self.network_for(at, template.spec.host_network) else { return };
+        let name = self.at(at).name.clone();
+        let attempt = self.at(at).next_attempt();
         // One that ended gives its number free only once it is removed.
         let another = |instance: &Instance| {
             instance.id.container == name && (!instance.has_ended() || instance.id.attempt == attempt)
         };
-        if !ctx.may_start() || self.leftovers.iter().any(another) || !self.has_image(n, ctx) {
+        if !ctx.may_start() || self.leftovers.iter().any(another) || !self.has_image(at, ctx) {
             return;
         }
         let id = ContainerRef { uid: self.identity.uid.clone(), container: name, attempt };
@@ -337,21 +417,33 @@ impl Pod {
             slot: &self.identity.slot_text,
             write: &self.identity.write_label,
             container: spec,
-            holds_network: network_of.is_none() && (n == 0 || !template.spec.host_network),
+            holds_network: network_of.is_none()
+                && (at == At::Main(0) || (!template.spec.host_network && matches!(at, At::Main(_)))),
             network_of,
         };
         match container_spec(wish, &self.fields(&template, ctx)) {
             Ok(spec) => {
                 let starting = Instance::starting(id, joined, ctx);
-                self.leftovers.extend(self.containers[n].begin(starting));
+                let replaced = self.at_mut(at).begin(starting);
+                self.leftovers.extend(replaced);
                 ctx.act(RuntimeAction::Start(Box::new(spec)));
             }
-            Err(message) => self.containers[n].waiting = ("CreateContainerConfigError".into(), message),
+            Err(message) => self.misconfigured(at, message, ctx),
+        }
+    }
+
+    /// It cannot be started as things stand. What it lacks may yet come, and then it is stepped again.
+    fn misconfigured(&mut self, at: At, message: String, ctx: &mut Context<'_>) {
+        let waiting = ("CreateContainerConfigError".to_owned(), message);
+        if self.at(at).waiting != waiting {
+            self.event(true, "Failed", format!("Error: {}", waiting.1), ctx);
+            self.at_mut(at).waiting = waiting;
         }
     }
 
     /// Whose network a container shares: `None` if it has to wait, `Some(None)` if nobody's.
-    fn network_for(&self, n: usize, host_network: bool) -> Option<Option<ContainerRef>> {
+    fn network_for(&self, at: At, host_network: bool) -> Option<Option<ContainerRef>> {
+        let At::Main(n) = at else { return Some(None) };
         if self.containers[..n].iter().any(Container::never_ran) {
             return None;
         }
@@ -364,18 +456,17 @@ impl Pod {
         }
     }
 
-    fn has_image(&mut self, n: usize, ctx: &mut Context<'_>) -> bool {
-        let Some(spec) = self.template.as_ref().and_then(|template| template.spec.containers.get(n)) else {
-            return false;
-        };
-        if self.containers[n].has_image {
+    fn has_image(&mut self, at: At, ctx: &mut Context<'_>) -> bool {
+        let Some(template) = self.template.clone() else { return false };
+        let Some(spec) = at.of(&template.spec) else { return false };
+        if self.at(at).has_image {
             return true;
         }
         let policy = images::policy_of(&spec.image_pull_policy, &spec.image);
         match ctx.want_image(&spec.image, policy) {
             Wait::Asked => {}
             Wait::Failed { until, reason, message } => {
-                self.containers[n].waiting = (reason.into(), message);
+                self.at_mut(at).waiting = (reason.into(), message);
                 ctx.wake_at(until);
             }
         }
@@ -383,17 +474,28 @@ impl Pod {
     }
 
     fn fields<'a>(&'a self, template: &'a PodTemplateSpec, ctx: &'a Context<'_>) -> PodFields<'a> {
-        let host_ip = ctx.config.node_address.as_str();
+        self.fields_with(template, ctx.config, ctx.capacity, &ctx.sources)
+    }
+
+    fn fields_with<'a>(
+        &'a self,
+        template: &'a PodTemplateSpec,
+        config: &'a AgentConfig,
+        capacity: &'a Capacity,
+        sources: &'a Sources,
+    ) -> PodFields<'a> {
+        let host_ip = config.node_address.as_str();
         let own = if template.spec.host_network { host_ip } else { self.ip.as_str() };
         PodFields {
             name: &self.identity.name,
             namespace: &self.identity.namespace,
             uid: &self.identity.uid,
-            node_name: &ctx.config.node_name,
+            node_name: &config.node_name,
             host_ip,
             pod_ip: Some(own).filter(|ip| !ip.is_empty()),
             template,
-            capacity: ctx.capacity,
+            sources,
+            capacity,
         }
     }
 
@@ -405,24 +507,47 @@ impl Pod {
     fn policy(&self) -> RestartPolicy {
         match &self.template {
             // Whatever ends while the pod is being stopped stays so.
-            _ if self.is_stopping() => RestartPolicy::Never,
+            _ if self.is_stopping() || self.overdue => RestartPolicy::Never,
             Some(template) => template.spec.restart_policy,
             // It is not known: nothing is started, and nothing is given up.
             None => RestartPolicy::Always,
         }
     }
 
+    fn at(&self, at: At) -> &Container {
+        match at {
+            At::Init(n) => &self.init[n],
+            At::Main(n) => &self.containers[n],
+        }
+    }
+
+    fn at_mut(&mut self, at: At) -> &mut Container {
+        match at {
+            At::Init(n) => &mut self.init[n],
+            At::Main(n) => &mut self.containers[n],
+        }
+    }
+
+    /// The init containers, then the others.
+    fn all(&self) -> impl Iterator<Item = &Container> {
+        self.init.iter().chain(&self.containers)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Container> {
+        self.init.iter_mut().chain(&mut self.containers)
+    }
+
     /// The container whose current attempt this is.
     fn container_mut(&mut self, id: &ContainerRef) -> Option<&mut Container> {
         let is_current = |container: &&mut Container| container.current.as_ref().is_some_and(|one| one.id == *id);
-        self.containers.iter_mut().find(is_current)
+        self.all_mut().find(is_current)
     }
 
     fn instance_mut(&mut self, id: &ContainerRef) -> Option<&mut Instance> {
         if let Some(n) = self.leftovers.iter().position(|instance| instance.id == *id) {
             return self.leftovers.get_mut(n);
         }
-        let container = self.containers.iter_mut().find(|container| container.name == id.container)?;
+        let container = self.all_mut().find(|container| container.name == id.container)?;
         container.instance_mut(id.attempt)
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Probes {
     probers: Vec<Prober>,
     /// Why the last readiness probe failed, for an event.
     pub(super) complaint: Option<String>,
+    /// How long the container may take to end because of the probe that failed, if the probe says so.
+    pub(super) grace: Option<Duration>,
 }
 
 impl Probes {
@@ -85,7 +87,7 @@ impl Probes {
                 probe,
             })
         };
-        Probes { probers: probers.into_iter().filter_map(prober).collect(), complaint: None }
+        Probes { probers: probers.into_iter().filter_map(prober).collect(), complaint: None, grace: None }
     }
 
     /// Whether its startup is over.
@@ -135,6 +137,7 @@ impl Probes {
                     prober.failures = 0;
                     prober.schedule(now, at);
                     if prober.kind != Kind::Readiness {
+                        self.grace = prober.probe.grace_seconds().map(|seconds| Duration::from_secs(seconds.into()));
                         return Finding::Kill(format!("{} probe failed: {why}", prober.kind.name()));
                     }
                     prober.holds = false;
@@ -165,7 +168,7 @@ impl Prober {
 }
 
 /// A probe in the runtime's words; ports by name are looked up in the container.
-fn action_of(probe: &Probe, container: &Container) -> ProbeAction {
+pub(super) fn action_of(probe: &Probe, container: &Container) -> ProbeAction {
     let port = |port: &PortRef| match port {
         PortRef::Number(number) => *number,
         // Port 0 is never open: a name that the container does not have fails as a probe.

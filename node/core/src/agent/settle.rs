@@ -100,7 +100,10 @@ impl Agent {
         self.admit(now, uid);
         let Some(mut pod) = self.pods.remove(uid) else { return };
         let was_ready = pod.is_ready();
+        let facts = pod.identity.slot.as_ref().and_then(|slot| self.facts.get(slot));
+        let sources = facts.map(|facts| facts.sources.clone()).unwrap_or_default();
         let mut ctx = self.context(now);
+        ctx.sources = sources;
         pod.step(&mut ctx);
         let wake = ctx.wake;
         let status = pod.status(&ctx);

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proptest::prelude::*;
+use serde_json::json;
 use skein_crdt_state::ObjectKey;
 use skein_gossip::NodeId;
 
 use super::fake::{CLUSTER, World, facts, node, slot, value, write};
 use super::{Input, SlotFacts};
+use crate::model::pod::PodTemplateSpec;
 use crate::slot::{Value, pod_uid, winner};
 use crate::status::Claim;
 
@@ -55,6 +58,16 @@ fn the_value(n: u8) -> Value {
 fn the_facts(n: u32, values: &BTreeSet<u8>, ready: &BTreeSet<u8>, claims: bool) -> SlotFacts {
     let mut facts = facts(n, values.iter().map(|n| the_value(*n)).collect());
     facts.ready = ready.iter().map(|n| write(*n)).collect();
+    if n == 2 {
+        // Something has to come before its container.
+        facts.template = PodTemplateSpec::of(&json!({"spec": {
+            "terminationGracePeriodSeconds": 3,
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "initContainers": [{"name": "init", "image": "web:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+            "containers": [{"name": "web", "image": "web:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+        }}))
+        .map(Arc::new);
+    }
     let claimed = facts.values.iter().filter_map(|value| {
         let displaced = value.placement.displaces.filter(|displaced| displaced.node == node(2) && claims)?;
         Some((node(2), Claim { slot: slot(n), against: value.write, kept: displaced.write }))
@@ -148,6 +161,8 @@ proptest! {
         prop_assert_eq!(running.len(), run.wanted().len());
         prop_assert_eq!(run.world.reports.keys().cloned().collect::<BTreeSet<_>>(), run.wanted());
         prop_assert!(run.world.reports.values().all(|report| report.ready));
+        let volumes: BTreeSet<String> = run.world.runtime.volumes.keys().map(ToString::to_string).collect();
+        prop_assert!(volumes.is_subset(&run.wanted()));
         prop_assert_eq!(run.world.agent.poll_timeout(), None);
         let said = run.world.events.len();
         for facts in run.facts.clone().into_values() {

@@ -1,6 +1,8 @@
 //! From a pod's typed spec to what the runtime is asked to create.
 
 use super::environment::{PodFields, environment, expand};
+use super::security::security;
+use super::volumes::mounts;
 use crate::model::pod::{Container, ContainerPort, PodSpec};
 use crate::runtime::{ContainerRef, ContainerSpec, Port};
 
@@ -43,9 +45,18 @@ pub(super) fn container_spec(wish: Wish<'_>, pod: &PodFields<'_>) -> Result<Cont
         tty: container.tty,
         stdin: container.stdin,
         stdin_once: container.stdin_once,
+        hostname: pod.template.spec.hostname.clone(),
+        host_aliases: host_aliases(&pod.template.spec),
+        security: security(container, &pod.template.spec, pod.name)?,
+        mounts: mounts(container, &pod.template.spec)?,
         id: wish.id,
         env,
     })
+}
+
+fn host_aliases(spec: &PodSpec) -> Vec<(String, String)> {
+    let pairs = spec.host_aliases.iter().flat_map(|alias| alias.hostnames.iter().map(|name| (name, &alias.ip)));
+    pairs.map(|(name, ip)| (name.clone(), ip.clone())).collect()
 }
 
 /// An engine publishes ports of a network where it is made: with the container that the others join.

@@ -1,6 +1,8 @@
 //! What becomes of pods, told with a runtime in memory.
 #![allow(clippy::unwrap_used)]
 
+mod before;
+
 use serde_json::json;
 use skein_crdt_state::{Kind, ObjectKey};
 

@@ -3,15 +3,24 @@
 //!
 //! Reading is strict in types and lenient in absence: `null` is the same as not there, unknown fields are passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::needs::PodNeeds;
 use super::quantity::Quantity;
+use super::source::SourceName;
 
+pub mod lifecycle;
+mod named;
 mod probe;
+pub mod security;
+pub mod volume;
+
+use lifecycle::Lifecycle;
+use security::{HostAlias, PodSecurityContext, SecurityContext};
+use volume::{Volume, VolumeMount};
 
 pub use probe::{ExecAction, HttpGetAction, HttpHeader, PortRef, Probe, TcpSocketAction};
 
@@ -33,6 +42,9 @@ pub struct PodTemplateSpec {
     /// What it asks of its node, read from the same spec as the scheduler reads it.
     #[serde(skip)]
     pub needs: PodNeeds,
+    /// The ConfigMaps and Secrets that it names.
+    #[serde(skip)]
+    pub sources: BTreeSet<SourceName>,
 }
 
 impl PodTemplateSpec {
@@ -43,6 +55,7 @@ impl PodTemplateSpec {
     pub fn of(template: &Value) -> Result<Self, PodSpecError> {
         let mut read = PodTemplateSpec::deserialize(template).map_err(|error| PodSpecError(error.to_string()))?;
         read.needs = template.get("spec").map(PodNeeds::of).unwrap_or_default();
+        read.sources = named::sources(&read.spec);
         match read.spec.containers.as_slice() {
             [] => Err(PodSpecError("it has no containers".into())),
             _ => Ok(read),
@@ -74,6 +87,12 @@ pub struct PodMetadata {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
+    /// What runs to its end, one after the other, before the others start.
+    #[serde(deserialize_with = "or_default")]
+    pub init_containers: Vec<Container>,
+    /// Its volumes.
+    #[serde(deserialize_with = "or_default")]
+    pub volumes: Vec<Volume>,
     /// Its containers; they share a network.
     #[serde(deserialize_with = "or_default")]
     pub containers: Vec<Container>,
@@ -83,6 +102,22 @@ pub struct PodSpec {
     /// Whether it uses the host's network.
     #[serde(deserialize_with = "or_default")]
     pub host_network: bool,
+    /// How long it may be active at most, in seconds; then it has failed.
+    pub active_deadline_seconds: Option<u32>,
+    /// Whether it sees the host's processes.
+    #[serde(rename = "hostPID", deserialize_with = "or_default")]
+    pub host_pid: bool,
+    /// Whether it shares the host's memory segments and queues.
+    #[serde(rename = "hostIPC", deserialize_with = "or_default")]
+    pub host_ipc: bool,
+    /// What it calls itself; empty: by its name.
+    #[serde(deserialize_with = "or_default")]
+    pub hostname: String,
+    /// Lines of its file `/etc/hosts`.
+    #[serde(deserialize_with = "or_default")]
+    pub host_aliases: Vec<HostAlias>,
+    /// What its containers may do on their node.
+    pub security_context: Option<PodSecurityContext>,
     /// How long to wait after asking it to end; `None`: Kubernetes' 30 seconds.
     pub termination_grace_period_seconds: Option<u32>,
     /// The account its containers say they run as, for `fieldRef`.
@@ -96,14 +131,42 @@ impl PodSpec {
     pub fn grace_seconds(&self) -> u32 {
         self.termination_grace_period_seconds.unwrap_or(30)
     }
+
+    /// The init containers, then the others.
+    pub fn all_containers(&self) -> impl Iterator<Item = &Container> {
+        self.init_containers.iter().chain(&self.containers)
+    }
+
+    /// A container of either kind by its name.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.all_containers().find(|container| container.name == name)
+    }
+
+    /// The volumes that a container mounts, each once; kubelets leave the others alone too.
+    pub fn mounted_volumes(&self) -> impl Iterator<Item = &Volume> {
+        let is_mounted = |volume: &&Volume| {
+            let mounts = self.all_containers().flat_map(|container| &container.volume_mounts);
+            mounts.into_iter().any(|mount| mount.name == volume.name)
+        };
+        self.volumes.iter().filter(is_mounted)
+    }
 }
 
 impl Default for PodSpec {
     fn default() -> Self {
         PodSpec {
+            init_containers: Vec::new(),
+            volumes: Vec::new(),
             containers: Vec::new(),
             restart_policy: RestartPolicy::Always,
             host_network: false,
+            active_deadline_seconds: None,
+            host_pid: false,
+            host_ipc: false,
+            hostname: String::new(),
+            host_aliases: Vec::new(),
+            security_context: None,
             termination_grace_period_seconds: None,
             service_account_name: String::new(),
         }
@@ -150,6 +213,12 @@ pub struct Container {
     /// Environment.
     #[serde(deserialize_with = "or_default")]
     pub env: Vec<EnvVar>,
+    /// Objects all of whose keys are variables; what [`Container::env`] says counts more.
+    #[serde(deserialize_with = "or_default")]
+    pub env_from: Vec<EnvFromSource>,
+    /// Which volumes it sees where.
+    #[serde(deserialize_with = "or_default")]
+    pub volume_mounts: Vec<VolumeMount>,
     /// What it asks for and may take at most.
     #[serde(deserialize_with = "or_default")]
     pub resources: ResourceRequirements,
@@ -159,6 +228,10 @@ pub struct Container {
     pub liveness_probe: Option<Probe>,
     /// Whether it has started up; the other probes wait for that.
     pub startup_probe: Option<Probe>,
+    /// What is run when it has started and before it is stopped.
+    pub lifecycle: Option<Lifecycle>,
+    /// What it may do on its node.
+    pub security_context: Option<SecurityContext>,
     /// Whether it gets a terminal.
     #[serde(deserialize_with = "or_default")]
     pub tty: bool,
@@ -219,6 +292,31 @@ pub struct EnvVar {
     pub value: String,
     /// Where else the value comes from.
     pub value_from: Option<EnvVarSource>,
+}
+
+/// An object all of whose keys are variables.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvFromSource {
+    /// What comes before each name.
+    #[serde(deserialize_with = "or_default")]
+    pub prefix: String,
+    /// A ConfigMap.
+    pub config_map_ref: Option<ObjectRef>,
+    /// A Secret.
+    pub secret_ref: Option<ObjectRef>,
+}
+
+/// A ConfigMap or a Secret as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectRef {
+    /// The object.
+    #[serde(deserialize_with = "or_default")]
+    pub name: String,
+    /// Whether it may be missing.
+    #[serde(deserialize_with = "or_default")]
+    pub optional: bool,
 }
 
 /// Where a variable's value comes from.

@@ -3,17 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_crdt_state::{Kind, ObjectKey, ObjectState, StoreChange, WriteId};
+use skein_crdt_state::{Kind, NameKey, ObjectKey, ObjectState, StoreChange, WriteId};
 use skein_gossip::{NodeId, Now};
 
 use super::Node;
 use crate::agent::{self, SlotFacts};
+use crate::model::NAMESPACE_KIND;
 use crate::model::pod::{PodSpecError, PodTemplateSpec};
+use crate::model::source::{SourceData, SourceKind, SourceName, Sources};
 use crate::slot::{self, SLOT_KIND, Value, pod_uid};
 use crate::status::PodStatus;
 
 /// The most parsed templates that are remembered; then all are forgotten and parsed again as needed.
 const MAX_TEMPLATES: usize = 1024;
+
+/// The most ConfigMaps and Secrets that are remembered as they are read; then all are forgotten and read again as needed.
+const MAX_SOURCES: usize = 256;
 
 type Template = Result<Arc<PodTemplateSpec>, PodSpecError>;
 
@@ -24,6 +29,8 @@ pub(crate) struct PodIndex {
     slot_of: BTreeMap<String, ObjectKey>,
     /// Parsed templates by object and version.
     templates: BTreeMap<(ObjectKey, u64), Template>,
+    /// ConfigMaps and Secrets that pods of this node use, by their version.
+    sources: BTreeMap<ObjectKey, (u64, Arc<SourceData>)>,
 }
 
 impl Node {
@@ -34,6 +41,9 @@ impl Node {
                 StoreChange::Object(key) if is_slot(key) => drop(slots.insert(key.clone())),
                 StoreChange::Object(key) if key.kind().as_str() == "ReplicaSet.apps" => {
                     slots.extend(self.agent.slots().filter(|slot| slot.is_within(key)).cloned());
+                }
+                StoreChange::Object(key) if SourceKind::of(key.kind().as_str()).is_some() => {
+                    slots.extend(self.users_of(key));
                 }
                 StoreChange::Report(_, section) => {
                     let uid = section.strip_prefix("pod/");
@@ -135,7 +145,9 @@ impl Node {
             self.pods.slot_of.insert(uid, slot.clone());
         }
         let template = self.template_of(&object);
-        Some(SlotFacts { slot: slot.clone(), live: true, values, claims, ready, template })
+        let names = template.as_ref().map(|template| template.sources.clone()).unwrap_or_default();
+        let sources = self.sources_of(slot.namespace().unwrap_or_default(), &names);
+        Some(SlotFacts { slot: slot.clone(), live: true, values, claims, ready, template, sources })
     }
 
     pub(super) fn is_reported_ready(&self, node: &NodeId, uid: &str) -> bool {
@@ -143,6 +155,34 @@ impl Node {
         report
             .and_then(|report| postcard::from_bytes::<PodStatus>(&report.body).ok())
             .is_some_and(|status| status.ready)
+    }
+
+    /// The slots whose pods here use a ConfigMap or a Secret.
+    fn users_of(&self, source: &ObjectKey) -> Vec<ObjectKey> {
+        let Some(kind) = SourceKind::of(source.kind().as_str()) else { return Vec::new() };
+        let name = SourceName::new(kind, source.name());
+        self.agent.slots_that_use(source.namespace().unwrap_or_default(), &name).cloned().collect()
+    }
+
+    /// What there is now of the ConfigMaps and Secrets of a namespace.
+    fn sources_of(&mut self, namespace: &str, names: &BTreeSet<SourceName>) -> Sources {
+        let found = names.iter().filter_map(|name| Some((name.clone(), self.source(namespace, name)?)));
+        found.collect()
+    }
+
+    fn source(&mut self, namespace: &str, name: &SourceName) -> Option<Arc<SourceData>> {
+        let namespace = self.store.current_life(&NameKey::root(&Kind::new(NAMESPACE_KIND), namespace))?;
+        let key = self.store.current_life(&namespace.name_of_child(&Kind::new(name.kind.as_str()), &name.name))?;
+        let object = self.store.object(&key)?;
+        if let Some((_, data)) = self.pods.sources.get(&key).filter(|(version, _)| *version == object.version()) {
+            return Some(data.clone());
+        }
+        let read = Arc::new(SourceData::of(name.kind, &object.to_json()));
+        if self.pods.sources.len() >= MAX_SOURCES {
+            self.pods.sources.clear();
+        }
+        self.pods.sources.insert(key, (object.version(), read.clone()));
+        Some(read)
     }
 
     /// What a slot's pods are made from: its ReplicaSet's template, or for a pod without an owner the pod itself.

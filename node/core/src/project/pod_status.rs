@@ -87,11 +87,10 @@ fn lost_message(about: &Circumstances<'_>) -> String {
 fn conditions(report: Option<&PodStatus>, about: &Circumstances<'_>) -> Value {
     let mut conditions = Vec::new();
     if let Some(report) = report {
-        let running = report.phase != Phase::Pending || report.containers.iter().any(|c| c.started || c.ready);
-        conditions.push(condition("Initialized", running, report.started_at_ms, None));
+        conditions.push(initialized(report, about));
         let why_not = why_not_ready(report, about);
         let ready = report.ready && why_not.is_none();
-        let all = report.containers.iter().all(|c| c.ready) && why_not.is_none();
+        let all = main(report, about.spec).all(|c| c.ready) && why_not.is_none();
         conditions.push(condition("Ready", ready, report.ready_changed_ms, why_not.clone()));
         conditions.push(condition("ContainersReady", all && ready, report.ready_changed_ms, why_not));
     }
@@ -106,6 +105,27 @@ fn conditions(report: Option<&PodStatus>, about: &Circumstances<'_>) -> Value {
     conditions.into()
 }
 
+/// Whether all init containers ended well; of a pod without any, whether it has begun.
+fn initialized(report: &PodStatus, about: &Circumstances<'_>) -> Value {
+    let well = |state: &ContainerPhase| matches!(state, ContainerPhase::Terminated(end) if end.exit_code == 0);
+    let init = report.containers.iter().filter(|c| is_named(about.spec, "initContainers", &c.name));
+    let mut init = init.peekable();
+    if init.peek().is_none() {
+        let running = report.phase != Phase::Pending || report.containers.iter().any(|c| c.started || c.ready);
+        return condition("Initialized", running, report.started_at_ms, None);
+    }
+    // Once the others ran, theirs is done, whatever became of what was left of them.
+    let begun = main(report, about.spec).any(|c| c.started || c.restart_count > 0 || !c.runtime_id.is_empty());
+    let undone: Vec<&str> = init.filter(|c| !begun && !well(&c.state)).map(|c| &*c.name).collect();
+    let message = format!("containers with incomplete status: [{}]", undone.join(" "));
+    condition("Initialized", undone.is_empty(), report.started_at_ms, Some(("ContainersNotInitialized", message)))
+}
+
+/// The containers that are no init containers.
+fn main<'a>(report: &'a PodStatus, spec: &'a Value) -> impl Iterator<Item = &'a ContainerStatus> {
+    report.containers.iter().filter(|container| !is_named(spec, "initContainers", &container.name))
+}
+
 /// Reason and message of the condition `Ready`, when it is not true.
 fn why_not_ready(report: &PodStatus, about: &Circumstances<'_>) -> Option<(&'static str, String)> {
     if report.phase == Phase::Succeeded {
@@ -117,7 +137,7 @@ fn why_not_ready(report: &PodStatus, about: &Circumstances<'_>) -> Option<(&'sta
     if about.node_lost {
         return Some(("NodeLost", lost_message(about)));
     }
-    let unready: Vec<&str> = report.containers.iter().filter(|c| !c.ready).map(|c| &*c.name).collect();
+    let unready: Vec<&str> = main(report, about.spec).filter(|c| !c.ready).map(|c| &*c.name).collect();
     (!report.ready).then(|| ("ContainersNotReady", format!("containers with unready status: [{}]", unready.join(" "))))
 }
 
@@ -209,5 +229,34 @@ mod tests {
         assert_eq!(qos_class(&spec(json!({"requests": {"cpu": "1"}}))), "Burstable");
         let limits = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1"}});
         assert_eq!(qos_class(&spec(limits)), "Guaranteed");
+    }
+
+    #[test]
+    fn a_pod_is_initialized_when_its_init_containers_ended_well() {
+        let spec = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]});
+        let ended = |exit_code| ContainerPhase::Terminated(Terminated { exit_code, ..Terminated::default() });
+        let shown = |state: ContainerPhase| {
+            let init = ContainerStatus { name: "i".into(), ready: true, state, ..ContainerStatus::default() };
+            let main = ContainerStatus { name: "a".into(), ..ContainerStatus::default() };
+            let report = PodStatus { containers: vec![init, main], ..PodStatus::default() };
+            let about = Circumstances {
+                placed_ms: Some(1),
+                unschedulable: None,
+                node: "n",
+                host_ip: "",
+                node_lost: false,
+                spec: &spec,
+                born_ms: 1,
+            };
+            render(Some(&report), &about)
+        };
+        let undone = shown(ended(1));
+        assert_eq!(undone["conditions"][0]["reason"], "ContainersNotInitialized");
+        assert_eq!(undone["conditions"][0]["message"], "containers with incomplete status: [i]");
+        assert_eq!(undone["initContainerStatuses"][0]["name"], "i");
+        let done = shown(ended(0));
+        assert_eq!(done["conditions"][0]["status"], "True");
+        assert_eq!(done["conditions"][1]["message"], "containers with unready status: [a]");
+        assert_eq!(done["containerStatuses"].as_array().map(Vec::len), Some(1));
     }
 }

@@ -455,6 +455,7 @@ impl Slots {
             claims.into_iter().map(move |claim| (node_id(n), claim))
         });
         SlotFacts {
+            sources: Default::default(),
             slot: self.slot.clone(),
             live: true,
             values: values.collect(),

@@ -1,5 +1,7 @@
 //! Containers: what they run, what they see, what they may take, and how they are looked at.
 
+use super::security::SECURITY_CONTEXT;
+use super::volume::VOLUME_MOUNT;
 use super::{Check, Field, Ty, TypeSchema};
 
 const LIST: Ty = Ty::List(&Ty::Any);
@@ -16,24 +18,24 @@ pub static CONTAINER: TypeSchema = TypeSchema {
         Field::new("args", 4, Ty::List(&Ty::Str)),
         Field::new("workingDir", 5, Ty::Str),
         Field::new("ports", 6, Ty::List(&Ty::Object(&CONTAINER_PORT))).keyed(&["containerPort", "protocol"]),
-        Field::new("envFrom", 19, LIST).not_yet(),
+        Field::new("envFrom", 19, Ty::List(&Ty::Object(&ENV_FROM_SOURCE))),
         Field::new("env", 7, Ty::List(&Ty::Object(&ENV_VAR))).keyed(&["name"]),
         Field::new("resources", 8, Ty::Object(&RESOURCE_REQUIREMENTS)).default("{}"),
         Field::new("resizePolicy", 23, LIST).not_yet(),
         Field::new("restartPolicy", 24, Ty::Str).not_yet(),
         Field::new("restartPolicyRules", 25, LIST).not_yet(),
-        Field::new("volumeMounts", 9, LIST).not_yet(),
+        Field::new("volumeMounts", 9, Ty::List(&Ty::Object(&VOLUME_MOUNT))).keyed(&["mountPath"]),
         Field::new("volumeDevices", 21, LIST).not_yet(),
         Field::new("livenessProbe", 10, Ty::Object(&PROBE)),
         Field::new("readinessProbe", 11, Ty::Object(&PROBE)),
         Field::new("startupProbe", 22, Ty::Object(&PROBE)),
-        Field::new("lifecycle", 12, Ty::Any).not_yet(),
+        Field::new("lifecycle", 12, Ty::Object(&LIFECYCLE)),
         Field::new("terminationMessagePath", 13, Ty::Str).default("\"/dev/termination-log\""),
         Field::new("terminationMessagePolicy", 20, Ty::Str)
             .default("\"File\"")
             .check(Check::OneOf(&["File", "FallbackToLogsOnError"])),
         Field::new("imagePullPolicy", 14, Ty::Str).check(Check::OneOf(PULL_POLICIES)),
-        Field::new("securityContext", 15, Ty::Any).not_yet(),
+        Field::new("securityContext", 15, Ty::Object(&SECURITY_CONTEXT)),
         Field::new("stdin", 16, Ty::Bool),
         Field::new("stdinOnce", 17, Ty::Bool),
         Field::new("tty", 18, Ty::Bool),
@@ -68,11 +70,46 @@ pub static ENV_VAR_SOURCE: TypeSchema = TypeSchema {
     fields: &[
         Field::new("fieldRef", 1, Ty::Object(&OBJECT_FIELD_SELECTOR)),
         Field::new("resourceFieldRef", 2, Ty::Object(&RESOURCE_FIELD_SELECTOR)),
-        Field::new("configMapKeyRef", 3, Ty::Any).not_yet(),
-        Field::new("secretKeyRef", 4, Ty::Any).not_yet(),
+        Field::new("configMapKeyRef", 3, Ty::Object(&CONFIG_MAP_KEY_SELECTOR)),
+        Field::new("secretKeyRef", 4, Ty::Object(&SECRET_KEY_SELECTOR)),
         Field::new("fileKeyRef", 5, Ty::Any).not_yet(),
     ],
 };
+
+const KEY_SELECTOR_FIELDS: &[Field] = &[
+    Field::new("name", 1, Ty::Str).within(1).required(),
+    Field::new("key", 2, Ty::Str).required().check(Check::ConfigKey),
+    Field::new("optional", 3, Ty::Bool).explicit(),
+];
+
+/// A key of a ConfigMap.
+pub static CONFIG_MAP_KEY_SELECTOR: TypeSchema =
+    TypeSchema { name: "io.k8s.api.core.v1.ConfigMapKeySelector", fields: KEY_SELECTOR_FIELDS };
+
+/// A key of a Secret.
+pub static SECRET_KEY_SELECTOR: TypeSchema =
+    TypeSchema { name: "io.k8s.api.core.v1.SecretKeySelector", fields: KEY_SELECTOR_FIELDS };
+
+/// Many variables at once: the keys of a ConfigMap or a Secret.
+pub static ENV_FROM_SOURCE: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.EnvFromSource",
+    fields: &[
+        Field::new("prefix", 1, Ty::Str).check(Check::EnvName),
+        Field::new("configMapRef", 2, Ty::Object(&CONFIG_MAP_ENV_SOURCE)),
+        Field::new("secretRef", 3, Ty::Object(&SECRET_ENV_SOURCE)),
+    ],
+};
+
+const ENV_SOURCE_FIELDS: &[Field] =
+    &[Field::new("name", 1, Ty::Str).within(1).required(), Field::new("optional", 2, Ty::Bool).explicit()];
+
+/// All keys of a ConfigMap.
+pub static CONFIG_MAP_ENV_SOURCE: TypeSchema =
+    TypeSchema { name: "io.k8s.api.core.v1.ConfigMapEnvSource", fields: ENV_SOURCE_FIELDS };
+
+/// All keys of a Secret.
+pub static SECRET_ENV_SOURCE: TypeSchema =
+    TypeSchema { name: "io.k8s.api.core.v1.SecretEnvSource", fields: ENV_SOURCE_FIELDS };
 
 /// A field of the pod.
 pub static OBJECT_FIELD_SELECTOR: TypeSchema = TypeSchema {
@@ -118,9 +155,34 @@ pub static PROBE: TypeSchema = TypeSchema {
         Field::new("periodSeconds", 4, Ty::Int32).default("10").check(Check::Range(1, i32::MAX as i64)),
         Field::new("successThreshold", 5, Ty::Int32).default("1").check(Check::Range(1, i32::MAX as i64)),
         Field::new("failureThreshold", 6, Ty::Int32).default("3").check(Check::Range(1, i32::MAX as i64)),
-        Field::new("terminationGracePeriodSeconds", 7, Ty::Int64).explicit().not_yet(),
+        Field::new("terminationGracePeriodSeconds", 7, Ty::Int64).explicit().check(Check::Range(1, i32::MAX as i64)),
     ],
 };
+
+/// What is run when a container has started, and before it is stopped.
+pub static LIFECYCLE: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.Lifecycle",
+    fields: &[
+        Field::new("postStart", 1, Ty::Object(&LIFECYCLE_HANDLER)),
+        Field::new("preStop", 2, Ty::Object(&LIFECYCLE_HANDLER)),
+        Field::new("stopSignal", 3, Ty::Str).explicit().not_yet(),
+    ],
+};
+
+/// One of these.
+pub static LIFECYCLE_HANDLER: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.LifecycleHandler",
+    fields: &[
+        Field::new("exec", 1, Ty::Object(&EXEC_ACTION)),
+        Field::new("httpGet", 2, Ty::Object(&HTTP_GET_ACTION)),
+        Field::new("tcpSocket", 3, Ty::Object(&TCP_SOCKET_ACTION)).not_yet(),
+        Field::new("sleep", 4, Ty::Object(&SLEEP_ACTION)),
+    ],
+};
+
+/// Wait.
+pub static SLEEP_ACTION: TypeSchema =
+    TypeSchema { name: "io.k8s.api.core.v1.SleepAction", fields: &[Field::new("seconds", 1, Ty::Int64)] };
 
 /// Run a command.
 pub static EXEC_ACTION: TypeSchema = TypeSchema {

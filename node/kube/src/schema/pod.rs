@@ -2,6 +2,8 @@
 
 use super::container::CONTAINER;
 use super::meta::OBJECT_META;
+use super::security::{HOST_ALIAS, POD_SECURITY_CONTEXT};
+use super::volume::VOLUME;
 use super::{Check, Field, Ty, TypeSchema};
 
 const LIST: Ty = Ty::List(&Ty::Any);
@@ -33,8 +35,8 @@ pub static POD_TEMPLATE_SPEC: TypeSchema = TypeSchema {
 pub static POD_SPEC: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.PodSpec",
     fields: &[
-        Field::new("volumes", 1, LIST).not_yet(),
-        Field::new("initContainers", 20, LIST).not_yet(),
+        Field::new("volumes", 1, Ty::List(&Ty::Object(&VOLUME))).keyed(&["name"]),
+        Field::new("initContainers", 20, Ty::List(&Ty::Object(&CONTAINER))).keyed(&["name"]),
         Field::new("containers", 2, Ty::List(&Ty::Object(&CONTAINER))).keyed(&["name"]).required(),
         Field::new("ephemeralContainers", 34, LIST).not_yet(),
         Field::new("restartPolicy", 3, Ty::Str).default("\"Always\"").check(Check::OneOf(RESTART_POLICIES)),
@@ -42,7 +44,7 @@ pub static POD_SPEC: TypeSchema = TypeSchema {
             .explicit()
             .default("30")
             .check(Check::Range(0, u32::MAX as i64)),
-        Field::new("activeDeadlineSeconds", 5, Ty::Int64).explicit().not_yet(),
+        Field::new("activeDeadlineSeconds", 5, Ty::Int64).explicit().check(Check::Range(1, i32::MAX as i64)),
         Field::new("dnsPolicy", 6, Ty::Str).default("\"ClusterFirst\"").check(Check::OneOf(DNS_POLICIES)),
         Field::new("nodeSelector", 7, Ty::Map(&Ty::Str)).key_check(Check::LabelKey).check(Check::LabelValue),
         Field::new("serviceAccountName", 8, Ty::Str).check(Check::DnsSubdomain),
@@ -50,17 +52,17 @@ pub static POD_SPEC: TypeSchema = TypeSchema {
         Field::new("automountServiceAccountToken", 21, Ty::Bool).explicit(),
         Field::new("nodeName", 10, Ty::Str).check(Check::DnsSubdomain),
         Field::new("hostNetwork", 11, Ty::Bool),
-        Field::new("hostPID", 12, Ty::Bool).not_yet(),
-        Field::new("hostIPC", 13, Ty::Bool).not_yet(),
+        Field::new("hostPID", 12, Ty::Bool),
+        Field::new("hostIPC", 13, Ty::Bool),
         Field::new("shareProcessNamespace", 27, Ty::Bool).explicit().not_yet(),
-        Field::new("securityContext", 14, Ty::Any).default("{}").not_yet(),
+        Field::new("securityContext", 14, Ty::Object(&POD_SECURITY_CONTEXT)).default("{}"),
         Field::new("imagePullSecrets", 15, LIST).not_yet(),
-        Field::new("hostname", 16, Ty::Str).not_yet(),
+        Field::new("hostname", 16, Ty::Str).check(Check::DnsLabel),
         Field::new("subdomain", 17, Ty::Str).not_yet(),
         Field::new("affinity", 18, Ty::Any).not_yet(),
         Field::new("schedulerName", 19, Ty::Str).default("\"default-scheduler\""),
         Field::new("tolerations", 22, Ty::List(&Ty::Object(&TOLERATION))),
-        Field::new("hostAliases", 23, LIST).not_yet(),
+        Field::new("hostAliases", 23, Ty::List(&Ty::Object(&HOST_ALIAS))).keyed(&["ip"]),
         Field::new("priorityClassName", 24, Ty::Str).check(Check::DnsSubdomain),
         Field::new("priority", 25, Ty::Int32).explicit(),
         Field::new("dnsConfig", 26, Ty::Any).not_yet(),
@@ -98,3 +100,54 @@ pub static TOLERATION: TypeSchema = TypeSchema {
         Field::new("tolerationSeconds", 5, Ty::Int64).explicit(),
     ],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Support, container, security, volume};
+    use super::*;
+
+    /// The lines below a heading: field and word.
+    fn documented(heading: &str) -> Vec<(String, String)> {
+        let text = include_str!("../../../../docs/pod-fields.md");
+        let section = text.split("\n## ").find(|section| section.lines().next() == Some(heading)).unwrap_or_default();
+        let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        cells.map(|(field, rest)| (field.to_owned(), rest.split(" |").next().unwrap_or_default().to_owned())).collect()
+    }
+
+    #[test]
+    fn the_document_says_of_each_field_what_becomes_of_it() {
+        for of in [
+            &POD_SPEC,
+            &container::CONTAINER,
+            &container::ENV_VAR_SOURCE,
+            &container::RESOURCE_REQUIREMENTS,
+            &container::PROBE,
+            &container::LIFECYCLE,
+            &container::LIFECYCLE_HANDLER,
+            &volume::VOLUME,
+            &volume::EMPTY_DIR,
+            &volume::PROJECTION,
+            &volume::VOLUME_MOUNT,
+            &security::POD_SECURITY_CONTEXT,
+            &security::SECURITY_CONTEXT,
+            &security::SECCOMP_PROFILE,
+        ] {
+            let heading = of.name.rsplit('.').next().unwrap_or_default();
+            let found = documented(heading);
+            let fields = of.fields.iter().filter(|field| !(of.name.ends_with(".Volume") && field.name == "name"));
+            let missing: Vec<&str> = fields
+                .clone()
+                .filter(|field| {
+                    let word = found.iter().find(|(name, _)| name == field.name).map(|(_, word)| word.as_str());
+                    match field.support {
+                        Support::NotYet => word != Some("refused"),
+                        _ => !matches!(word, Some("honoured" | "no effect")),
+                    }
+                })
+                .map(|field| field.name)
+                .collect();
+            assert!(missing.is_empty(), "docs/pod-fields.md is not true of {heading}: {missing:?}");
+            assert_eq!(found.len(), fields.count(), "docs/pod-fields.md names fields of {heading} that are not there");
+        }
+    }
+}

@@ -23,7 +23,8 @@ fn ready(pod: &Value, _: &Cells) -> Value {
 }
 
 fn restarts(pod: &Value, cells: &Cells) -> Value {
-    let statuses = || elements(&pod["status"]["containerStatuses"]);
+    let list = if initializing(pod).is_some() { "initContainerStatuses" } else { "containerStatuses" };
+    let statuses = || elements(&pod["status"][list]);
     let total: i64 = statuses().map(|status| count(&status["restartCount"])).sum();
     let ended = statuses().filter_map(|status| status["lastState"]["terminated"]["finishedAt"].as_str());
     match ended.filter_map(time::parse_rfc3339).max() {
@@ -41,10 +42,11 @@ pub(super) fn status(pod: &Value) -> String {
     if let Some(reason) = text_of(&status["reason"]) {
         reason.clone_into(&mut word);
     }
+    let init = initializing(pod);
     let mut running = false;
     let containers: Vec<&Value> = elements(&status["containerStatuses"]).collect();
     // The first container that has something to say decides, as it comes last in this order.
-    for container in containers.iter().rev() {
+    for container in containers.iter().rev().filter(|_| init.is_none()) {
         let state = &container["state"];
         if let Some(reason) = text_of(&state["waiting"]["reason"]) {
             reason.clone_into(&mut word);
@@ -54,6 +56,9 @@ pub(super) fn status(pod: &Value) -> String {
             running = true;
         }
     }
+    if let Some(init) = init {
+        word = init;
+    }
     if word == "Completed" && running {
         word = if is_ready(status) { "Running".into() } else { "NotReady".into() };
     }
@@ -61,6 +66,26 @@ pub(super) fn status(pod: &Value) -> String {
         word = if text_of(&status["reason"]) == Some("NodeLost") { "Unknown".into() } else { "Terminating".into() };
     }
     word
+}
+
+/// What the first init container that is not done says; `None`: they are, or there are none.
+fn initializing(pod: &Value) -> Option<String> {
+    let initialized = |condition: &Value| condition["type"] == "Initialized" && condition["status"] == "True";
+    if elements(&pod["status"]["conditions"]).any(initialized) {
+        return None;
+    }
+    let of = elements(&pod["spec"]["initContainers"]).count();
+    let undone = |(_, container): &(usize, &Value)| {
+        let ended = &container["state"]["terminated"];
+        !ended.is_object() || count(&ended["exitCode"]) != 0
+    };
+    let (done, container) = elements(&pod["status"]["initContainerStatuses"]).enumerate().find(undone)?;
+    let state = &container["state"];
+    Some(match text_of(&state["waiting"]["reason"]) {
+        _ if state["terminated"].is_object() => format!("Init:{}", ended(&state["terminated"])),
+        Some(reason) if reason != "PodInitializing" => format!("Init:{reason}"),
+        _ => format!("Init:{done}/{of}"),
+    })
 }
 
 fn ended(terminated: &Value) -> String {

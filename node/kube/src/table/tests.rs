@@ -119,6 +119,24 @@ fn every_kind_has_a_table_for_an_object_that_says_nothing() {
 }
 
 #[test]
+fn a_pod_that_initialises_says_how_far_it_is() {
+    let initialising = |statuses: Value| {
+        let mut pod = pod(&json!({"phase": "Pending", "initContainerStatuses": statuses,
+            "containerStatuses": [{"state": {"waiting": {"reason": "PodInitializing"}}}]}));
+        pod["spec"]["initContainers"] = json!([{"name": "a"}, {"name": "b"}]);
+        pod::status(&pod)
+    };
+    let done = json!({"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
+    let waiting = |reason: &str| json!({"state": {"waiting": {"reason": reason}}});
+    assert_eq!(initialising(json!([{"state": {"running": {}}}, waiting("PodInitializing")])), "Init:0/2");
+    assert_eq!(initialising(json!([done, waiting("PodInitializing")])), "Init:1/2");
+    assert_eq!(initialising(json!([done, waiting("ImagePullBackOff")])), "Init:ImagePullBackOff");
+    let failed = json!({"state": {"terminated": {"exitCode": 1, "reason": "Error"}}});
+    assert_eq!(initialising(json!([failed])), "Init:Error");
+    assert_eq!(initialising(json!([done, done])), "PodInitializing");
+}
+
+#[test]
 fn a_row_holds_as_much_of_its_object_as_was_asked_for() {
     let resource = resource::find("", "v1", "pods").unwrap();
     let object = pod(&json!({}));

@@ -106,11 +106,21 @@ fn each_rule_of_a_template_is_checked() {
             "spec.template.spec.containers[1].name: Duplicate value: \"web\"",
         ),
         (
-            "/spec/template/spec/volumes",
+            "/spec/template/spec/ephemeralContainers",
             json!([{"name": "a"}]),
-            "spec.template.spec.volumes: Forbidden: skein does not support spec.template.spec.volumes yet",
+            "spec.template.spec.ephemeralContainers: Forbidden: skein does not support \
+             spec.template.spec.ephemeralContainers yet",
         ),
-        ("/spec/template/spec/hostIPC", json!(true), "spec.template.spec.hostIPC: Forbidden"),
+        (
+            "/spec/template/spec/shareProcessNamespace",
+            json!(true),
+            "spec.template.spec.shareProcessNamespace: Forbidden",
+        ),
+        (
+            "/spec/template/spec/activeDeadlineSeconds",
+            json!(5),
+            "activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported",
+        ),
         ("/spec/template/spec/tolerations", json!([{"value": "a"}]), "operator must be Exists when `key` is empty"),
         (
             "/spec/template/spec/tolerations",
@@ -124,6 +134,142 @@ fn each_rule_of_a_template_is_checked() {
             "spec.template.spec.terminationGracePeriodSeconds",
         ),
     ]);
+}
+
+#[test]
+fn each_rule_of_volumes_is_checked() {
+    breaks_deployment([
+        ("/spec/template/spec/volumes", json!([{"emptyDir": {}}]), "volumes[0].name: Required value"),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a"}, {"name": "a"}]),
+            "volumes[1].name: Duplicate value: \"a\"",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "emptyDir": {}, "configMap": {"name": "b"}}]),
+            "volumes[0].configMap: Forbidden: may not specify more than 1 volume type",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "persistentVolumeClaim": {"claimName": "b"}}]),
+            "volumes[0].persistentVolumeClaim: Forbidden: skein does not support",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "configMap": {}}]),
+            "volumes[0].configMap.name: Required value",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "secret": {"secretName": "s", "defaultMode": 512}}]),
+            "volumes[0].secret.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "configMap": {"name": "c", "items": [{"key": "k", "path": "../x"}]}}]),
+            "volumes[0].configMap.items[0].path: Invalid value: \"../x\": must not contain '..'",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "hostPath": {"path": "/a/../b"}}]),
+            "volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "hostPath": {"path": "/a", "type": "Dir"}}]),
+            "volumes[0].hostPath.type: Unsupported value: \"Dir\"",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "emptyDir": {"sizeLimit": "1Mi"}}]),
+            "volumes[0].emptyDir.sizeLimit: Forbidden: skein does not support",
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([{"name": "a", "projected": {"sources": [{"downwardAPI": {"items": [{"path": "a"}]}}]}}]),
+            "sources[0].downwardAPI.items[0]: Required value: one of fieldRef and resourceFieldRef is required",
+        ),
+    ]);
+}
+
+#[test]
+fn each_rule_of_mounts_and_init_containers_is_checked() {
+    let init = |more: Value| {
+        let mut container = json!({"name": "init", "image": "a:1"});
+        container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([container])
+    };
+    let probe = json!({"livenessProbe": {"exec": {"command": ["a"]}}});
+    breaks_deployment([
+        (
+            "/spec/template/spec/containers/0/volumeMounts",
+            json!([{"name": "a", "mountPath": "/a"}]),
+            "containers[0].volumeMounts[0].name: Not found: \"a\"",
+        ),
+        (
+            "/spec/template/spec/containers/0/volumeMounts",
+            json!([{"name": "a", "mountPath": "/a", "subPath": "/b"}]),
+            "volumeMounts[0].subPath: Invalid value: \"/b\": must be a relative path",
+        ),
+        (
+            "/spec/template/spec/initContainers",
+            json!([{"name": "web", "image": "a:1"}]),
+            "spec.template.spec.initContainers[0].name: Duplicate value: \"web\"",
+        ),
+        (
+            "/spec/template/spec/initContainers",
+            init(probe),
+            "initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+        ),
+        (
+            "/spec/template/spec/initContainers",
+            init(json!({"restartPolicy": "Always"})),
+            "initContainers[0].restartPolicy: Forbidden: skein does not support",
+        ),
+    ]);
+}
+
+#[test]
+fn a_pod_with_volumes_and_sources_is_valid_and_has_the_defaults_of_a_real_server() {
+    let mut object = deployment();
+    set(
+        &mut object,
+        "/spec/template/spec",
+        json!({
+            "initContainers": [{"name": "init", "image": "a:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+            "containers": [{
+                "name": "web", "image": "a:1",
+                "envFrom": [{"configMapRef": {"name": "c"}}, {"prefix": "S_", "secretRef": {"name": "s", "optional": true}}],
+                "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}}],
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}, {"name": "c", "mountPath": "/c", "readOnly": true}],
+            }],
+            "volumes": [
+                {"name": "v"}, {"name": "c", "configMap": {"name": "c"}}, {"name": "h", "hostPath": {"path": "/h"}},
+                {"name": "p", "projected": {"sources": [{"secret": {"name": "s"}},
+                    {"downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}}]}},
+            ],
+        }),
+    );
+    let filled = ready(&resource::DEPLOYMENTS, object);
+    assert_eq!(create(&resource::DEPLOYMENTS, &filled), []);
+    let spec = &filled["spec"]["template"]["spec"];
+    assert_eq!(
+        spec["volumes"],
+        json!([
+            {"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}},
+            {"name": "h", "hostPath": {"path": "/h", "type": ""}},
+            {"name": "p", "projected": {"defaultMode": 420, "sources": [{"secret": {"name": "s"}},
+                {"downwardAPI": {"items": [
+                    {"path": "l", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.labels"}}]}}]}},
+        ])
+    );
+    assert_eq!(spec["initContainers"][0]["imagePullPolicy"], "IfNotPresent");
+    let layout = crate::schema::layout();
+    let object = Value::Object(filled);
+    let leaves = layout.flatten(&skein_crdt_state::Kind::new("Deployment.apps"), &object, &Default::default()).unwrap();
+    let stored = skein_crdt_state::layout::unflatten(leaves.iter());
+    assert_eq!(stored["spec"]["template"]["spec"], object["spec"]["template"]["spec"], "nothing is lost in storing it");
 }
 
 fn breaks_deployment<const N: usize>(cases: [(&str, Value, &str); N]) {
@@ -176,10 +322,17 @@ fn each_rule_of_ports_and_environment_is_checked() {
         ),
         (
             "env",
-            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]),
-            "env[0].valueFrom.secretKeyRef: Forbidden: skein does not support",
+            json!([{"name": "A", "valueFrom": {"fileKeyRef": {"path": "a", "key": "b"}}}]),
+            "env[0].valueFrom.fileKeyRef: Forbidden: skein does not support",
         ),
-        ("envFrom", json!([{}]), "envFrom: Forbidden"),
+        (
+            "env",
+            json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "a"}}}]),
+            "env[0].valueFrom.secretKeyRef.key: Required value",
+        ),
+        ("envFrom", json!([{}]), "envFrom[0]: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`"),
+        ("envFrom", json!([{"configMapRef": {}}]), "envFrom[0].configMapRef.name: Required value"),
+        ("envFrom", json!([{"prefix": "a=", "secretRef": {"name": "s"}}]), "envFrom[0].prefix: Invalid value"),
     ]);
 }
 
@@ -214,8 +367,20 @@ fn each_rule_of_resources_and_probes_is_checked() {
         ("imagePullPolicy", json!("Sometimes"), "imagePullPolicy: Unsupported value"),
         (
             "lifecycle",
-            json!({"preStop": {"sleep": {"seconds": 1}}}),
-            "lifecycle: Forbidden: skein does not support spec.containers[0].lifecycle yet",
+            json!({"preStop": {"sleep": {"seconds": 31}}}),
+            "lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)",
+        ),
+        ("lifecycle", json!({"preStop": {}}), "lifecycle.preStop: Required value: must specify a handler type"),
+        (
+            "lifecycle",
+            json!({"postStart": {"exec": {"command": ["a"]}, "sleep": {"seconds": 1}}}),
+            "lifecycle.postStart.sleep: Forbidden: may not specify more than 1 handler type",
+        ),
+        ("lifecycle", json!({"stopSignal": "SIGINT"}), "lifecycle.stopSignal: Forbidden: skein does not support"),
+        (
+            "readinessProbe",
+            json!({"exec": {"command": ["a"]}, "terminationGracePeriodSeconds": 5}),
+            "readinessProbe.terminationGracePeriodSeconds: Invalid value: 5: must not be set for readinessProbes",
         ),
         (
             "livenessProbe",
@@ -227,7 +392,18 @@ fn each_rule_of_resources_and_probes_is_checked() {
             json!([{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.gpu"}}}]),
             "env[0].valueFrom.resourceFieldRef.resource: Unsupported value",
         ),
-        ("securityContext", json!({"privileged": true}), "securityContext: Forbidden"),
+        (
+            "securityContext",
+            json!({"privileged": true, "allowPrivilegeEscalation": false}),
+            "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+        ),
+        ("securityContext", json!({"runAsUser": -1}), "securityContext.runAsUser: Invalid value: -1: must be greater"),
+        ("securityContext", json!({"procMount": "Unmasked"}), "securityContext.procMount: Forbidden"),
+        (
+            "securityContext",
+            json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "a"}}),
+            "securityContext.seccompProfile.type: Unsupported value: \"Localhost\"",
+        ),
         ("image", json!(" a"), "whitespace"),
     ]);
 }

@@ -90,6 +90,10 @@ fn workload(object: &Value, problems: &mut Vec<Problem>) {
     selector(spec, problems);
     if template["spec"].is_object() {
         pod::spec(&template["spec"], "spec.template.spec", problems);
+        if template["spec"]["activeDeadlineSeconds"].is_i64() {
+            let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
+            problems.push(Problem::forbidden("spec.template.spec.activeDeadlineSeconds", why));
+        }
         // OnFailure and Never are refused here only: anything else was refused before.
         if matches!(template["spec"]["restartPolicy"].as_str(), Some("OnFailure" | "Never")) {
             let policy = &template["spec"]["restartPolicy"];

@@ -81,7 +81,8 @@ pub(super) fn create_body(owner: &Owner, spec: &ContainerSpec, network_of: Optio
     let (exposed, bindings) = if own_network { ports(spec) } else { (Vec::new(), PortMap::new()) };
     ContainerCreateBody {
         // A shared network brings its host name along; engines refuse another.
-        hostname: own_network.then(|| spec.pod.chars().take(HOSTNAME_BYTES).collect()),
+        hostname: own_network.then(|| if spec.hostname.is_empty() { &spec.pod } else { &spec.hostname }).map(hostname),
+        user: user(spec),
         image: Some(spec.image.clone()),
         entrypoint: filled(&spec.command),
         // With an entrypoint of its own it does not get the image's arguments, with Docker as with Kubernetes.
@@ -121,6 +122,62 @@ fn host_config(spec: &ContainerSpec, network_of: Option<&str>, bindings: PortMap
         memory: spec.memory_limit_bytes.map(signed),
         // The same limit with swap: what is over it is killed, not swapped.
         memory_swap: spec.memory_limit_bytes.map(signed),
+        ..powers(spec, network_of.is_none())
+    }
+}
+
+fn hostname(name: &String) -> String {
+    name.chars().take(HOSTNAME_BYTES).collect()
+}
+
+/// The user and the group to run as. A group alone goes with the image's user, which the engine fills in.
+fn user(spec: &ContainerSpec) -> Option<String> {
+    match (spec.security.user, spec.security.group) {
+        (Some(user), Some(group)) => Some(format!("{user}:{group}")),
+        (Some(user), None) => Some(user.to_string()),
+        (None, _) => None,
+    }
+}
+
+/// The image's user with a group of the pod's choice.
+pub(super) fn with_group(of_image: &str, group: u32) -> String {
+    let user = of_image.split(':').next().filter(|user| !user.is_empty()).unwrap_or("0");
+    format!("{user}:{group}")
+}
+
+/// Whether the image's user is surely not the superuser; if not, why, in the words of the kubelet.
+pub(super) fn check_non_root(spec: &ContainerSpec, of_image: &str) -> Result<(), String> {
+    let about =
+        format!("(pod: \"{}_{}({})\", container: {})", spec.pod, spec.namespace, spec.id.uid, spec.id.container);
+    let user = of_image.split(':').next().unwrap_or_default();
+    match (user, user.parse::<u32>()) {
+        ("", _) | (_, Ok(0)) => Err(format!("container has runAsNonRoot and image will run as root {about}")),
+        (_, Ok(_)) => Ok(()),
+        (name, Err(_)) => Err(format!(
+            "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root {about}"
+        )),
+    }
+}
+
+/// What it may do on its node. What it does not ask for is left to the engine.
+fn powers(spec: &ContainerSpec, own_hosts: bool) -> HostConfig {
+    let security = &spec.security;
+    let words = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
+    let groups: Vec<String> = security.groups.iter().map(u32::to_string).collect();
+    let no_new_privileges = security.no_new_privileges.then(|| "no-new-privileges:true".to_owned());
+    let seccomp = security.seccomp_unconfined.then(|| "seccomp=unconfined".to_owned());
+    let options: Vec<String> = no_new_privileges.into_iter().chain(seccomp).collect();
+    let hosts = spec.host_aliases.iter().filter(|_| own_hosts).map(|(name, ip)| format!("{name}:{ip}"));
+    HostConfig {
+        privileged: security.privileged.then_some(true),
+        cap_add: words(&security.add_capabilities),
+        cap_drop: words(&security.drop_capabilities),
+        readonly_rootfs: security.read_only_root.then_some(true),
+        security_opt: words(&options),
+        group_add: words(&groups),
+        pid_mode: security.host_pid.then(|| "host".to_owned()),
+        ipc_mode: security.host_ipc.then(|| "host".to_owned()),
+        extra_hosts: words(&hosts.collect::<Vec<_>>()),
         ..HostConfig::default()
     }
 }
@@ -198,7 +255,7 @@ pub(super) fn address(found: &ContainerInspectResponse) -> (Option<String>, Opti
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use skein_core::runtime::Port;
+    use skein_core::runtime::{Port, Security};
 
     fn owner() -> Owner {
         Owner { cluster: "c".to_owned(), node: "n".to_owned() }
@@ -231,6 +288,10 @@ mod tests {
             tty: false,
             stdin: false,
             stdin_once: false,
+            hostname: String::new(),
+            host_aliases: Vec::new(),
+            mounts: Vec::new(),
+            security: Security::default(),
         }
     }
 
@@ -254,6 +315,43 @@ mod tests {
         let bindings = host.port_bindings.unwrap();
         let published: Vec<_> = bindings["80/tcp"].iter().flatten().map(|binding| binding.host_port.clone()).collect();
         assert_eq!(published, [Some("8080".to_owned()), Some("8081".to_owned())]);
+    }
+
+    #[test]
+    fn powers_are_told_as_they_are_asked_for_and_what_is_not_asked_for_is_left_to_the_engine() {
+        let plain = create_body(&owner(), &spec(), None);
+        let host = plain.host_config.unwrap();
+        assert_eq!((plain.user, host.privileged, host.security_opt, host.cap_drop), (None, None, None, None));
+        let security = Security {
+            user: Some(1000),
+            group: Some(7),
+            groups: vec![5],
+            drop_capabilities: vec!["ALL".to_owned()],
+            read_only_root: true,
+            no_new_privileges: true,
+            host_pid: true,
+            ..Security::default()
+        };
+        let host_aliases = vec![("db".to_owned(), "10.0.0.9".to_owned())];
+        let asked = ContainerSpec { security, host_aliases, hostname: "me".to_owned(), ..spec() };
+        let body = create_body(&owner(), &asked, None);
+        assert_eq!((body.user.as_deref(), body.hostname.as_deref()), (Some("1000:7"), Some("me")));
+        let host = body.host_config.unwrap();
+        assert_eq!(host.security_opt.unwrap(), ["no-new-privileges:true"]);
+        assert_eq!((host.cap_drop.unwrap(), host.group_add.unwrap()), (vec!["ALL".to_owned()], vec!["5".to_owned()]));
+        assert_eq!((host.readonly_rootfs, host.pid_mode.as_deref()), (Some(true), Some("host")));
+        assert_eq!(host.extra_hosts.unwrap(), ["db:10.0.0.9"]);
+        let beside = create_body(&owner(), &asked, Some("id")).host_config.unwrap();
+        assert_eq!(beside.extra_hosts, None, "it shares that with the network");
+    }
+
+    #[test]
+    fn an_image_must_say_by_number_that_it_is_not_the_superusers() {
+        assert_eq!(check_non_root(&spec(), "1000:7"), Ok(()));
+        assert!(check_non_root(&spec(), "").unwrap_err().contains("image will run as root"));
+        assert!(check_non_root(&spec(), "0").unwrap_err().contains("image will run as root"));
+        assert!(check_non_root(&spec(), "web").unwrap_err().contains("non-numeric user (web)"));
+        assert_eq!((with_group("", 7), with_group("web:5", 7)), ("0:7".to_owned(), "web:7".to_owned()));
     }
 
     #[test]

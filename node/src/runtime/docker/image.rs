@@ -36,6 +36,13 @@ pub(super) async fn ensure(docker: &Docker, image: &str, policy: PullPolicy) -> 
         .map_err(|error| ImageError { message: words::of_pull(image, &error), permanent: false })
 }
 
+/// The user that an image runs as, perhaps with a group; empty: the superuser.
+pub(super) async fn user(docker: &Docker, image: &str) -> Result<String, String> {
+    let full = Reference::parse(image).map_or_else(|| image.to_owned(), |reference| reference.to_string());
+    let found = docker.inspect_image(&full).await.map_err(|error| words::of(&error))?;
+    Ok(found.config.and_then(|config| config.user).unwrap_or_default())
+}
+
 /// Makes an image of a tar archive with its root. `changes` are instructions of a Dockerfile, such as `CMD ["/web"]`.
 pub(super) async fn import(docker: &Docker, image: &str, tar: Bytes, changes: Vec<String>) -> Result<(), String> {
     let reference = Reference::parse(image).ok_or_else(|| format!("\"{image}\" is not a valid image reference"))?;

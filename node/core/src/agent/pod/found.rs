@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use rand::RngExt;
 
-use super::{Admission, Pod};
+use super::{Admission, At, Pod};
 use crate::agent::Context;
 use crate::agent::container::Container;
+use crate::agent::hooks::Hooks;
 use crate::agent::instance::{Instance, OOM_KILLED, State, unknown_exit};
 use crate::agent::probe::Probes;
 use crate::runtime::{ContainerInfo, ContainerRef, ContainerState, Exit};
@@ -26,6 +27,7 @@ impl Pod {
             self.ready_changed_ms = before.ready_changed_ms;
             self.stopping_since_ms = before.stopping_since_ms;
             self.ip.clone_from(&before.ip);
+            self.overdue = before.reason == super::deadline::DEADLINE_EXCEEDED;
             self.reported = Some(before.clone());
             if found.is_empty() && matches!(before.phase, Phase::Failed | Phase::Succeeded) {
                 self.admission = Admission::Over(Box::new(before.clone()));
@@ -35,14 +37,18 @@ impl Pod {
         let mut attempts: BTreeMap<Arc<str>, Vec<&ContainerInfo>> = BTreeMap::new();
         found.iter().for_each(|info| attempts.entry(info.id.container.clone()).or_default().push(info));
         if self.template.is_none() {
-            self.containers = attempts.keys().map(|name| Container::new(name)).collect();
+            self.containers = attempts.keys().map(|name| Container::new(name, false)).collect();
         }
-        for n in 0..self.containers.len() {
-            let name = self.containers[n].name.clone();
+        if self.template.as_ref().is_some_and(|template| template.spec.mounted_volumes().next().is_some()) {
+            self.volumes.may_exist();
+        }
+        let init = (0..self.init.len()).map(At::Init);
+        for at in init.chain((0..self.containers.len()).map(At::Main)) {
+            let name = self.at(at).name.clone();
             let known = before.and_then(|before| before.containers.iter().find(|status| status.name == name));
             let mut of_it = attempts.remove(&name).unwrap_or_default();
             of_it.sort_by_key(|info| std::cmp::Reverse(info.id.attempt));
-            self.resume_container(n, &of_it, known, ctx);
+            self.resume_container(at, &of_it, known, ctx);
         }
         self.leftovers.extend(attempts.into_values().flatten().map(|info| Instance::found(info, ctx)));
         self.note_networks();
@@ -58,8 +64,7 @@ impl Pod {
     /// Compares with a list that was asked for when nothing was under way for the containers that it may speak of.
     pub(in crate::agent) fn compare(&mut self, found: &[ContainerInfo], asked: u64, ctx: &mut Context<'_>) {
         let known: Vec<(ContainerRef, bool)> = self
-            .containers
-            .iter()
+            .all()
             .flat_map(Container::instances)
             .chain(&self.leftovers)
             .map(|instance| (instance.id.clone(), instance.is_busy() || instance.touched >= asked))
@@ -78,14 +83,14 @@ impl Pod {
     /// `attempts`: the newest first.
     fn resume_container(
         &mut self,
-        n: usize,
+        at: At,
         attempts: &[&ContainerInfo],
         before: Option<&ContainerStatus>,
         ctx: &mut Context<'_>,
     ) {
-        let (policy, uid) = (self.policy(), self.identity.uid.clone());
-        let spec = self.template.as_ref().and_then(|template| template.spec.containers.get(n)).cloned();
-        let container = &mut self.containers[n];
+        let (policy, uid) = (self.policy_of(&self.at(at).name), self.identity.uid.clone());
+        let spec = self.template.as_ref().and_then(|template| at.of(&template.spec)).cloned();
+        let container = self.at_mut(at);
         if let Some(before) = before.filter(|before| has_run(before)) {
             container.resume(before.restart_count, before.last.clone());
         }
@@ -104,6 +109,7 @@ impl Pod {
         if newest.state == ContainerState::Running {
             container.restarts = newest.id.attempt;
             let known_ready = before.is_some_and(|before| before.ready);
+            current.hooks = spec.as_ref().map(Hooks::found).unwrap_or_default();
             let spread = ctx.rng.random_range(0.0..1.0);
             container.probes =
                 spec.map(|spec| Probes::start(&spec, current.since, known_ready, spread)).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What a pod's node says of it.
 
+use super::deadline::{DEADLINE_EXCEEDED, DEADLINE_MESSAGE};
 use super::{Admission, Pod};
 use crate::agent::Context;
 use crate::agent::container::Container;
@@ -18,12 +19,16 @@ impl Pod {
         }
         let (reason, message) = match &self.admission {
             Admission::Refused(reason, message) => (reason.clone(), message.clone()),
+            Admission::Admitted if self.overdue => (DEADLINE_EXCEEDED.to_owned(), DEADLINE_MESSAGE.to_owned()),
             Admission::Open if !self.complaint.is_empty() => ("InvalidSpec".to_owned(), self.complaint.clone()),
             Admission::Open | Admission::Admitted | Admission::Over(_) => Default::default(),
         };
         let spec = self.template.as_ref().map(|template| &template.spec);
-        let image =
-            |n: usize| spec.and_then(|spec| spec.containers.get(n)).map_or("", |container| container.image.as_str());
+        let images: Vec<&str> =
+            spec.into_iter().flat_map(|spec| spec.all_containers()).map(|container| container.image.as_str()).collect();
+        let image = |n: usize| images.get(n).copied().unwrap_or_default();
+        let init = self.init.iter().map(|container| (container, container.finished() == Some(true)));
+        let all = init.chain(self.containers.iter().map(|container| (container, container.is_ready())));
         let on_host = spec.is_some_and(|spec| spec.host_network) && self.containers.iter().any(|c| !c.never_ran());
         PodStatus {
             slot: self.identity.slot_text.clone(),
@@ -36,13 +41,13 @@ impl Pod {
             ip: if on_host { ctx.config.node_address.clone() } else { self.ip.clone() },
             started_at_ms: self.started_at_ms,
             stopping_since_ms: self.stopping_since_ms,
-            containers: self.containers.iter().enumerate().map(|(n, container)| container.status(image(n))).collect(),
+            containers: all.enumerate().map(|(n, (container, ready))| container.status(image(n), ready)).collect(),
         }
     }
 
     pub(super) fn serves(&self) -> bool {
         let all_ready = !self.containers.is_empty() && self.containers.iter().all(Container::is_ready);
-        self.admission == Admission::Admitted && !self.is_stopping() && all_ready
+        self.admission == Admission::Admitted && !self.is_stopping() && !self.overdue && all_ready
     }
 
     fn phase(&self) -> Phase {
@@ -50,6 +55,9 @@ impl Pod {
             Admission::Refused(..) => return Phase::Failed,
             Admission::Open => return Phase::Pending,
             Admission::Admitted | Admission::Over(_) => {}
+        }
+        if self.init_failed() || self.overdue {
+            return Phase::Failed;
         }
         let ends: Option<Vec<bool>> = self.containers.iter().map(Container::finished).collect();
         match ends {

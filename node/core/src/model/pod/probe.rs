@@ -19,9 +19,16 @@ pub struct Probe {
     timeout_seconds: Option<u32>,
     success_threshold: Option<u32>,
     failure_threshold: Option<u32>,
+    termination_grace_period_seconds: Option<u32>,
 }
 
 impl Probe {
+    /// One look without a schedule: what a hook does.
+    #[must_use]
+    pub fn once(exec: Option<ExecAction>, http_get: Option<HttpGetAction>) -> Self {
+        Probe { exec, http_get, ..Probe::default() }
+    }
+
     /// How long after the start the first look is, in seconds.
     #[must_use]
     pub fn initial_delay_seconds(&self) -> u32 {
@@ -44,6 +51,12 @@ impl Probe {
     #[must_use]
     pub fn success_threshold(&self) -> u32 {
         self.success_threshold.filter(|threshold| *threshold > 0).unwrap_or(1)
+    }
+
+    /// How long a container that fails it may take to end, in seconds; `None`: as long as its pod says.
+    #[must_use]
+    pub fn grace_seconds(&self) -> Option<u32> {
+        self.termination_grace_period_seconds
     }
 
     /// How many failures in a row count, at least 1.

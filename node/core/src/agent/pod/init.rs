@@ -1,0 +1,82 @@
+//! What comes before a pod's containers: its volumes, and its init containers one after the other.
+
+use super::{Admission, Pod};
+use crate::agent::Context;
+use crate::agent::volumes::Ready;
+use crate::model::pod::RestartPolicy;
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// This init container's: all before it ended well.
+    Init(usize),
+    /// The containers'.
+    Main,
+    /// Nobody's: an init container failed for good.
+    Nobody,
+}
+
+impl Pod {
+    /// Whose turn it is. Once a container ran it stays the containers': what the init containers did is not done again.
+    pub(super) fn turn(&self) -> Turn {
+        if self.init.is_empty() || self.containers.iter().any(|container| !container.never_ran()) {
+            return Turn::Main;
+        }
+        match self.init.iter().position(|container| container.finished() != Some(true)) {
+            None => Turn::Main,
+            Some(n) if self.init[n].finished() == Some(false) => Turn::Nobody,
+            Some(n) => Turn::Init(n),
+        }
+    }
+
+    /// Whether an init container failed, and the pod with it.
+    pub(super) fn init_failed(&self) -> bool {
+        self.turn() == Turn::Nobody
+    }
+
+    pub(super) fn is_init(&self, container: &str) -> bool {
+        self.init.iter().any(|init| *init.name == *container)
+    }
+
+    /// What to do when a container ends. An init container that ended well has done its work, whatever the policy.
+    pub(super) fn policy_of(&self, container: &str) -> RestartPolicy {
+        match self.policy() {
+            RestartPolicy::Always if self.is_init(container) => RestartPolicy::OnFailure,
+            policy => policy,
+        }
+    }
+
+    /// Has the volumes laid out, or written anew. Says whether containers may start.
+    pub(super) fn prepare_volumes(&mut self, ctx: &mut Context<'_>) -> bool {
+        let Some(template) = self.template.clone() else { return true };
+        let mut volumes = std::mem::take(&mut self.volumes);
+        let uid = self.identity.uid.clone();
+        let ready = {
+            let sources = ctx.sources.clone();
+            let (config, capacity) = (ctx.config, ctx.capacity);
+            volumes.prepare(&uid, &self.fields_with(&template, config, capacity, &sources), ctx)
+        };
+        self.volumes = volumes;
+        let (may_start, news) = match ready {
+            Ready::Yes => (true, None),
+            Ready::Stale(news) => (true, news),
+            Ready::No(why, news) => {
+                let waits = self.init.iter_mut().chain(&mut self.containers).filter(|container| container.never_ran());
+                waits.for_each(|container| container.wait_for(&why));
+                (false, news)
+            }
+        };
+        if let Some(message) = news {
+            self.event(true, "FailedMount", message, ctx);
+        }
+        may_start
+    }
+
+    /// The runtime could not lay the volumes out.
+    pub(in crate::agent) fn volumes_failed(&mut self, message: String, ctx: &mut Context<'_>) {
+        let wanted = self.admission == Admission::Admitted && !self.is_stopping();
+        if self.volumes.failed(message.clone(), ctx) && wanted {
+            self.event(true, "FailedMount", message, ctx);
+        }
+    }
+}
