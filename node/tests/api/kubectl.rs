@@ -14,6 +14,8 @@ const PATIENCE_S: u64 = 60;
 struct Kubectl {
     world: World,
     home: tempfile::TempDir,
+    /// Whether it may use WebSockets. Without them it speaks SPDY, as older ones do anyway.
+    websockets: bool,
 }
 
 struct Said {
@@ -33,7 +35,7 @@ impl Kubectl {
         let home = tempfile::tempdir().unwrap();
         let url = format!("https://{}", world.server.address());
         std::fs::write(home.path().join("config"), world.secrets.kubeconfig("home", &url)).unwrap();
-        Kubectl { world, home }
+        Kubectl { world, home, websockets: true }
     }
 
     fn command(&self, line: &[&str]) -> Command {
@@ -41,6 +43,9 @@ impl Kubectl {
         command.arg("--kubeconfig").arg(self.home.path().join("config"));
         command.arg("--cache-dir").arg(self.home.path().join("cache"));
         command.args(line).env("HOME", self.home.path()).kill_on_drop(true);
+        for setting in ["KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "KUBECTL_PORT_FORWARD_WEBSOCKETS"] {
+            command.env(setting, self.websockets.to_string());
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -178,7 +183,15 @@ async fn kubectl_reads_logs_nodes_and_events() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_runs_commands_copies_files_attaches_and_forwards_ports() {
-    let kubectl = Kubectl::new().await;
+    connects_with_pods(&Kubectl::new().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_runs_commands_copies_files_attaches_and_forwards_ports_without_websockets() {
+    connects_with_pods(&Kubectl { websockets: false, ..Kubectl::new().await }).await;
+}
+
+async fn connects_with_pods(kubectl: &Kubectl) {
     let containers = json!([{"name": "web", "image": "web:1", "stdin": true}]);
     kubectl.world.fake.put(
         "Pod",

@@ -296,7 +296,7 @@ async fn hear_connections(spdy: &mut Spdy, mut more: impl AsyncFnMut() -> Vec<u8
     let (mut said, mut ends) = (vec![Vec::new(); 8], 0);
     while ends < 4 {
         spdy.parser.push(&more().await);
-        while let Some(frame) = spdy.parser.next().unwrap() {
+        while let Some(frame) = spdy.parser.frame().unwrap() {
             match frame {
                 Frame::Data { stream, bytes, fin } => {
                     said[stream as usize].extend_from_slice(&bytes);
@@ -391,7 +391,7 @@ async fn a_command_runs_over_plain_spdy_once_its_streams_are_open() {
     let (mut said, mut ends) = (vec![Vec::new(); 8], 0);
     while ends < 3 {
         spdy.parser.push(&read_some(&mut stream).await);
-        while let Some(frame) = spdy.parser.next().unwrap() {
+        while let Some(frame) = spdy.parser.frame().unwrap() {
             if let Frame::Data { stream, bytes, fin } = frame {
                 said[stream as usize].extend_from_slice(&bytes);
                 ends += usize::from(fin);

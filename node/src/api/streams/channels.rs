@@ -25,10 +25,10 @@ const CLOSE: u8 = 255;
 /// that there is not.
 #[must_use]
 pub fn decode(message: &Bytes) -> Option<FromClient> {
-    match message.first()? {
-        &STDIN if message.len() > 1 => Some(FromClient::Input(message.slice(1..))),
-        &RESIZE => serde_json::from_slice(message.get(1..)?).ok().map(FromClient::Resize),
-        &CLOSE if message.get(1) == Some(&STDIN) => Some(FromClient::InputEnd),
+    match *message.first()? {
+        STDIN if message.len() > 1 => Some(FromClient::Input(message.slice(1..))),
+        RESIZE => serde_json::from_slice(message.get(1..)?).ok().map(FromClient::Resize),
+        CLOSE if message.get(1) == Some(&STDIN) => Some(FromClient::InputEnd),
         _ => None,
     }
 }

@@ -109,7 +109,7 @@ struct DataFrame {
 }
 
 impl Parser {
-    /// Adds what has arrived. Before more is added, [`Parser::next`] should have said `None`: then at most
+    /// Adds what has arrived. Before more is added, [`Parser::frame`] should have said `None`: then at most
     /// [`CONTROL_LIMIT`] wait.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -119,7 +119,7 @@ impl Parser {
     ///
     /// # Errors
     /// When it is none. Everything after that is an error too, or nonsense.
-    pub fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
+    pub fn frame(&mut self) -> Result<Option<Frame>, SpdyError> {
         loop {
             if let Some(frame) = &mut self.data {
                 let count = frame.left.min(self.buffer.len()).min(PIECE_LIMIT);
@@ -135,7 +135,7 @@ impl Parser {
                 return Ok(Some(Frame::Data { stream, bytes, fin: fin && is_last }));
             }
             let Some((first, flags, length)) = self.head() else { return Ok(None) };
-            if first & 1 << 31 == 0 {
+            if first & (1 << 31) == 0 {
                 if first == 0 {
                     return Err(SpdyError::Malformed(0));
                 }
@@ -252,7 +252,7 @@ pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
 }
 
 fn control(kind: u16, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = (VERSION | 1 << 15).to_be_bytes().to_vec();
+    let mut frame = (VERSION | (1 << 15)).to_be_bytes().to_vec();
     frame.extend(kind.to_be_bytes());
     frame.extend(head(flags, payload.len()));
     frame.extend_from_slice(payload);

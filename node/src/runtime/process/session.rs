@@ -95,11 +95,8 @@ impl Running {
         let pid = self.group.ok_or("it was killed")?;
         // It is collected only after its group was killed: until then the group's number is nobody else's.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        loop {
-            match waitid(Id::Pid(pid), flags) {
-                Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => tokio::time::sleep(OUTCOME_EVERY).await,
-                _ => break,
-            }
+        while let Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) = waitid(Id::Pid(pid), flags) {
+            tokio::time::sleep(OUTCOME_EVERY).await;
         }
         self.kill();
         let status = self.child.wait().await.map_err(|error| error.to_string())?;

@@ -47,7 +47,7 @@ impl<S: AsyncRead> Reader<S> {
     /// stays without its answer.
     pub(in super::super) async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
-            let frame = self.parser.next().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let frame = self.parser.frame().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             match frame {
                 // Those with even numbers are answers to ours.
                 Some(Frame::Ping { id }) if id % 2 == 1 => self.send(Frame::Ping { id }).await?,

@@ -95,7 +95,7 @@ impl Streams {
             "resize" => &mut self.resize,
             _ => return false,
         };
-        place.is_none() && place.insert(stream) == &stream
+        place.is_none() && *place.insert(stream) == stream
     }
 
     fn are_all(&self, expected: Expected) -> bool {

@@ -33,7 +33,7 @@ fn heard(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, SpdyError> {
     let mut open: Option<(u32, Vec<u8>)> = None;
     for piece in bytes.chunks(piece) {
         parser.push(piece);
-        while let Some(frame) = parser.next()? {
+        while let Some(frame) = parser.frame()? {
             let is_done = parser.data.is_none();
             match frame {
                 Frame::Data { stream, bytes, fin } => {
