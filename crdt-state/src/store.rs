@@ -400,7 +400,7 @@ impl Store {
         let merged = gate::admit_own(&self.memo, &state, opened.envelope(), &chunk)
             .map_err(|reason| EditError::Refused { key: key.clone(), reason })?;
         self.memo.keep_verified(opened.envelope().digest(), &opened);
-        self.put_object(merged, &opened);
+        self.put_object(&merged, &opened);
         let mut said = self.say_texts(key, texts);
         said.push(opened.envelope().clone());
         Ok(said)
@@ -472,7 +472,7 @@ impl Store {
     }
 
     /// Puts an object's new state in its place; `said` is the change that made it.
-    fn put_object(&mut self, object: Arc<ObjectState>, said: &Opened) {
+    fn put_object(&mut self, object: &Arc<ObjectState>, said: &Opened) {
         let envelope = said.envelope();
         let key = object.key().clone();
         let id = object
@@ -488,7 +488,7 @@ impl Store {
         }
         self.wanted.set(Item::Object(key.clone()), Some(object.version()));
         self.objects.insert(key.clone(), object.clone());
-        self.settle_blobs(&object);
+        self.settle_blobs(object);
         for name in self.lives.learn(&key) {
             self.sweep(&name, None);
         }

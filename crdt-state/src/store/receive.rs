@@ -116,7 +116,7 @@ impl Store {
         match gate::admit(&self.memo, &state, said.envelope(), chunk) {
             Ok(merged) => {
                 self.observe(now, merged.newest());
-                self.put_object(merged, said);
+                self.put_object(&merged, said);
                 Received::Applied
             }
             Err(GateError::Known) => Received::Known,

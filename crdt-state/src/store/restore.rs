@@ -136,7 +136,7 @@ impl Store {
                     match gate::admit_own(&self.memo, &state, said.envelope(), chunk) {
                         Ok(merged) => {
                             self.observe(now, merged.newest());
-                            self.put_object(merged, said);
+                            self.put_object(&merged, said);
                             false
                         }
                         Err(GateError::Known) => false,

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
 use skein_core::request::{Durability, WriteOp, WriteReply, WriteRequest};
 use skein_core::slot::SLOT_KIND;
-use skein_crdt_state::{Edit, Kind, LeafPath, NameKey, ObjectKey, Operation, WriteId};
+use skein_crdt_state::{Edit, Kind, LeafPath, NameKey, ObjectKey, Operation, Scalar, WriteId};
 
 use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_update, storable};
 use skein_kube::apply::{is_apply, only_for_apply, owners};
@@ -108,6 +108,10 @@ pub async fn create_prepared(
     }
     let mut edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
     edits.extend(change.notes);
+    if edits.is_empty() {
+        // What has no field is an object all the same.
+        edits.push(Edit::set("metadata", Scalar::Json("{}".into())));
+    }
     let mut changes = shell.backend.changes();
     let reply = send_as(shell, asked, &target, WriteOp::Create { name, edits }, change.operation).await?;
     let now = shell.backend.authored(target.object.clone()).await?;

@@ -123,6 +123,18 @@ async fn the_values_of_a_secret_are_kept_aside_and_texts_become_bytes() {
 }
 
 #[tokio::test]
+async fn an_object_without_a_field_is_one_all_the_same() {
+    let world = World::new().await;
+    let created = world.request("POST", MAPS).json(&json!({"metadata": {"name": "bare"}})).send().await;
+    assert_eq!(created.status.as_u16(), 201, "{}", created.text);
+    let WriteOp::Create { edits, .. } = world.fake.writes().pop().unwrap().op else { panic!("no create") };
+    assert_eq!(edits.len(), 1);
+    let patch = world.request("PATCH", &format!("{MAPS}/bare")).patch("merge-patch+json", &json!({"data": {"a": "1"}}));
+    let patched = patch.send().await.json();
+    assert_eq!((&patched["data"]["a"], &patched["metadata"]["name"]), (&json!("1"), &json!("bare")));
+}
+
+#[tokio::test]
 async fn a_patch_that_changes_nothing_writes_nothing() {
     let world = World::new().await;
     let before = world.request("POST", MAPS).json(&map("x")).send().await.json();

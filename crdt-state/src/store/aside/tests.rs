@@ -6,6 +6,9 @@ use crate::{Identity, Kind, Memo, members};
 use skein_gossip::{Instant, Keypair, Now};
 
 const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
+/// What a disk holds: by table and key.
+type Rows = BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>>;
+
 const PATH: &str = "data.password";
 
 fn store(n: u8, boot: u64) -> Store {
@@ -49,7 +52,7 @@ fn compare(a: &mut Store, b: &mut Store) {
     panic!("they do not come to an end");
 }
 
-fn rows(store: &mut Store) -> BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>> {
+fn rows(store: &mut Store) -> Rows {
     let mut rows = BTreeMap::new();
     for record in store.drain_records() {
         match record.value {
@@ -60,7 +63,7 @@ fn rows(store: &mut Store) -> BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>> {
     rows
 }
 
-fn restored(boot: u64, rows: &BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>>) -> Store {
+fn restored(boot: u64, rows: &Rows) -> Store {
     let mut again = store(1, boot);
     let found = again
         .restore(NOW, rows.iter().map(|((table, key), value)| ((*table).to_owned(), key.to_vec(), value.to_vec())));

@@ -43,7 +43,7 @@ mod tests {
     use crate::model::pod::PodTemplateSpec;
     use serde_json::{Value, json};
 
-    fn of(pod: Value, own: Value) -> Result<Security, String> {
+    fn of(pod: &Value, own: &Value) -> Result<Security, String> {
         let template = PodTemplateSpec::of(&json!({"spec": {"securityContext": pod, "hostPID": true,
             "containers": [{"name": "a", "securityContext": own}]}}))
         .unwrap();
@@ -56,17 +56,17 @@ mod tests {
             "seccompProfile": {"type": "Unconfined"}});
         let own = json!({"runAsUser": 2000, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"}});
-        let found = of(pod.clone(), own).unwrap();
+        let found = of(&pod, &own).unwrap();
         assert_eq!((found.user, found.group, found.groups), (Some(2000), Some(7), vec![5, 6]));
         assert!(found.non_root && found.no_new_privileges && !found.seccomp_unconfined && found.host_pid);
         assert_eq!(found.drop_capabilities, ["ALL"]);
-        assert!(of(pod, json!(null)).unwrap().seccomp_unconfined);
+        assert!(of(&pod, &json!(null)).unwrap().seccomp_unconfined);
     }
 
     #[test]
     fn the_superuser_is_refused_where_it_must_not_be() {
-        let why = of(json!({"runAsNonRoot": true}), json!({"runAsUser": 0})).unwrap_err();
+        let why = of(&json!({"runAsNonRoot": true}), &json!({"runAsUser": 0})).unwrap_err();
         assert_eq!(why, "container's runAsUser breaks non-root policy (pod: \"web-1\", container: a)");
-        assert!(of(json!({"runAsNonRoot": true}), json!({"runAsUser": 0, "runAsNonRoot": false})).is_ok());
+        assert!(of(&json!({"runAsNonRoot": true}), &json!({"runAsUser": 0, "runAsNonRoot": false})).is_ok());
     }
 }

@@ -74,8 +74,8 @@ impl SourceData {
             let entries = object.get(field).and_then(Value::as_object).into_iter().flatten();
             entries.filter_map(|(key, value)| Some((key.clone(), read(value.as_str()?)?))).collect()
         };
-        let (text, base64): (fn(&str) -> _, fn(&str) -> _) =
-            (|text| Some(text.as_bytes().to_vec()), |text| BASE64.decode(text).ok());
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        let base64 = |text: &str| BASE64.decode(text).ok();
         match kind {
             SourceKind::ConfigMap => SourceData { data: entries("data", text), binary: entries("binaryData", base64) },
             SourceKind::Secret => SourceData { data: entries("data", base64), binary: BTreeMap::new() },

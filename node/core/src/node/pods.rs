@@ -173,11 +173,12 @@ impl Node {
     fn source(&mut self, namespace: &str, name: &SourceName) -> Option<Arc<SourceData>> {
         let namespace = self.store.current_life(&NameKey::root(&Kind::new(NAMESPACE_KIND), namespace))?;
         let key = self.store.current_life(&namespace.name_of_child(&Kind::new(name.kind.as_str()), &name.name))?;
-        let object = self.store.object(&key)?;
+        // What has not arrived as a whole is not there yet; its arrival is a change.
+        let object = self.store.object(&key).filter(|object| self.store.is_complete(object))?;
         if let Some((_, data)) = self.pods.sources.get(&key).filter(|(version, _)| *version == object.version()) {
             return Some(data.clone());
         }
-        let read = Arc::new(SourceData::of(name.kind, &object.to_json()));
+        let read = Arc::new(SourceData::of(name.kind, &self.store.json_of(object)));
         if self.pods.sources.len() >= MAX_SOURCES {
             self.pods.sources.clear();
         }

@@ -9,8 +9,12 @@ use crate::resource::Resource;
 const WRITE: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
 const PATCH: &[&str] = &["dryRun", "fieldManager", "fieldValidation", "force"];
 const LIST: &[&str] = &["fieldSelector", "labelSelector", "limit", "resourceVersion", "watch"];
-const PATCHES: [&str; 4] =
-    ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCHES: [&str; 4] = [
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 
 /// Adds the paths of a resource's objects.
 pub(super) fn add(paths: &mut Map<String, Value>, resource: &'static Resource, dialect: Dialect) {

@@ -81,7 +81,7 @@ pub(super) fn create_body(owner: &Owner, spec: &ContainerSpec, network_of: Optio
     let (exposed, bindings) = if own_network { ports(spec) } else { (Vec::new(), PortMap::new()) };
     ContainerCreateBody {
         // A shared network brings its host name along; engines refuse another.
-        hostname: own_network.then(|| if spec.hostname.is_empty() { &spec.pod } else { &spec.hostname }).map(hostname),
+        hostname: own_network.then(|| hostname(if spec.hostname.is_empty() { &spec.pod } else { &spec.hostname })),
         user: user(spec),
         image: Some(spec.image.clone()),
         entrypoint: filled(&spec.command),
@@ -126,7 +126,7 @@ fn host_config(spec: &ContainerSpec, network_of: Option<&str>, bindings: PortMap
     }
 }
 
-fn hostname(name: &String) -> String {
+fn hostname(name: &str) -> String {
     name.chars().take(HOSTNAME_BYTES).collect()
 }
 

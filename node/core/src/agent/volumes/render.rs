@@ -184,7 +184,7 @@ mod tests {
     use crate::runtime::Capacity;
     use serde_json::{Value, json};
 
-    fn rendered(volume: Value) -> Result<Vec<(String, String, u32)>, String> {
+    fn rendered(volume: &Value) -> Result<Vec<(String, String, u32)>, String> {
         let template = PodTemplateSpec::of(&json!({
             "metadata": {"labels": {"app": "web", "b": "c\"d"}},
             "spec": {"volumes": [volume], "containers": [
@@ -222,18 +222,18 @@ mod tests {
 
     #[test]
     fn a_config_map_becomes_files_all_or_those_that_are_named() {
-        let all = rendered(json!({"name": "v", "configMap": {"name": "c"}})).unwrap();
+        let all = rendered(&json!({"name": "v", "configMap": {"name": "c"}})).unwrap();
         assert_eq!(all, [file("a", "1", 0o644), file("b", "2", 0o644), file("x", "x", 0o644)]);
         let items = json!([{"key": "b", "path": "d/b.txt", "mode": 0o400}]);
-        let some = rendered(json!({"name": "v", "configMap": {"name": "c", "items": items, "defaultMode": 0o600}}));
+        let some = rendered(&json!({"name": "v", "configMap": {"name": "c", "items": items, "defaultMode": 0o600}}));
         assert_eq!(some.unwrap(), [file("d/b.txt", "2", 0o400)]);
         let missing = json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "z", "path": "z"}]}});
         let why = "MountVolume.SetUp failed for volume \"v\" : references non-existent config key: z";
-        assert_eq!(rendered(missing).unwrap_err(), why);
-        let gone = rendered(json!({"name": "v", "secret": {"secretName": "t"}})).unwrap_err();
+        assert_eq!(rendered(&missing).unwrap_err(), why);
+        let gone = rendered(&json!({"name": "v", "secret": {"secretName": "t"}})).unwrap_err();
         assert_eq!(gone, "MountVolume.SetUp failed for volume \"v\" : secret \"t\" not found");
-        assert_eq!(rendered(json!({"name": "v", "secret": {"secretName": "t", "optional": true}})), Ok(vec![]));
-        assert!(rendered(json!({"name": "v", "configMap": {"name": "big"}})).unwrap_err().contains("may hold"));
+        assert_eq!(rendered(&json!({"name": "v", "secret": {"secretName": "t", "optional": true}})), Ok(vec![]));
+        assert!(rendered(&json!({"name": "v", "configMap": {"name": "big"}})).unwrap_err().contains("may hold"));
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
                 {"path": "cpu", "resourceFieldRef": {"containerName": "a", "resource": "limits.cpu"}}]}}]}});
         let wanted =
             [file("a", "s", 0o440), file("cpu", "2", 0o440), file("labels", "app=\"web\"\nb=\"c\\\"d\"", 0o440)];
-        assert_eq!(rendered(volume).unwrap(), wanted, "of two files of one name the later one counts");
+        assert_eq!(rendered(&volume).unwrap(), wanted, "of two files of one name the later one counts");
     }
 
     #[test]
