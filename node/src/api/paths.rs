@@ -45,6 +45,9 @@ pub fn parse(path: &str, accept: &str) -> Result<Route, Status> {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let route = match parts.as_slice() {
         ["openapi", "v2"] => Some(openapi_v2(&accept)),
+        ["apis", "apiextensions.k8s.io", version @ ("v1" | "v1beta1"), "customresourcedefinitions"] => {
+            Some(no_definitions(version))
+        }
         ["api", "v1", rest @ ..] if !rest.is_empty() => in_version("", "v1", rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => in_version(group, version, rest),
         parts => document(parts, &accept)
@@ -68,6 +71,17 @@ fn document(parts: &[&str], accept: &[AcceptEntry]) -> Option<Document> {
         ["openapi", "v3", "apis", group, version] => openapi::document(group, version).map(plain),
         _ => None,
     }
+}
+
+/// There are no kinds of users' own. Older kubectl asks for them before it says that a kind does not exist.
+fn no_definitions(version: &str) -> Route {
+    let list = json!({
+        "kind": "CustomResourceDefinitionList",
+        "apiVersion": format!("apiextensions.k8s.io/{version}"),
+        "metadata": {"resourceVersion": "1"},
+        "items": [],
+    });
+    Route::Document("application/json".to_owned(), list.to_string().into_bytes())
 }
 
 /// The document of all kinds, made once: for who asks for protobuf, as older kubectl does, and as JSON for all others.
