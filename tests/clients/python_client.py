@@ -172,7 +172,7 @@ def dynamic_client(api):
     assert dict(applied.data) == {"b": "2"}, applied.data
     body["data"] = {"b": "3"}
     error = refused(409, maps.server_side_apply, namespace=NAMESPACE, name="applied", body=body, field_manager="other")
-    assert b"python" in error.body, error.body
+    assert "python" in str(error.body), error.body
     maps.server_side_apply(namespace=NAMESPACE, name="applied", body=body, field_manager="other", force_conflicts=True)
 
 

@@ -30,6 +30,12 @@ const fn newer(verb: &'static str, script: &'static str, says: &'static [&'stati
     Row { verb, script, says, since: 32, no: None }
 }
 
+const fn missing(row: Row, why: &'static str) -> Row {
+    Row { no: Some(why), ..row }
+}
+
+const NO_METRICS: &str = "metrics.k8s.io is not served";
+
 /// Files in the directory that the lines are typed in. The pods run on h3, and h1 is asked.
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("web.yaml", WEB),
@@ -245,13 +251,16 @@ pub(crate) const ROWS: &[Row] = &[
     row("auth can-i", "kubectl auth can-i create deployments", &["yes"]),
     row("auth can-i --list", "kubectl auth can-i --list", &["Resources"]),
     newer("auth whoami", "kubectl auth whoami", &["Username"]),
-    row("top node", "kubectl top node", &["h3"]),
-    row("top pod", "kubectl top pod", &["solo"]),
+    missing(row("top node", "kubectl top node", &["h3"]), NO_METRICS),
+    missing(row("top pod", "kubectl top pod", &["solo"]), NO_METRICS),
     row("taint", "kubectl taint node h2 quiet=yes:PreferNoSchedule && kubectl taint node h2 quiet-", &["tainted"]),
     row("cordon, uncordon", "kubectl cordon h2 && kubectl uncordon h2", &["cordoned", "uncordoned"]),
     row("drain", "kubectl drain h2 --ignore-daemonsets --force --timeout=40s && kubectl uncordon h2", &["drained"]),
-    newer("debug", "kubectl debug solo --image=bb:1 -- true", &["Defaulting debug container name"]),
-    newer("create token", "kubectl create token robot", &["."]),
+    missing(newer("debug", "kubectl debug solo --image=bb:1 -- true", &[]), "there are no ephemeral containers"),
+    missing(
+        newer("create token", "kubectl create token robot", &[]),
+        "accounts have no tokens yet; roles are not enforced",
+    ),
     row(
         "delete",
         "kubectl delete pod solo configmap/more 2>/dev/null || kubectl delete pod/solo configmap/more",
