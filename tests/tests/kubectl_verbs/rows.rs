@@ -1,6 +1,7 @@
 //! The rows: what is typed for each verb, what it must print, and which verbs do not work, and why.
 
 /// One line of the table. Lines run one after another in a namespace of their own, so later ones find what earlier ones made.
+#[derive(Clone, Copy)]
 pub(crate) struct Row {
     /// The verb.
     pub(crate) verb: &'static str,
