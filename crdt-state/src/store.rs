@@ -389,8 +389,10 @@ impl Store {
         let state = self.state_of(key);
         let stamp = self.tick(now);
         let by = Authorship { actor: self.actor.clone(), stamp, message: message.chars().take(256).collect() };
-        let aside = self.set_aside(&state, edits, stamp);
-        let (edits, texts) = aside.map_or((Cow::Borrowed(edits), Vec::new()), |set| (Cow::Owned(set.edits), set.texts));
+        let mut edits = Cow::Borrowed(edits);
+        let mut said = self.texts_mentioned(key, &mut edits);
+        let aside = self.set_aside(&state, &edits, stamp);
+        let (edits, texts) = aside.map_or((edits, Vec::new()), |set| (Cow::Owned(set.edits), set.texts));
         if let Some((_, text)) = texts.iter().find(|(_, text)| text.len() > MAX_BLOB_BYTES) {
             return Err(EditError::ValueTooLong(text.len()));
         }
@@ -401,7 +403,7 @@ impl Store {
             .map_err(|reason| EditError::Refused { key: key.clone(), reason })?;
         self.memo.keep_verified(opened.envelope().digest(), &opened);
         self.put_object(&merged, &opened);
-        let mut said = self.say_texts(key, texts);
+        said.extend(self.say_texts(key, texts));
         said.push(opened.envelope().clone());
         Ok(said)
     }

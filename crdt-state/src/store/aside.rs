@@ -3,6 +3,7 @@
 //! A blob is part of the state while its object lives and mentions it. One that comes before the change that mentions it waits
 //! in memory; one that is missing is found by the exchange, since the digest of whoever holds it differs.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -29,10 +30,25 @@ impl Store {
         layout::unflatten(leaves.iter())
     }
 
-    /// Whether all texts that an object mentions are here. One that is not here is on its way.
+    /// Whether all texts that an object's values in force mention are here. One that is not here is on its way.
     #[must_use]
     pub fn is_complete(&self, object: &ObjectState) -> bool {
-        object.blobs().iter().all(|id| self.blobs.get(object.key(), id).is_some())
+        let is_here = |leaf: &crate::Leaf| match &leaf.value {
+            Scalar::Blob(blob) => self.text_of(object.key(), blob).is_some(),
+            _ => true,
+        };
+        object.blobs().is_empty() || object.leaves().values().all(is_here)
+    }
+
+    /// What is said beside a change whose edits mention texts that are here: who stores the change must have them. An edit that
+    /// mentions another would bring back what nobody has.
+    pub(super) fn texts_mentioned(&self, key: &ObjectKey, edits: &mut Cow<'_, [Edit]>) -> Vec<Arc<Envelope>> {
+        let mention = |edit: &Edit| if let Some(Scalar::Blob(blob)) = &edit.value { Some(blob.id) } else { None };
+        let mentioned: Vec<BlobId> = edits.iter().filter_map(mention).collect();
+        if mentioned.iter().any(|id| self.blobs.get(key, id).is_none()) {
+            edits.to_mut().retain(|edit| mention(edit).is_none_or(|id| self.blobs.get(key, &id).is_some()));
+        }
+        mentioned.iter().filter_map(|id| self.blob_envelope(key, id)).collect()
     }
 
     /// A text that an object mentions, if it is here.

@@ -400,9 +400,10 @@ async fn admissions_beyond_the_rate_are_closed_and_a_long_request_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_breaks_the_protocol_loses_the_connection_and_is_counted() {
+    let too_long = |limit: usize| (u32::try_from(limit).unwrap() + 1).to_be_bytes().to_vec();
     let cases: [(Lane, Vec<u8>, bool); 4] = [
-        (Lane::Control, (16 * 1024 + 1u32).to_be_bytes().to_vec(), false),
-        (Lane::Bulk, (1024 * 1024 + 1u32).to_be_bytes().to_vec(), false),
+        (Lane::Control, too_long(crate::MAX_CONTROL_FRAME), false),
+        (Lane::Bulk, too_long(crate::MAX_BULK_FRAME), false),
         (Lane::Control, b"some random bytes that are no frame".to_vec(), false),
         (Lane::Control, [&100u32.to_be_bytes()[..], b"cut off"].concat(), true),
     ];

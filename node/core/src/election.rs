@@ -418,13 +418,6 @@ impl Election {
         }
     }
 
-    /// A peer that is alive and cannot vote: the others elect without it, or a full disk would leave all without a leader.
-    fn on_mute(&mut self, now: Instant, from: NodeId) {
-        if self.alive.contains(&from) && self.mute.insert(from) {
-            self.count_votes(now);
-        }
-    }
-
     fn on_alive(&mut self, now: Instant, mut alive: BTreeSet<NodeId>) {
         alive.insert(self.me);
         let new: Vec<NodeId> = alive.difference(&self.alive).copied().collect();

@@ -226,7 +226,11 @@ impl Projection {
             self.incomplete.remove(key);
             return false;
         }
-        let until = *self.incomplete.entry(key.clone()).or_insert(sources.wall_ms + PATIENCE_WITH_TEXTS_MS);
+        // A clock that goes back makes nobody wait longer.
+        let latest = sources.wall_ms + PATIENCE_WITH_TEXTS_MS;
+        let until = self.incomplete.entry(key.clone()).or_insert(latest);
+        *until = latest.min(*until);
+        let until = *until;
         let waits = sources.wall_ms < until;
         if waits {
             self.set_due(&Unit::Object(key.clone()), Some(until));

@@ -197,6 +197,10 @@ mod tests {
         let Ok(Route::Document(content_type, body)) = parse("/apis", "application/json") else { panic!("no document") };
         assert_eq!(content_type, "application/json");
         assert!(String::from_utf8(body).unwrap().contains("APIGroupList"));
-        assert_eq!(parse("/openapi/v2", ""), Ok(Route::Document(openapi::V2_CONTENT_TYPE.to_owned(), Vec::new())));
+        let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        for (accept, wanted) in [(protobuf, openapi::V2_CONTENT_TYPE), ("", "application/json")] {
+            let Ok(Route::Document(content_type, body)) = parse("/openapi/v2", accept) else { panic!("no document") };
+            assert!(content_type == wanted && !body.is_empty(), "{accept}: {content_type}");
+        }
     }
 }

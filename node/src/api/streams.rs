@@ -252,8 +252,8 @@ fn wanted(pod: &Value, container: &str, query: &Query, part: Subresource) -> Res
         return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
     }
     if part == Subresource::Attach {
-        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-        let spec = containers.into_iter().find(|found| found["name"] == container);
+        let of = |field: &str| pod["spec"][field].as_array().into_iter().flatten();
+        let spec = of("containers").chain(of("initContainers")).find(|found| found["name"] == container);
         let has = |field: &str| spec.is_some_and(|spec| spec[field] == true);
         if wires.stdin && !has("stdin") {
             let message = format!("container {container} takes no input: its field stdin is not true");
@@ -285,7 +285,8 @@ fn some_running(pod: &Value) -> Result<String, Status> {
 }
 
 fn status_of<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
-    pod["status"]["containerStatuses"].as_array()?.iter().find(|status| status["name"] == container)
+    let of = |field: &str| pod["status"][field].as_array().into_iter().flatten();
+    of("containerStatuses").chain(of("initContainerStatuses")).find(|status| status["name"] == container)
 }
 
 #[cfg(test)]

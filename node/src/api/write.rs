@@ -154,7 +154,7 @@ pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> 
     if if_heads.is_none() && prepared.managed_fields != Some(json!([{}])) {
         prepared.managed_fields = None;
     }
-    let notes = owners_notes(target, &authored, &mut prepared)?;
+    let notes = owners_notes(target, &current, &authored, &mut prepared)?;
     let change = Change { if_heads, notes, ..Change::default() };
     let after = update(shell, asked, target, &current, prepared, change).await?;
     Ok(after.into_answer(shell, target))
@@ -180,7 +180,7 @@ pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Re
         let named = lock(shell, target, &current, prepared.resource_version.as_deref())?;
         let retry = is_json_patch && named.is_none() && race < RACES_LIMIT;
         let if_heads = if is_json_patch { Some(current.heads.clone()) } else { named };
-        let mut notes = owners_notes(target, &authored, &mut prepared)?;
+        let mut notes = owners_notes(target, &current, &authored, &mut prepared)?;
         notes.extend(owners::confirmations(target.resource, &authored, &named_fields));
         let change = Change { if_heads, notes, ..Change::default() };
         match update(shell, asked, target, &current, prepared, change).await {
@@ -238,7 +238,8 @@ pub async fn update(
     let Change { if_heads, notes, operation } = change;
     let Some(key) = current.key.clone() else {
         if is_derived(resource, current) {
-            return write_derived(shell, asked, target, current, Prepared { object: new, warnings, ..prepared }).await;
+            let prepared = Prepared { object: new, warnings, ..prepared };
+            return write_derived(shell, asked, target, current, prepared, (notes, operation)).await;
         }
         return Err(Status::method_not_allowed(&format!("{} are reported, not written", resource.plural)));
     };
@@ -270,8 +271,17 @@ pub async fn update(
 }
 
 /// What it takes to do to the owners of fields what a client asks for.
-fn owners_notes(target: &Target, authored: &Authored, prepared: &mut Prepared) -> Result<Vec<Edit>, Status> {
+fn owners_notes(
+    target: &Target,
+    current: &Rendered,
+    authored: &Authored,
+    prepared: &mut Prepared,
+) -> Result<Vec<Edit>, Status> {
     let Some(wanted) = prepared.managed_fields.take() else { return Ok(Vec::new()) };
+    // What comes back as it was shown asks for nothing.
+    if wanted == current.value["metadata"]["managedFields"] {
+        return Ok(Vec::new());
+    }
     let (notes, warning) = owners::rewrite(target.resource, authored, &wanted)?;
     prepared.warnings.extend(warning);
     Ok(notes)
@@ -290,6 +300,7 @@ async fn write_derived(
     target: &Target,
     current: &Rendered,
     prepared: Prepared,
+    (notes, operation): (Vec<Edit>, Operation),
 ) -> Result<After, Status> {
     let Prepared { object, mut warnings, dry_run, .. } = prepared;
     if dry_run {
@@ -299,8 +310,9 @@ async fn write_derived(
     let owner = owner(shell, target.resource, &target.object.namespace).await?;
     let name =
         owner.map_or_else(|| NameKey::root(&kind, target.name()), |owner| owner.name_of_child(&kind, target.name()));
-    let edits = edits(shell, target, None, kind, json!({}), object).await?;
-    let reply = send(shell, asked, target, WriteOp::Create { name, edits }).await?;
+    let mut edits = edits(shell, target, None, kind, json!({}), object).await?;
+    edits.extend(notes);
+    let reply = send_as(shell, asked, target, WriteOp::Create { name, edits }, operation).await?;
     warnings.extend(reply.warnings);
     let after = shell.backend.get(target.object.clone()).await?;
     Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })

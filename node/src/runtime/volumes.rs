@@ -97,6 +97,13 @@ impl VolumeStore {
         let wanted = base.join(within(&mount.sub_path)?);
         let base = base.canonicalize().map_err(failed)?;
         if !wanted.exists() {
+            // What is made there would stand in the way of the file that comes later.
+            if files::is_of_files(&base) {
+                return Err(format!(
+                    "subPath \"{}\" of volume \"{}\": there is no such file",
+                    mount.sub_path, mount.volume
+                ));
+            }
             let mode = base.metadata().map_err(failed)?.permissions().mode() & 0o777;
             // A link that leads out of the volume would have it made elsewhere, so the first part that is there is looked at.
             let there = wanted.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(&base);

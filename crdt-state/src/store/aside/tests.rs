@@ -235,3 +235,35 @@ fn an_exchange_asks_for_no_text_that_nothing_here_mentions() {
     let asked: Vec<_> = asked.collect();
     assert!(matches!(&asked[..], [(objects, items)] if objects.len() == 1 && items.is_empty()), "{asked:?}");
 }
+
+#[test]
+fn confirming_a_value_says_its_text_too_and_nobody_brings_back_a_text_that_is_gone() {
+    let (mut a, mut b) = pair();
+    let first = write(&mut a, "first");
+    let mention = a.object(&secret()).unwrap().get(PATH).unwrap().clone();
+    first.iter().for_each(|one| drop(b.receive(NOW, one)));
+    // The same mention again, as who confirms one of two disputed values writes it.
+    a.edit(NOW, &secret(), &[Edit::unset(PATH)], "t").unwrap();
+    assert!(a.edit(NOW, &secret(), &[Edit::set(PATH, mention.clone())], "t").unwrap().is_empty());
+    write(&mut b, "of b");
+    let gone = b.edit(NOW, &secret(), &[Edit::set(PATH, mention)], "t").unwrap();
+    assert!(gone.is_empty() && shown(&b).as_deref() == Some("of b"));
+    let held = b.object(&secret()).unwrap().get(PATH).unwrap().clone();
+    let said = b.edit(NOW, &secret(), &[Edit::set("data.copy", held)], "t").unwrap();
+    assert_eq!(said.len(), 2, "the text is said with the change");
+}
+
+#[test]
+fn a_text_of_a_value_that_lost_keeps_nobody_waiting() {
+    let (mut a, mut b) = pair();
+    let both = write(&mut a, "first");
+    both.iter().for_each(|one| drop(b.receive(NOW, one)));
+    let apart = write(&mut a, "of a");
+    let later = Now { wall_ms: NOW.wall_ms + 1000, ..NOW };
+    b.edit(later, &secret(), &[Edit::set(PATH, Scalar::Aside("of b".into()))], "t").unwrap();
+    // The change comes, its text does not.
+    b.receive(later, apart.last().unwrap());
+    let object = b.object(&secret()).unwrap().clone();
+    assert_eq!((object.blobs().len(), object.leaf(PATH).unwrap().others.len()), (2, 1));
+    assert!(b.is_complete(&object) && shown(&b).as_deref() == Some("of b"));
+}

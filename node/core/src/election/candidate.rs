@@ -128,6 +128,13 @@ impl Election {
         self.reply(from, &frame, set);
     }
 
+    /// A peer that is alive and cannot vote: the others elect without it, or a full disk would leave all without a leader.
+    pub(super) fn on_mute(&mut self, now: Instant, from: NodeId) {
+        if self.alive.contains(&from) && self.mute.insert(from) {
+            self.count_votes(now);
+        }
+    }
+
     fn reply(&mut self, to: NodeId, frame: &Frame, set: SetVersion) {
         self.send(to, frame);
         if set < self.record.voters.at {

@@ -34,9 +34,22 @@ pub(super) fn say_what_is_missing(store: &Store, object: &ObjectState, value: &m
         |leaf: &Leaf| matches!(&leaf.value, Scalar::Blob(blob) if store.text_of(object.key(), blob).is_none());
     let missing = object.leaves().iter().filter(|(_, leaf)| is_missing(leaf)).map(|(path, _)| &**path);
     let missing: Vec<&str> = missing.take(MAX_MISSING_NAMED).collect();
-    if !missing.is_empty() {
-        value["metadata"]["annotations"][MISSING_ANNOTATION] = missing.join(" ").into();
+    if missing.is_empty() {
+        return;
     }
+    let Some(metadata) = map_at(value, "metadata").and_then(|metadata| map_at(metadata, "annotations")) else { return };
+    if let Some(annotations) = metadata.as_object_mut() {
+        annotations.insert(MISSING_ANNOTATION.into(), missing.join(" ").into());
+    }
+}
+
+/// The map in a field. A peer may have written anything there; what is no map gives way to one.
+fn map_at<'a>(value: &'a mut Value, field: &str) -> Option<&'a mut Value> {
+    let inner = value.as_object_mut()?.entry(field).or_insert_with(|| json!({}));
+    if !inner.is_object() {
+        *inner = json!({});
+    }
+    Some(inner)
 }
 
 /// An object's metadata: what is stored of it, and what follows from the key.

@@ -50,6 +50,11 @@ pub(super) fn write(dir: &Path, files: &BTreeMap<String, FileSpec>, group: Optio
     remove_old(dir, &fresh)
 }
 
+/// Whether a directory is a volume of files, which are what the system writes and nothing else.
+pub(super) fn is_of_files(dir: &Path) -> bool {
+    dir.join(DATA).symlink_metadata().is_ok()
+}
+
 fn is_within(path: &str) -> bool {
     let parts: Vec<Component<'_>> = Path::new(path).components().collect();
     !path.starts_with("..") && !parts.is_empty() && parts.iter().all(|part| matches!(part, Component::Normal(_)))
@@ -125,17 +130,27 @@ fn links(dir: &Path, files: &BTreeMap<String, FileSpec>) -> io::Result<()> {
         if fs::read_link(&link).is_ok_and(|found| found == target) {
             continue;
         }
-        let _ = fs::remove_file(&link);
+        remove_any(&link)?;
         symlink(&target, &link)?;
     }
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let is_named = entry.file_name().to_str().is_some_and(|name| names.contains(name) || name.starts_with(".."));
         if !is_named {
-            fs::remove_file(entry.path())?;
+            remove_any(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Removes a file, a link or a directory, or nothing.
+fn remove_any(path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn remove_old(dir: &Path, fresh: &Path) -> io::Result<()> {

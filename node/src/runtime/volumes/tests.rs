@@ -93,6 +93,22 @@ fn a_sub_path_is_made_and_cannot_lead_out_of_its_volume() {
 }
 
 #[test]
+fn nothing_is_made_among_files_and_what_stands_in_their_way_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = VolumeStore::new(dir.path(), "n");
+    store.write("u1", &[volume("c", files(&[("k", "1", 0o644)]))]).unwrap();
+    let why = store.source("u1", &mount("c", "later")).unwrap_err();
+    assert!(why.contains("there is no such file"), "{why}");
+    let at = store.source("u1", &mount("c", "")).unwrap();
+    assert!(!at.join("later").exists());
+    fs::create_dir_all(at.join("later/x")).unwrap();
+    fs::create_dir(at.join("stray")).unwrap();
+    store.write("u1", &[volume("c", files(&[("k", "1", 0o644), ("later", "2", 0o644)]))]).unwrap();
+    assert_eq!(fs::read_to_string(store.source("u1", &mount("c", "later")).unwrap()).unwrap(), "2");
+    assert!(!at.join("stray").exists());
+}
+
+#[test]
 fn a_path_of_the_host_is_what_its_type_says() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
