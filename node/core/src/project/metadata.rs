@@ -139,6 +139,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_map_gives_way_to_one() {
+        for mut value in [json!({}), json!({"metadata": "x"}), json!({"metadata": {"annotations": [1]}})] {
+            let annotations = map_at(&mut value, "metadata").and_then(|metadata| map_at(metadata, "annotations"));
+            assert_eq!(annotations, Some(&mut json!({})));
+        }
+        assert_eq!(map_at(&mut json!("x"), "metadata"), None);
+    }
+
+    #[test]
     fn moments_are_written_as_kubernetes_does() {
         assert_eq!(rfc3339(1_704_067_200_000), "2024-01-01T00:00:00Z");
         assert_eq!(rfc3339(1_709_208_645_999), "2024-02-29T12:10:45Z");
