@@ -30,8 +30,10 @@ impl Removed {
             for id in &removed {
                 match node.store().members().is_active(id) {
                     true if out.contains(id) => return Some(format!("{} takes {id} back", host.name)),
-                    // Who has not heard of somebody's admission has not heard of its removal.
-                    false if node.store().members().is_known(id) => drop(out.insert(*id)),
+                    // Who knows only that it once left may let it in again until the removal is heard of.
+                    false if node.store().members().get(id).is_some_and(|member| member.is_removed()) => {
+                        out.insert(*id);
+                    }
                     _ => {}
                 }
             }

@@ -256,7 +256,11 @@ pub(crate) const ROWS: &[Row] = &[
     missing(row("top pod", "kubectl top pod", &["solo"]), NO_METRICS),
     row("taint", "kubectl taint node h2 quiet=yes:PreferNoSchedule && kubectl taint node h2 quiet-", &["tainted"]),
     row("cordon, uncordon", "kubectl cordon h2 && kubectl uncordon h2", &["cordoned", "uncordoned"]),
-    row("drain", "kubectl drain h2 --ignore-daemonsets --force --timeout=40s && kubectl uncordon h2", &["drained"]),
+    row(
+        "drain",
+        "kubectl drain h2 --ignore-daemonsets --force --timeout=40s && kubectl uncordon h2",
+        &["node/h2 cordoned", "node/h2 uncordoned"],
+    ),
     missing(newer("debug", "kubectl debug solo --image=bb:1 -- true", &[]), "there are no ephemeral containers"),
     missing(
         newer("create token", "kubectl create token robot", &[]),
