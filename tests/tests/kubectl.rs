@@ -128,7 +128,7 @@ fn creates(cluster: &Cluster, peer: usize) -> Outcome<String> {
     keeps_secrets(cluster, peer)
 }
 
-/// A Secret is there at every peer, and in nobody's watch of changes once it is gone.
+/// A Secret is there at every peer, described by its length alone, and can be deleted.
 fn keeps_secrets(cluster: &Cluster, peer: usize) -> Outcome<String> {
     kubectl(cluster, peer, "create secret generic login --from-literal=password=hunter2")?;
     contains(&kubectl(cluster, peer, "get secret login")?, &["NAME", "TYPE", "DATA", "login", "Opaque", "1"])?;
