@@ -197,10 +197,6 @@ impl Store {
         messages
     }
 
-    fn is_over(&self, key: &ObjectKey) -> bool {
-        !key.check() || !self.could_live(key)
-    }
-
     fn heads_for_want(&self, key: &ObjectKey) -> Vec<WriteId> {
         self.object(key).map(|object| object.heads().iter().take(MAX_HEADS).copied().collect()).unwrap_or_default()
     }

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::envelope::Envelope;
 use crate::memo::Memo;
 use crate::object::{ObjectState, StoredChange, actor, from_scalar, is_leaf_path};
-use crate::{Hlc, WriteId, linear};
+use crate::{Hlc, Message, WriteId, linear};
 
 /// The largest change, in bytes.
 pub const MAX_CHANGE_BYTES: usize = 64 * 1024;
@@ -222,6 +222,7 @@ fn stored_change(
         }
         touches_spec |= path.as_str() == "spec" || path.starts_with("spec.");
     }
+    let message: String = change.message().unwrap_or_default().chars().take(256).collect();
     Ok(StoredChange {
         id,
         envelope: envelope.clone(),
@@ -232,7 +233,8 @@ fn stored_change(
         max_op: change.max_op(),
         stamp: Hlc(stamp),
         touches_spec,
-        message: change.message().unwrap_or_default().chars().take(256).collect(),
+        decided: Message::parse(&message).decided,
+        message,
     })
 }
 

@@ -1,17 +1,20 @@
-//! What a change's message says: with which tool somebody asked for it, who that was, and whether the tool applied what it
-//! wants as a whole. Which fields follow from that as whose does not live here.
+//! What a change's message says: with which tool somebody asked for it, who that was, whether the tool applied what it
+//! wants as a whole, and whether the write was decided. Which fields follow from that as whose does not live here.
 
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 /// The longest tool's name that a message carries, in characters, as in Kubernetes.
 const MAX_MANAGER_CHARS: usize = 128;
 /// The longest user's name that a message carries, in characters: both fit into what a change keeps.
 const MAX_USER_CHARS: usize = 100;
-/// What stands for [`Operation::Apply`].
+/// What stands for [`Operation::Apply`] and [`Operation::Update`].
 const APPLY: &str = "Apply";
+const UPDATE: &str = "Update";
 
 /// How a tool wrote, in Kubernetes' words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Operation {
     /// It set single fields, or sent the whole object.
     #[default]
@@ -25,7 +28,7 @@ impl Operation {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Operation::Update => "Update",
+            Operation::Update => UPDATE,
             Operation::Apply => APPLY,
         }
     }
@@ -40,6 +43,10 @@ pub struct Message<'a> {
     pub user: &'a str,
     /// How the tool wrote.
     pub operation: Operation,
+    /// The write was decided: whoever made it knew all that was decided before, and others upheld it. The number is the term of
+    /// the leader that did, and 0 where the object's owner did. Of values that were written apart the one of the later term
+    /// holds, whatever the clocks say.
+    pub decided: Option<u64>,
 }
 
 impl<'a> Message<'a> {
@@ -49,7 +56,8 @@ impl<'a> Message<'a> {
         let mut parts = text.split('\t');
         let (manager, user) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let operation = if parts.next() == Some(APPLY) { Operation::Apply } else { Operation::Update };
-        Message { manager, user, operation }
+        let decided = parts.next().and_then(|term| u64::from_str_radix(term, 16).ok());
+        Message { manager, user, operation, decided }
     }
 }
 
@@ -58,9 +66,10 @@ impl fmt::Display for Message<'_> {
         // A tab would be read as the end of the name.
         let name = |text: &str, most: usize| text.replace('\t', " ").chars().take(most).collect::<String>();
         write!(f, "{}\t{}", name(self.manager, MAX_MANAGER_CHARS), name(self.user, MAX_USER_CHARS))?;
-        match self.operation {
-            Operation::Update => Ok(()),
-            Operation::Apply => write!(f, "\t{APPLY}"),
+        match (self.operation, self.decided) {
+            (Operation::Update, None) => Ok(()),
+            (Operation::Apply, None) => write!(f, "\t{APPLY}"),
+            (operation, Some(term)) => write!(f, "\t{}\t{term:x}", operation.as_str()),
         }
     }
 }
@@ -73,15 +82,18 @@ mod tests {
     #[test]
     fn a_message_of_before_there_were_operations_is_an_update() {
         let message = Message::parse("kubectl\talice");
-        assert_eq!(message, Message { manager: "kubectl", user: "alice", operation: Operation::Update });
+        let decided = None;
+        assert_eq!(message, Message { manager: "kubectl", user: "alice", operation: Operation::Update, decided });
         assert_eq!(Message::parse("").manager, "");
     }
 
     proptest! {
         #[test]
-        fn a_message_is_read_as_it_was_meant(manager in "\\PC{0,128}", user in "\\PC{0,100}", applied in any::<bool>()) {
+        fn a_message_is_read_as_it_was_meant(
+            manager in "\\PC{0,128}", user in "\\PC{0,100}", applied in any::<bool>(), decided in any::<Option<u64>>(),
+        ) {
             let operation = if applied { Operation::Apply } else { Operation::Update };
-            let message = Message { manager: &manager, user: &user, operation };
+            let message = Message { manager: &manager, user: &user, operation, decided };
             let text = message.to_string();
             prop_assert_eq!(Message::parse(&text), message);
             prop_assert!(text.chars().count() <= 256);

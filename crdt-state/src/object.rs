@@ -1,8 +1,8 @@
 //! One object's state: immutable, named by its heads, shared by whoever holds it.
 //!
 //! Made by [`crate::gate`] from what a peer sent, or by `ObjectState::edit` from what was asked here. Who wins a leaf is
-//! decided here: among concurrent values the greatest hybrid logical clock, ties by hash (Automerge's own pick is the
-//! greater operation counter, by which 200 old edits beat a newer one).
+//! decided here: among concurrent values the latest term of those that were decided, then the greatest hybrid logical clock, ties
+//! by hash (Automerge's own pick is the greater operation counter, by which 200 old edits beat a newer one).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Leaf {
     pub write: WriteId,
     /// The number of the operation that wrote it; with the change's actor it names that operation in Automerge.
     pub counter: u64,
-    /// Concurrent values that lost, the greatest stamp first.
+    /// Concurrent values that lost, the one that would win without the others first.
     pub others: Vec<Contender>,
 }
 
@@ -71,6 +71,8 @@ pub struct StoredChange {
     pub touches_spec: bool,
     /// What the change's message says: who asked for it, with which tool.
     pub message: String,
+    /// Whether it was decided, and in which term: see [`Message::decided`](crate::Message::decided).
+    pub decided: Option<u64>,
 }
 
 impl StoredChange {
@@ -298,7 +300,8 @@ fn leaves_of(doc: &Automerge, changes: &BTreeMap<WriteId, Arc<StoredChange>>) ->
                 Some(Contender { value, stamp, author, write: change.id, counter: *counter })
             })
             .collect();
-        contenders.sort_by_key(|contender| std::cmp::Reverse((contender.stamp, contender.write)));
+        let term = |write: &WriteId| changes.get(write).and_then(|change| change.decided).unwrap_or_default();
+        contenders.sort_by_key(|one| std::cmp::Reverse((term(&one.write), one.stamp, one.write)));
         let mut contenders = contenders.into_iter();
         if let Some(first) = contenders.next() {
             let Contender { value, stamp, author, write, counter } = first;

@@ -22,6 +22,7 @@ use crate::opened::Opened;
 use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId};
 
 mod aside;
+mod decided;
 mod receive;
 mod restore;
 mod unseen;
@@ -215,6 +216,12 @@ impl Store {
     #[must_use]
     pub fn is_live(&self, key: &ObjectKey) -> bool {
         self.objects.contains_key(key) && self.lives.is_live(key)
+    }
+
+    /// Whether a life, or one of its owners', has ended; a key that no node makes never began.
+    #[must_use]
+    pub fn is_over(&self, key: &ObjectKey) -> bool {
+        !key.check() || !self.lives.is_live(key)
     }
 
     /// All live objects, in the order of their keys.

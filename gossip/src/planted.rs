@@ -43,11 +43,15 @@ pub enum Bug {
     DeletionNotSpread,
     /// A Deployment has a pod more than was asked for, and stays so.
     OneTooMany,
+    /// Every peer decides what depends on what its author saw, and nobody minds what others have decided.
+    LocksDecidedApart,
+    /// A leader decides on Leases without asking what was decided before its term.
+    LeaseWithoutRecall,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 18] = [
         Bug::VoteBeforeDisk,
         Bug::DeletionForgotten,
         Bug::PromiseBeforeDisk,
@@ -64,6 +68,8 @@ impl Bug {
         Bug::AckBeforeDisk,
         Bug::DeletionNotSpread,
         Bug::OneTooMany,
+        Bug::LocksDecidedApart,
+        Bug::LeaseWithoutRecall,
     ];
 }
 

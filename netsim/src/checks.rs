@@ -20,6 +20,7 @@ mod deleted;
 mod durable;
 mod leader;
 mod leaderless;
+mod locks;
 mod policy;
 pub mod quiet;
 mod removed;
@@ -148,8 +149,12 @@ pub fn unsettled(world: &World) -> Option<Violation> {
 /// What must hold once all is settled.
 #[must_use]
 pub fn broken(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, Check); 3] =
-        [("acknowledged", acknowledged::check), ("deleted", deleted::check), ("removed", removed::check)];
+    let checks: [(&'static str, Check); 4] = [
+        ("acknowledged", acknowledged::check),
+        ("deleted", deleted::check),
+        ("removed", removed::check),
+        ("locks", locks::check),
+    ];
     checks.iter().find_map(|(check, ask)| violation(world, check, ask(world)))
 }
 

@@ -37,6 +37,8 @@ pub struct Knobs {
     pub panic_at_ms: u64,
     /// How many of a thousand values in ConfigMaps are kept beside the document.
     pub aside_permille: u64,
+    /// The mean time between what clients do who want one lock, in milliseconds; 0: nobody wants it.
+    pub candidate_every_ms: u64,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -91,6 +93,9 @@ pub struct Faults {
 
 /// The first seed whose users may write values that are kept beside the document.
 const FIRST_WITH_ASIDE: u64 = 10_000;
+
+/// The first seed in which clients may compete for a lock.
+const FIRST_WITH_CANDIDATES: u64 = 200_000;
 
 /// How many kinds of faults there are.
 pub const FAULTS: usize = 20;
@@ -178,6 +183,10 @@ impl Knobs {
                 let mut later = random::from_seed(seed ^ 0x6173_6964);
                 later.random_range(100..900) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_ASIDE)
             },
+            candidate_every_ms: {
+                let mut later = random::from_seed(seed ^ 0x6c6f_636b);
+                later.random_range(100..1_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_CANDIDATES)
+            },
             planted: None,
             faults,
         }
@@ -196,7 +205,8 @@ impl fmt::Display for Knobs {
         write!(f, "seed {} nodes {} busy_ms {} network {}", self.seed, self.nodes, self.busy_ms, self.network)?;
         write!(f, " disk_us {} pull_ms {}", self.disk_us, self.pull_ms)?;
         write!(f, " user_every_ms {} tenure_ms {}", self.user_every_ms, self.tenure_ms)?;
-        write!(f, " aside_permille {};", self.aside_permille)?;
+        write!(f, " aside_permille {}", self.aside_permille)?;
+        write!(f, " candidate_every_ms {};", self.candidate_every_ms)?;
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;
         }

@@ -28,6 +28,10 @@ pub struct Asked {
     pub op: WriteOp,
     /// What the user was told.
     pub answer: Answer,
+    /// When the user asked and was told, in virtual microseconds; told 0: not yet.
+    pub asked_us: u64,
+    /// See `asked_us`.
+    pub told_us: u64,
 }
 
 /// All writes of all users.
@@ -40,13 +44,15 @@ pub struct Oracle {
 
 impl Oracle {
     /// A user asks.
-    pub fn asked(&mut self, id: RequestId, peer: usize, op: WriteOp) {
-        self.asked.insert(id, Asked { peer, op, answer: Answer::Unknown });
+    pub fn asked(&mut self, id: RequestId, peer: usize, op: WriteOp, now_us: u64) {
+        let asked = Asked { peer, op, answer: Answer::Unknown, asked_us: now_us, told_us: 0 };
+        self.asked.insert(id, asked);
     }
 
     /// A user is told.
-    pub fn answered(&mut self, id: RequestId, result: Result<WriteReply, WriteError>) {
+    pub fn answered(&mut self, id: RequestId, result: Result<WriteReply, WriteError>, now_us: u64) {
         let Some(asked) = self.asked.get_mut(&id) else { return };
+        asked.told_us = now_us;
         asked.answer = match result {
             Ok(reply) if reply.warnings.is_empty() => Answer::Done(reply),
             Ok(reply) => Answer::DoneWithWarning(reply),

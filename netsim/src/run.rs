@@ -154,6 +154,9 @@ impl Runner<'_> {
         if world.knobs.user_every_ms > 0 {
             world.after(1_000, Event::User);
         }
+        if world.knobs.candidate_every_ms > 0 {
+            world.after(1_500, Event::Candidate);
+        }
         let until = world.now_us + world.knobs.busy_ms * 1000;
         self.advance(world, until);
         world.busy = false;

@@ -9,8 +9,10 @@ use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, Operation, Scalar};
 
 use crate::world::{Event, World};
 
+mod candidates;
 mod manifests;
 
+pub use candidates::{LOCK_KIND, compete};
 pub use manifests::{deployment, manifest};
 
 const MS: u64 = 1000;
@@ -50,7 +52,7 @@ pub fn write(world: &mut World, peer: usize, op: WriteOp) -> RequestId {
     world.workload.next += 1;
     let id = world.workload.next;
     world.trace.line(world.now_us, format_args!("h{peer} request {id}: {}", describe(&op)));
-    world.oracle.asked(id, peer, op.clone());
+    world.oracle.asked(id, peer, op.clone(), world.now_us);
     let request = WriteRequest {
         op,
         durability: Durability::One,

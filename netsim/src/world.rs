@@ -22,7 +22,7 @@ use crate::oracle::Oracle;
 use crate::run::Violation;
 use crate::scale::Spread;
 use crate::trace::Trace;
-use crate::workload::Workload;
+use crate::workload::{self, Workload};
 
 mod daemon;
 mod network;
@@ -67,6 +67,8 @@ pub enum Event {
     Fault(Fault),
     /// A user does something.
     User,
+    /// Somebody wants a lock.
+    Candidate,
     /// It is looked whether all that must hold does.
     Look,
 }
@@ -80,6 +82,8 @@ pub struct Chance {
     pub faults: Rng,
     /// What users do.
     pub users: Rng,
+    /// What those do who want a lock.
+    pub candidates: Rng,
     /// How long engines take.
     pub engines: Rng,
     /// How long disks take.
@@ -95,6 +99,7 @@ impl Chance {
             network: stream(11),
             faults: stream(12),
             users: stream(13),
+            candidates: stream(17),
             engines: stream(14),
             disks: stream(15),
             nodes: stream(16),
@@ -299,6 +304,7 @@ impl World {
             | Event::Gone { .. } => {}
             Event::Fault(fault) => fault.strike(self),
             Event::User => Workload::act(self),
+            Event::Candidate => workload::compete(self),
             Event::Look => self.look(),
         }
     }

@@ -18,7 +18,7 @@ struct Planted {
 /// Nothing is waited for that will not come.
 const SHORT: [&str; 3] = ["busy_ms=15000", "settle_ms=30000", "nodes=4"];
 
-const PLANTED: [Planted; 16] = [
+const PLANTED: [Planted; 18] = [
     Planted {
         bug: Bug::VoteBeforeDisk,
         knobs: &["crash_every_ms=900", "tenure_ms=1500", "disk_us=300000", "busy_ms=20000"],
@@ -67,6 +67,18 @@ const PLANTED: [Planted; 16] = [
     Planted { bug: Bug::AckBeforeDisk, knobs: &[], checks: &["durable"], within: 3 },
     Planted { bug: Bug::DeletionNotSpread, knobs: &[], checks: &["durable", "agreement"], within: 3 },
     Planted { bug: Bug::OneTooMany, knobs: &[], checks: &["rollout", "replicas"], within: 5 },
+    Planted {
+        bug: Bug::LocksDecidedApart,
+        knobs: &["candidate_every_ms=20", "partition_every_ms=3000"],
+        checks: &["locks"],
+        within: 10,
+    },
+    Planted {
+        bug: Bug::LeaseWithoutRecall,
+        knobs: &["candidate_every_ms=20", "tenure_ms=1500", "drop_permille=50", "power_every_ms=3000"],
+        checks: &["locks"],
+        within: 50,
+    },
 ];
 
 /// The seed within those that are allowed at which one of the expected checks finds a bug, and which it is.

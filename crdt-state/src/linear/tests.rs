@@ -157,6 +157,7 @@ fn forged(state: &ObjectState, forge: impl FnOnce(&mut ExpandedChange)) -> (Expa
         stamp: Hlc(change.timestamp() as u64),
         touches_spec: false,
         message: String::new(),
+        decided: None,
         chunk_bytes: chunk.len(),
     };
     (expanded, Arc::new(stored))

@@ -81,7 +81,7 @@ fn is_kept(object: &ObjectState, path: &str, write: &WriteId) -> bool {
     shown.into_iter().any(|id| descends(object, id, write))
 }
 
-fn descends(object: &ObjectState, from: WriteId, write: &WriteId) -> bool {
+pub(super) fn descends(object: &ObjectState, from: WriteId, write: &WriteId) -> bool {
     let mut open = vec![from];
     let mut seen = BTreeSet::new();
     while let Some(id) = open.pop() {

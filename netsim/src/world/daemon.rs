@@ -274,6 +274,6 @@ impl World {
             }
             Err(error) => self.trace.line(self.now_us, format_args!("h{number} request {id} refused: {error}")),
         }
-        self.oracle.answered(id, result);
+        self.oracle.answered(id, result, self.now_us);
     }
 }

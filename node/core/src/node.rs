@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use skein_crdt_state::exchange::Exchange;
 use skein_crdt_state::store::Damaged;
-use skein_crdt_state::{ClusterId, Envelope, Layout, Memo, Record, Store};
+use skein_crdt_state::{ClusterId, Envelope, Layout, Memo, NameKey, Record, Store, WriteId};
 use skein_gossip::membership::Membership;
 use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, planted, random};
 
@@ -26,6 +26,7 @@ use crate::view::ViewCache;
 
 mod admission;
 mod catch_up;
+mod decision;
 mod disk;
 mod durability;
 mod handover;
@@ -198,6 +199,47 @@ pub(crate) enum Frame {
         /// The token.
         token: u64,
     },
+    /// "Decide this write."
+    Decide(Box<decision::Ask>),
+    /// "So", and what the other may lack of the object.
+    Decided {
+        /// Which question.
+        token: u64,
+        /// What became of it.
+        verdict: decision::Verdict,
+        /// Changes of the object, and the deletion of its earlier lives.
+        news: Vec<Arc<Envelope>>,
+    },
+    /// "I decided this: uphold it."
+    Uphold(Box<decision::Uphold>),
+    /// "It is on my disk, and I know of no decision that was made without it."
+    Upheld {
+        /// Which decision.
+        token: u64,
+    },
+    /// "I know of another decision, or of a later term."
+    Overtaken {
+        /// Which decision.
+        token: u64,
+    },
+    /// "I lead in this term: what do you know of this name?"
+    Recall {
+        /// Names the question.
+        token: u64,
+        /// The term.
+        term: u64,
+        /// The name.
+        name: NameKey,
+        /// What the leader has of its present life.
+        heads: Vec<WriteId>,
+    },
+    /// "This, and I take part in no earlier term."
+    Recalled {
+        /// Which question.
+        token: u64,
+        /// What the leader lacks.
+        known: Vec<Arc<Envelope>>,
+    },
     /// "How are you and your pods now?"
     AskReports,
     /// "So": all reports of the sender's own, in one frame or several.
@@ -218,8 +260,12 @@ pub(crate) enum Wait {
     Reconcile,
     /// To ask a disk that refused whether it takes something again.
     Disk,
-    /// To give up on a second disk for a write.
+    /// To give up on a second disk for a write, or to ask again who must uphold it.
     Durable(u64),
+    /// To ask the decider of a write again.
+    Decision(u64),
+    /// To ask voters again what they know of a name.
+    Recall(u64),
     /// To look at those who came.
     Aliveness,
     /// To look at those who were admitted.
@@ -273,6 +319,7 @@ pub struct Node {
     retiring: Option<RequestId>,
     said_unschedulable: BTreeMap<String, String>,
     durable: durability::Pending,
+    decisions: decision::Decisions,
     pods: pods::PodIndex,
     catch_up: catch_up::CatchUp,
     handovers: handover::Handovers,

@@ -19,8 +19,8 @@ pub enum Durability {
     Majority,
 }
 
-/// A write.
-#[derive(Debug, Clone, PartialEq)]
+/// A write. One that depends on what its author saw travels to the peer that decides it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WriteRequest {
     /// What to do.
     pub op: WriteOp,
@@ -37,7 +37,7 @@ pub struct WriteRequest {
 }
 
 /// What a write does.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WriteOp {
     /// Creates the next life of a name.
     Create {
@@ -69,8 +69,29 @@ pub enum WriteOp {
     },
 }
 
+impl WriteOp {
+    /// The name that it is about; of a removal there is none.
+    #[must_use]
+    pub fn name(&self) -> Option<NameKey> {
+        match self {
+            WriteOp::Create { name, .. } => Some(name.clone()),
+            WriteOp::Edit { key, .. } | WriteOp::Delete { key, .. } => Some(key.name_key()),
+            WriteOp::Remove { .. } => None,
+        }
+    }
+
+    /// The heads that it depends on.
+    #[must_use]
+    pub fn if_heads(&self) -> Option<&[WriteId]> {
+        match self {
+            WriteOp::Edit { if_heads, .. } | WriteOp::Delete { if_heads, .. } => if_heads.as_deref(),
+            WriteOp::Create { .. } | WriteOp::Remove { .. } => None,
+        }
+    }
+}
+
 /// A write that was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteReply {
     /// The object; of a removal the object that stood for the node.
     pub key: ObjectKey,
@@ -82,8 +103,8 @@ pub struct WriteReply {
     pub changed: bool,
 }
 
-/// A write that was not done. The state is as it was, but for [`WriteError::Disk`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// A write that was not done. The state is as it was, but for [`WriteError::Disk`] and [`WriteError::Uncertain`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WriteError {
     /// The name is taken by a live object.
     #[error("{0} exists already")]
@@ -109,6 +130,14 @@ pub enum WriteError {
     /// The node left the cluster, or was removed from it.
     #[error("this node does not belong to the cluster any more")]
     Left,
+    /// It was not decided in time, and may still come to stand.
+    #[error(
+        "{0}: whether it was written is not known, since the peers that decide it changed meanwhile; read it again"
+    )]
+    Uncertain(String),
+    /// No peer could be asked that decides it.
+    #[error("{0}")]
+    Undecided(String),
     /// There is no such member to remove.
     #[error("{0} was never a member of this cluster; see skein peers")]
     NoSuchMember(NodeId),

@@ -401,7 +401,7 @@ impl Backend for Fake {
             let mut inner = self.inner.lock().unwrap();
             inner.writes.push(request.clone());
             let (manager, user) = (request.manager.as_str(), request.user.as_str());
-            inner.message = Message { manager, user, operation: request.operation }.to_string().into();
+            inner.message = Message { manager, user, operation: request.operation, decided: None }.to_string().into();
             Ok(match request.op {
                 WriteOp::Create { name, edits } => inner.create(&self.changes, &name, &edits),
                 WriteOp::Edit { key, edits, if_heads } => inner.edit(&self.changes, key, &edits, if_heads.as_deref()),

@@ -8,7 +8,7 @@ use skein_crdt_state::members::{Ended, Member};
 use skein_crdt_state::{Envelope, Kind, NameKey, ObjectKey, Operation};
 use skein_gossip::{NodeId, Now};
 
-use super::durability::Written;
+use super::durability::{ReplyTo, Rule, Written};
 use super::{Effect, Frame, Node, Wait};
 use crate::request::{
     AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteError, WriteOp, WriteRequest,
@@ -189,7 +189,7 @@ impl Node {
             request_id: String::new(),
         };
         self.departure_told = 0;
-        self.await_durable(now, id, &request, node.life(1), &[departure]);
+        self.await_durable(now, ReplyTo::Client(id), &request, node.life(1), vec![departure], Rule::Disks);
     }
 
     /// Nobody has said yet that it knows of this node's departure: tells whoever can be reached once more. `false`: it was

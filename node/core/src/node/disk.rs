@@ -178,7 +178,7 @@ impl Node {
             self.election_batches.retain(|of, _| *of > seq);
             self.election.handle(now, crate::election::Input::Persisted(seq));
         }
-        self.finish_writes();
+        self.finish_writes(now);
     }
 
     /// The disk refuses: writes are refused with it, and all else goes on.
@@ -188,7 +188,7 @@ impl Node {
             return;
         }
         self.timers.set(Wait::Disk, now.mono + TRY_AGAIN);
-        self.refuse_writes_since(batch, reason);
+        self.refuse_writes_since(now, batch, reason);
         if is_new {
             reason.clone_into(&mut self.status.disk);
             self.say_status(now);

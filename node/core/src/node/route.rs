@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::{Message, StoreChange};
+use skein_crdt_state::StoreChange;
 use skein_gossip::membership::{self, Input as ToMembership};
 use skein_gossip::{NodeId, Now};
 
+use super::decision::decided_by;
+use super::durability::{ReplyTo, Rule};
 use super::spread::DIRECT;
 use super::{Effect, Frame, Input, Lane, MAX_CONTROL_BYTES, Node, Wait};
 use crate::agent;
 use crate::election::{self, Input as ToElection};
 use crate::project::Sources;
-use crate::request::{WriteOp, WriteRequest};
+use crate::request::WriteRequest;
 
 /// How long those who come to a large cluster wait to be looked at together.
 const COMINGS_TOGETHER: Duration = Duration::from_millis(100);
@@ -39,10 +41,11 @@ impl Node {
             Input::LinkDown(peer) => {
                 self.peers.linked.remove(&peer);
                 self.out_of_reach(now, peer);
+                self.decider_unlinked(peer);
                 self.membership.handle(now, ToMembership::LinkDown(peer));
             }
             Input::Frame { from, bytes } => self.frame(now, from, &bytes),
-            Input::Write(id, request) => self.write(now, id, &request),
+            Input::Write(id, request) => self.write(now, id, *request),
             Input::Admit(id, request) => self.admit(now, id, &request),
             Input::Leave(id) => self.leave(now, id),
             Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
@@ -124,6 +127,13 @@ impl Node {
             Frame::Exchange(message) => self.exchange(now, from, message),
             Frame::Push { envelopes, token, pass_to } => self.pushed(now, from, &envelopes, token, &pass_to),
             Frame::Stored { token } => self.stored(now, from, token),
+            Frame::Decide(ask) => self.asked_to_decide(now, from, *ask),
+            Frame::Decided { token, verdict, news } => self.decided(now, from, token, verdict, &news),
+            Frame::Uphold(decision) => self.uphold(now, from, &decision),
+            Frame::Upheld { token } => self.upheld(now, from, token),
+            Frame::Overtaken { token } => self.overtaken(now, from, token),
+            Frame::Recall { token, term, name, heads } => self.asked_to_recall(from, (token, term), &name, &heads),
+            Frame::Recalled { token, known } => self.recalled(now, from, token, &known),
             Frame::AskReports => self.tell_reports(from),
             Frame::Reports { envelopes, last } => self.told_reports(now, from, envelopes, last),
         }
@@ -149,6 +159,8 @@ impl Node {
                 Wait::Disk => self.ask_disk_again(),
                 Wait::Reconcile => self.reconcile(now),
                 Wait::Durable(token) => self.durable_late(now, token),
+                Wait::Decision(token) => self.consult(now, token),
+                Wait::Recall(token) => self.recall(now, token),
                 Wait::Project => self.project(now, &BTreeSet::new()),
                 Wait::Rebirth => self.rebirths_due(now),
                 Wait::Handover => self.look_at_handovers(now),
@@ -210,6 +222,8 @@ impl Node {
         self.want_reconcile(now);
         self.refresh_pods_of(now, &changed);
         self.look_at_handovers(now);
+        self.upholders_changed(now);
+        self.deciders_changed(now);
     }
 
     fn hear_election(&mut self, now: Now, output: election::Output) {
@@ -226,6 +240,8 @@ impl Node {
             election::Output::Changed(leadership) => {
                 self.effects.push_back(Effect::Leadership(leadership));
                 self.leadership_changed(now);
+                self.leadership_lost(now);
+                self.deciders_changed(now);
             }
         }
     }
@@ -325,27 +341,13 @@ impl Node {
         }
     }
 
-    fn write(&mut self, now: Now, id: crate::request::RequestId, request: &WriteRequest) {
-        if self.durable.is_full() {
-            return self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Busy)));
+    fn write(&mut self, now: Now, id: crate::request::RequestId, request: WriteRequest) {
+        if let Some(by) = decided_by(&request.op) {
+            return self.ask_decider(now, id, request, by);
         }
-        if let Some(reason) = self.outbox.refusal() {
-            let error = crate::request::WriteError::Disk(reason.to_owned());
-            return self.effects.push_back(Effect::Written(id, Err(error)));
-        }
-        // What is written now no peer has yet.
-        self.peer_holds_all &= self.retiring.is_none();
-        let (manager, user, operation) = (request.manager.as_str(), request.user.as_str(), request.operation);
-        let message = Message { manager, user, operation }.to_string();
-        let written = match &request.op {
-            WriteOp::Create { name, edits } => self.create(now, name, edits, &message),
-            WriteOp::Edit { key, edits, if_heads } => self.edit(now, key, edits, if_heads.as_deref(), &message),
-            WriteOp::Delete { key, if_heads } => self.delete(now, key, if_heads.as_deref()),
-            WriteOp::Remove { node } => self.remove(now, *node),
-        };
-        match written {
+        match self.write_if_able(now, &request, None) {
             Ok((key, said)) if said.is_empty() => self.unchanged(id, key),
-            Ok((key, said)) => self.await_durable(now, id, request, key, &said),
+            Ok((key, said)) => self.await_durable(now, ReplyTo::Client(id), &request, key, said, Rule::Disks),
             Err(error) => self.effects.push_back(Effect::Written(id, Err(error))),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use rand::RngExt;
 use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Edit, Identity, Kind, NameKey, Scalar, Store};
 use skein_gossip::membership::{Membership, MembershipConfig};
@@ -113,6 +114,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         retiring: None,
         said_unschedulable: BTreeMap::new(),
         durable: durability::Pending::default(),
+        decisions: super::decision::Decisions::new(rng_for(seed ^ boot, 5).random()),
         pods: super::pods::PodIndex::default(),
         catch_up: super::catch_up::CatchUp::default(),
         handovers: BTreeMap::new(),

@@ -39,7 +39,7 @@ impl World {
         self.clock += 1 << 16;
         let mut write = WriteId([0; 32]);
         write.0[..8].copy_from_slice(&self.clock.to_be_bytes());
-        let message = Message { manager, user: "root", operation };
+        let message = Message { manager, user: "root", operation, decided: None };
         self.authored.messages.insert(write, message.to_string().into());
         for edit in &edits {
             match edit.value.clone() {

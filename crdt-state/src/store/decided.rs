@@ -1,0 +1,130 @@
+//! What the store knows of writes that were decided, for whoever decides the next one or upholds it. Who decides does not live
+//! here.
+
+use std::sync::Arc;
+
+use super::Store;
+use crate::envelope::Envelope;
+use crate::{NameKey, ObjectKey, WriteId};
+
+impl Store {
+    /// All that somebody lacks of a name who has its present life up to `heads`: the deletion of its earlier lives, and the
+    /// changes of the present one, in an order in which they can be taken in.
+    #[must_use]
+    pub fn all_since(&self, name: &NameKey, heads: &[WriteId]) -> Vec<Arc<Envelope>> {
+        let life = self.current_life(name);
+        let object = life.as_ref().and_then(|key| self.object(key));
+        let changes = object.map(|object| object.changes_since(heads)).unwrap_or_default();
+        self.deletion(name).into_iter().chain(changes.into_iter().map(|change| change.envelope.clone())).collect()
+    }
+
+    /// Whether an object is here with all these changes.
+    #[must_use]
+    pub fn has_changes(&self, key: &ObjectKey, changes: &[WriteId]) -> bool {
+        changes.is_empty()
+            || self.object(key).is_some_and(|object| changes.iter().all(|id| object.changes().contains_key(id)))
+    }
+
+    /// Whether something was decided on an object without knowledge of a state of it: then that state cannot be upheld as well.
+    #[must_use]
+    pub fn is_decided_apart(&self, key: &ObjectKey, heads: &[WriteId]) -> bool {
+        let apart = self.object(key).map(|object| object.changes_since(heads)).unwrap_or_default();
+        apart.iter().any(|change| change.decided.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::memo::MemoLimits;
+    use crate::{Edit, Identity, Kind, Memo, Message, Operation, Scalar, members};
+    use skein_gossip::{Instant, Keypair, Now};
+
+    fn at(wall_ms: u64) -> Now {
+        Now { mono: Instant(0), wall_ms }
+    }
+
+    fn keys(n: u8) -> Keypair {
+        Keypair::from_secret([n; 32])
+    }
+
+    /// Two members' stores that know of each other.
+    fn two() -> (Store, Store) {
+        let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
+        let store = |n: u8| {
+            let identity = Identity { keys: keys(n), cluster, boot: 1, nonce: n.into(), layout_version: 1 };
+            Store::new(identity, Memo::new(MemoLimits::DAEMON))
+        };
+        let (mut a, mut b) = (store(1), store(2));
+        for said in [a.found(at(1), [5; 32], "a"), a.admit(at(1), keys(2).node_id(), "b", [0; 32])] {
+            b.receive(at(1), &said);
+        }
+        (a, b)
+    }
+
+    fn holder(who: &str) -> [Edit; 1] {
+        [Edit::set("spec.holderIdentity", Scalar::str(who))]
+    }
+
+    fn decided(term: u64) -> String {
+        Message { manager: "m", user: "u", operation: Operation::Update, decided: Some(term) }.to_string()
+    }
+
+    fn lease() -> NameKey {
+        NameKey::root(&Kind::new("Lease.coordination.k8s.io"), "lock")
+    }
+
+    #[test]
+    fn of_two_decisions_that_were_made_apart_the_later_term_holds_though_its_clock_is_behind() {
+        let (mut a, mut b) = two();
+        let key = lease().life(1);
+        let born = a.edit(at(1_000), &key, &holder("nobody"), &decided(1)).unwrap();
+        born.iter().for_each(|said| drop(b.receive(at(1_000), said)));
+        let early = a.edit(at(900_000), &key, &holder("a"), &decided(4)).unwrap();
+        let late = b.edit(at(2_000), &key, &holder("b"), &decided(5)).unwrap();
+        late.iter().for_each(|said| drop(a.receive(at(900_000), said)));
+        early.iter().for_each(|said| drop(b.receive(at(900_000), said)));
+        for store in [&a, &b] {
+            assert_eq!(store.object(&key).unwrap().get("spec.holderIdentity"), Some(&Scalar::str("b")));
+        }
+        assert_eq!(a.state_hash(), b.state_hash());
+    }
+
+    #[test]
+    fn a_decision_is_apart_from_one_that_was_made_without_it_and_not_from_one_that_was_built_on_it() {
+        let (mut a, mut b) = two();
+        let key = lease().life(1);
+        let born = a.edit(at(1), &key, &holder("nobody"), &decided(0)).unwrap();
+        born.iter().for_each(|said| drop(b.receive(at(1), said)));
+        let heads = a.object(&key).unwrap().heads().to_vec();
+        assert!(!b.is_decided_apart(&key, &heads), "it is the same state");
+        let plain = b.edit(at(2), &key, &[Edit::set("spec.leaseTransitions", Scalar::Int(1))], "m\tu").unwrap();
+        assert_eq!(plain.len(), 1);
+        assert!(!b.is_decided_apart(&key, &heads), "an edit that was not decided stands in nobody's way");
+        b.edit(at(3), &key, &holder("b"), &decided(0)).unwrap();
+        assert!(b.is_decided_apart(&key, &heads));
+        let news = b.all_since(&lease(), &heads);
+        assert_eq!(news.len(), 2);
+        news.iter().for_each(|said| drop(a.receive(at(3), said)));
+        a.edit(at(4), &key, &holder("a"), &decided(0)).unwrap();
+        assert!(
+            !b.is_decided_apart(&key, a.object(&key).unwrap().heads())
+                || !b.has_changes(&key, a.object(&key).unwrap().heads())
+        );
+        a.all_since(&lease(), &heads).iter().for_each(|said| drop(b.receive(at(4), said)));
+        assert!(!b.is_decided_apart(&key, a.object(&key).unwrap().heads()), "it was built on what b decided");
+    }
+
+    #[test]
+    fn what_is_told_of_a_name_includes_that_its_earlier_life_is_over() {
+        let (mut a, mut b) = two();
+        let first = lease().life(1);
+        let born = a.edit(at(1), &first, &holder("a"), &decided(1)).unwrap();
+        born.iter().for_each(|said| drop(b.receive(at(1), said)));
+        a.delete(at(2), &first).unwrap();
+        a.all_since(&lease(), &[]).iter().for_each(|said| drop(b.receive(at(2), said)));
+        assert_eq!(b.current_life(&lease()), None);
+        assert_eq!(b.next_life(&lease()), lease().life(2));
+    }
+}

@@ -1,0 +1,67 @@
+//! What depends on what its author saw is taken once. Of a Lease this holds everywhere and always: what was acknowledged is one
+//! chain, each write made with knowledge of all that were acknowledged before it was asked for, and the last one stands. Of other
+//! objects it holds where nothing ever broke (INVARIANTS I10).
+
+use std::collections::BTreeMap;
+
+use skein_crdt_state::{ObjectKey, WriteId};
+
+use super::acknowledged::descends;
+use crate::knobs::Faults;
+use crate::oracle::Asked;
+use crate::workload::LOCK_KIND;
+use crate::world::World;
+
+/// Two writes that exclude each other and were both acknowledged.
+pub(super) fn check(world: &World) -> Option<String> {
+    both_taken(world).or_else(|| forgotten(world))
+}
+
+/// Two that saw the same and were both taken.
+fn both_taken(world: &World) -> Option<String> {
+    let is_calm = world.knobs.faults == Faults::default();
+    let mut taken: BTreeMap<(&ObjectKey, &[WriteId]), &[WriteId]> = BTreeMap::new();
+    for (asked, reply) in world.oracle.acknowledged().filter(|(_, reply)| reply.changed) {
+        let Some(seen) = asked.op.if_heads() else { continue };
+        if !is_calm && reply.key.kind().as_str() != LOCK_KIND {
+            continue;
+        }
+        if let Some(other) = taken.insert((&reply.key, seen), &reply.heads) {
+            let key = &reply.key;
+            return Some(format!(
+                "{key}: {other:?} and {:?} both depend on {seen:?}, and both were taken",
+                reply.heads
+            ));
+        }
+    }
+    None
+}
+
+/// An acknowledged write of a Lease that a later one was made without, or that does not stand though it was the last.
+fn forgotten(world: &World) -> Option<String> {
+    let store = world.hosts.iter().find_map(|host| host.node.as_ref())?.store();
+    let mut locks: BTreeMap<&ObjectKey, Vec<(&Asked, &WriteId)>> = BTreeMap::new();
+    for (asked, reply) in world.oracle.acknowledged().filter(|(_, reply)| reply.changed) {
+        if let ([head], LOCK_KIND) = (&reply.heads[..], reply.key.kind().as_str()) {
+            locks.entry(&reply.key).or_default().push((asked, head));
+        }
+    }
+    for (key, writes) in locks {
+        let Some(object) = store.object(key).filter(|_| store.is_live(key)) else { continue };
+        for (earlier, first) in &writes {
+            let mut later = writes.iter().filter(|(asked, _)| asked.asked_us >= earlier.told_us);
+            if let Some((_, second)) = later.find(|(_, second)| !descends(object, **second, first)) {
+                return Some(format!("{key}: {second:?} was made without {first:?}, which had been acknowledged"));
+            }
+            let holder = object.leaf("spec.holderIdentity").map(|leaf| leaf.write);
+            let renewed = object.leaf("spec.renewTime").map(|leaf| leaf.write);
+            let stands = renewed.is_some_and(|write| descends(object, write, first));
+            if !stands {
+                return Some(format!(
+                    "{key}: {first:?} was acknowledged, and what stands ({holder:?}) was made without it"
+                ));
+            }
+        }
+    }
+    None
+}
