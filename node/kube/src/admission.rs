@@ -206,11 +206,10 @@ pub fn check_update(
     if text(metadata.get("name")).is_empty() {
         metadata.insert("name".to_owned(), old["metadata"]["name"].clone());
     }
-    let (new, mut warnings) = completed(resource, new, fields)?;
+    let (new, warnings) = completed(resource, new, fields)?;
     let shown = convert::from_stored(resource, old);
     let (shown, _) = completed(resource, shown.unwrap_or_else(|| old.clone()), FieldValidation::Ignore)?;
     refuse(resource, &new, &validate::update(resource, &shown, &new))?;
-    warnings.extend(effect::warning_of_update(resource));
     Ok(Checked { object: convert::to_stored(resource, Some(old), stored(resource, new)), warnings })
 }
 

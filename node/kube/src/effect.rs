@@ -21,19 +21,9 @@ pub fn warning_of_create(resource: &Resource) -> Option<String> {
         }
         "ResourceQuota" | "LimitRange" => "does not enforce it yet; nothing is limited",
         "PriorityClass" => "does not heed it yet; no pod goes before another",
-        _ => return warning_of_update(resource),
+        _ => return None,
     };
     Some(format!("skein stores this {kind} but {nothing}"))
-}
-
-/// What a client is told that changes one. It was told the rest when it created the object.
-#[must_use]
-pub fn warning_of_update(resource: &Resource) -> Option<String> {
-    (resource.kind_name == "Lease").then(|| {
-        "skein decides about Leases at each peer by itself: while peers are apart, or write at the same moment, two may \
-         each grant this one; do not use it as a lock"
-            .to_owned()
-    })
 }
 
 #[cfg(test)]
@@ -45,15 +35,13 @@ mod tests {
     fn who_creates_what_nothing_acts_on_is_told() {
         let said = warning_of_create(&resource::STATEFUL_SETS).unwrap_or_default();
         assert_eq!(said, "skein stores this StatefulSet but has no controller for it yet; nothing is run");
-        let plain =
-            [&resource::DEPLOYMENTS, &resource::CONFIG_MAPS, &resource::SERVICE_ACCOUNTS, &resource::NAMESPACES];
+        let plain = [
+            &resource::DEPLOYMENTS,
+            &resource::CONFIG_MAPS,
+            &resource::SERVICE_ACCOUNTS,
+            &resource::NAMESPACES,
+            &resource::LEASES,
+        ];
         assert!(plain.iter().all(|resource| warning_of_create(resource).is_none()));
-    }
-
-    #[test]
-    fn every_write_of_a_lease_is_warned_of() {
-        let said = warning_of_update(&resource::LEASES);
-        assert!(said.is_some() && said == warning_of_create(&resource::LEASES));
-        assert_eq!(warning_of_update(&resource::JOBS), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use skein_kube::resource::{self, NAMESPACES, Resource, SERVICE_ACCOUNTS};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
 use super::apply;
@@ -39,6 +40,8 @@ pub const DURABILITY_HEADER: &str = "skein-durability";
 pub const REQUEST_ID_HEADER: &str = "skein-request-id";
 /// How often a patch that tests what it replaces is applied anew when somebody else was faster.
 pub(super) const RACES_LIMIT: usize = 5;
+/// How long a write waits that names a version which another peer gave out: news takes a second at most where peers are connected.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// How often another name is drawn for `generateName`, and how many letters are drawn.
 const NAMES_LIMIT: usize = 8;
 const NAME_LETTERS: usize = 5;
@@ -146,9 +149,15 @@ fn first_of(changes: &mut Changes, life: &ObjectKey) -> Option<Arc<Rendered>> {
 /// # Errors
 /// When the object is not valid, does not exist, or is not the one that the client saw.
 pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
-    let (current, authored) = read::managed(shell, target).await?;
     let (body, options) = (&asked.call.body, asked.write_options()?);
-    let mut prepared = prepare_update(target.resource, &current.value, body, asked.content_type(), &options)?;
+    let prepare =
+        |current: &Rendered| prepare_update(target.resource, &current.value, body, asked.content_type(), &options);
+    let (mut current, mut authored) = read::managed(shell, target).await?;
+    let mut prepared = prepare(&current)?;
+    if wait_to_see(shell, target, &current, prepared.resource_version.as_deref()).await? {
+        (current, authored) = read::managed(shell, target).await?;
+        prepared = prepare(&current)?;
+    }
     let if_heads = lock(shell, target, &current, prepared.resource_version.as_deref())?;
     // Who names no version may send back what was true long ago; only to take all owners away needs no knowledge.
     if if_heads.is_none() && prepared.managed_fields != Some(json!([{}])) {
@@ -177,6 +186,9 @@ pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Re
         let (current, authored) = read::managed(shell, target).await?;
         let value = Versioned { value: &current.value, version: shell.hub.version_of(current.stamp) }.to_value();
         let mut prepared = prepare_patch(target.resource, &value, body, asked.content_type(), &options)?;
+        if race == 1 && wait_to_see(shell, target, &current, prepared.resource_version.as_deref()).await? {
+            continue;
+        }
         let named = lock(shell, target, &current, prepared.resource_version.as_deref())?;
         let retry = is_json_patch && named.is_none() && race < RACES_LIMIT;
         let if_heads = if is_json_patch { Some(current.heads.clone()) } else { named };
@@ -367,6 +379,32 @@ pub fn lock(
     let same =
         stamp == current.stamp || shell.hub.heads_at(&target.object, stamp).is_some_and(|heads| heads == current.heads);
     if same { Ok(Some(current.heads.clone())) } else { Err(Status::conflict(target.resource, target.name())) }
+}
+
+/// Waits for a version that a client saw at another peer and that this one has not heard of; whether anything came.
+async fn wait_to_see(
+    shell: &Shell,
+    target: &Target,
+    current: &Rendered,
+    version: Option<&str>,
+) -> Result<bool, Status> {
+    let Some(seen) = version.and_then(|text| text.parse().ok()).map(stamp_of) else { return Ok(false) };
+    let is_behind = |stamp: u64| stamp < seen;
+    if !is_behind(current.stamp) || shell.hub.heads_at(&target.object, seen).is_some() {
+        return Ok(false);
+    }
+    let mut changes = shell.backend.changes();
+    let until = tokio::time::Instant::now() + HEARD_WITHIN;
+    loop {
+        let now = shell.backend.get(target.object.clone()).await?;
+        if now.is_none_or(|now| !is_behind(now.stamp)) {
+            return Ok(true);
+        }
+        match tokio::time::timeout_at(until, changes.recv()).await {
+            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
+            Ok(Err(RecvError::Closed)) | Err(_) => return Ok(false),
+        }
+    }
 }
 
 async fn edits(
