@@ -17,7 +17,7 @@ use skein_kube::status::Status;
 use skein_kube::table::{self, IncludeObject};
 
 use super::answer::{Answer, Versioned, bytes_answer, json_answer, set_version};
-use super::backend::{Authored, Rendered};
+use super::backend::{ApiRef, Authored, Rendered};
 use super::routes::{Asked, Target};
 use super::shell::{Shell, now_ms};
 use super::watch::{self, Begin, Selects, Shape, WatchRequest};
@@ -134,13 +134,32 @@ pub async fn list(
     }
     // All is answered at once, which the limit allows; what is no limit is a mistake all the same.
     asked.query.number("limit")?;
-    let mut objects = shell.backend.list(resource.kind(), namespace).await?;
-    objects.retain(|object| selector.selects(&object.value));
+    let objects = selection(shell, resource, namespace, &selector).await?;
     let bytes = match form {
         Form::Table(kind, include) => rows(shell, resource, &objects, (kind, include), version),
         Form::Object | Form::Metadata => items(shell, resource, &objects, form, version),
     };
     Ok(bytes_answer(StatusCode::OK, "application/json", bytes))
+}
+
+async fn selection(
+    shell: &Shell,
+    resource: &Resource,
+    namespace: Option<Arc<str>>,
+    selector: &Selector,
+) -> Result<Vec<Arc<Rendered>>, Status> {
+    let namespace_is_said = namespace.is_some() || !resource.namespaced;
+    let mut objects = match selector.fields.name().filter(|_| namespace_is_said) {
+        // Clients that follow one object list it by its name: that costs what the object costs, not what there is beside it.
+        Some(name) => {
+            let namespace = namespace.unwrap_or_default();
+            let object = ApiRef { kind: resource.kind(), namespace, name: name.into() };
+            shell.backend.get(object).await?.into_iter().collect()
+        }
+        None => shell.backend.list(resource.kind(), namespace).await?,
+    };
+    objects.retain(|object| selector.selects(&object.value));
+    Ok(objects)
 }
 
 /// All objects of a list that a selector selects.
@@ -154,9 +173,7 @@ pub async fn selected(
     namespace: Option<Arc<str>>,
 ) -> Result<Vec<Arc<Rendered>>, Status> {
     let selector = Selector::of(asked, resource)?;
-    let mut objects = shell.backend.list(resource.kind(), namespace).await?;
-    objects.retain(|object| selector.selects(&object.value));
-    Ok(objects)
+    selection(shell, resource, namespace, &selector).await
 }
 
 /// Answers a watch.
