@@ -43,7 +43,7 @@ mod start;
 
 pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
-pub use inspect::{Inspected, inspect};
+pub use inspect::{Inspected, inspect, push_frame};
 pub use meta::read_vote;
 pub use start::StartError;
 

@@ -1,4 +1,5 @@
-//! What a frame says, for whoever watches what is sent or decides what gets lost: the simulator, and nobody else.
+//! What a frame says, for whoever watches what is sent, decides what gets lost or says something in a node's stead: the simulator
+//! and hostile tests, and nobody else.
 
 use std::sync::Arc;
 
@@ -30,4 +31,12 @@ pub fn inspect(frame: &[u8]) -> Inspected {
         Ok(Frame::Exchange(Exchange::Give { envelopes, .. })) => Inspected::Given(envelopes),
         _ => Inspected::Other,
     }
+}
+
+/// The frame by which a node pushes what somebody has said.
+#[must_use]
+pub fn push_frame(envelopes: Vec<Arc<Envelope>>) -> Vec<u8> {
+    let frame = Frame::Push { envelopes, token: None, pass_to: Vec::new() };
+    // Serialising into memory fails for no frame.
+    postcard::to_stdvec(&frame).unwrap_or_default()
 }

@@ -1,0 +1,94 @@
+//! `fuzz`: gives hostile bytes to every decoder and parser that meets bytes from outside, and says how many and what came of it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use skein_fuzz::run::{Limits, execute, run};
+use skein_fuzz::target::{Target, all};
+
+/// Gives hostile bytes to decoders and parsers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fuzz",
+    after_help = "Exit codes: 0 nothing broke, 1 a file or a name is wrong, 3 something broke; its input is kept and named."
+)]
+struct Arguments {
+    /// Which targets, by name; all of them if none is named.
+    targets: Vec<String>,
+    /// How many executions of each.
+    #[arg(long, default_value_t = 100_000)]
+    executions: u64,
+    /// The longest time for each, in seconds.
+    #[arg(long, default_value_t = 3600)]
+    seconds: u64,
+    /// What the mutations are drawn from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where inputs are kept that were answered in a new way, and those that broke something.
+    #[arg(long, default_value = "target/fuzz")]
+    corpus: PathBuf,
+    /// Gives one target the contents of this file once, and nothing else.
+    #[arg(long, value_name = "FILE")]
+    replay: Option<PathBuf>,
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what the program is for")]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // A panic is caught and told with its input; the hook would print each of the merge library's that the gate contains.
+    std::panic::set_hook(Box::new(|_| ()));
+    let mut targets = all();
+    let names: Vec<&str> = targets.iter().map(|target| target.name()).collect();
+    if let Some(unknown) = arguments.targets.iter().find(|name| !names.contains(&name.as_str())) {
+        eprintln!("fuzz: there is no target \"{unknown}\"; there are {}", names.join(", "));
+        return ExitCode::from(1);
+    }
+    targets.retain(|target| arguments.targets.is_empty() || arguments.targets.iter().any(|name| name == target.name()));
+    if let Some(file) = &arguments.replay {
+        let [target] = &mut targets[..] else {
+            eprintln!("fuzz: --replay needs one target");
+            return ExitCode::from(1);
+        };
+        return replay(target.as_mut(), file);
+    }
+    let limits = Limits { executions: arguments.executions, time: Duration::from_secs(arguments.seconds) };
+    let mut code = ExitCode::SUCCESS;
+    println!("| target | executions | kinds of answers | seconds |\n|---|---|---|---|");
+    for target in &mut targets {
+        match run(target.as_mut(), arguments.seed, limits, &arguments.corpus) {
+            Ok(report) => {
+                let seconds = report.took.as_secs_f64();
+                println!("| `{}` | {} | {} | {seconds:.0} |", target.name(), report.executions, report.kinds);
+                if let Some((path, what)) = report.broken {
+                    println!("{}: {what}\nreplay: fuzz {} --replay {}", target.name(), target.name(), path.display());
+                    code = ExitCode::from(3);
+                }
+            }
+            Err(error) => {
+                eprintln!("fuzz: {}: {error}", arguments.corpus.display());
+                return ExitCode::from(1);
+            }
+        }
+    }
+    code
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what the program is for")]
+fn replay(target: &mut dyn Target, file: &std::path::Path) -> ExitCode {
+    match std::fs::read(file).map(|input| execute(target, &input)) {
+        Ok(Ok(answer)) => {
+            println!("{}", answer.escape_debug());
+            ExitCode::SUCCESS
+        }
+        Ok(Err(what)) => {
+            println!("{what}");
+            ExitCode::from(3)
+        }
+        Err(error) => {
+            eprintln!("fuzz: {}: {error}", file.display());
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One target's run: executions, what was new, and what broke.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use skein_gossip::random;
+
+use crate::corpus::{self, Corpus};
+use crate::mutate::mutated;
+use crate::target::Target;
+
+/// No input may keep a target busy for longer. Far more than any takes, since other work may run beside it.
+pub const TOO_LONG: Duration = Duration::from_secs(5);
+/// How many inputs of a run are written for the next.
+const MAX_WRITTEN: usize = 256;
+
+/// When a run is over: whichever comes first.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// After so many executions.
+    pub executions: u64,
+    /// After so long.
+    pub time: Duration,
+}
+
+/// What became of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// How many inputs were executed.
+    pub executions: u64,
+    /// How many kinds of answers there were.
+    pub kinds: usize,
+    /// How long it took.
+    pub took: Duration,
+    /// The first input that broke something, where it was written, and what broke.
+    pub broken: Option<(PathBuf, String)>,
+}
+
+/// Runs a target on what it begins with, on what earlier runs kept in `directory`, and on mutations of those.
+///
+/// # Errors
+/// When the directory cannot be read or written.
+pub fn run(target: &mut dyn Target, seed: u64, limits: Limits, directory: &Path) -> std::io::Result<Report> {
+    let begun = Instant::now();
+    let mut rng = random::from_seed(seed);
+    let own = directory.join(target.name());
+    let mut corpus = Corpus::default();
+    let (mut executions, mut found) = (0, Vec::new());
+    let report = |executions, corpus: &Corpus, broken| Report {
+        executions,
+        kinds: corpus.kinds(),
+        took: begun.elapsed(),
+        broken,
+    };
+    for input in target.seeds().into_iter().chain(corpus::read(&own)?) {
+        executions += 1;
+        match execute(target, &input) {
+            Ok(answer) => drop(corpus.offer(&input, &answer)),
+            Err(what) => {
+                return Ok(report(
+                    executions,
+                    &corpus,
+                    Some((corpus::write(&directory.join("crashes"), &input)?, what)),
+                ));
+            }
+        }
+        corpus.keep(input);
+    }
+    while executions < limits.executions && begun.elapsed() < limits.time {
+        let none = Vec::new();
+        let input = corpus.inputs().choose(&mut rng).unwrap_or(&none);
+        let other = corpus.inputs().choose(&mut rng).unwrap_or(&none);
+        let input = mutated(&mut rng, input, other);
+        executions += 1;
+        match execute(target, &input) {
+            Ok(answer) => {
+                if corpus.offer(&input, &answer) && found.len() < MAX_WRITTEN {
+                    found.push(input);
+                }
+            }
+            Err(what) => {
+                let path = corpus::write(&directory.join("crashes"), &input)?;
+                return Ok(report(executions, &corpus, Some((path, what))));
+            }
+        }
+        if rng.random_ratio(1, 4096) {
+            target.begin_anew();
+        }
+    }
+    for input in &found {
+        corpus::write(&own, input)?;
+    }
+    Ok(report(executions, &corpus, None))
+}
+
+/// Gives a target one input; its answer, or what broke.
+///
+/// # Errors
+/// What broke: a panic, or that it took too long.
+pub fn execute(target: &mut dyn Target, input: &[u8]) -> Result<String, String> {
+    let begun = Instant::now();
+    let answer = catch_unwind(AssertUnwindSafe(|| target.execute(input)));
+    let took = begun.elapsed();
+    match answer {
+        Ok(answer) if took < TOO_LONG => Ok(answer),
+        Ok(_) => Err(format!("it took {:.1} s", took.as_secs_f64())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("a panic: {}", text.unwrap_or_default()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Panics at inputs that hold two words which no seed has together.
+    struct Fragile;
+
+    impl Target for Fragile {
+        fn name(&self) -> &'static str {
+            "fragile"
+        }
+
+        fn seeds(&self) -> Vec<Vec<u8>> {
+            vec![b"ab".to_vec(), b"cd".to_vec()]
+        }
+
+        fn execute(&mut self, input: &[u8]) -> String {
+            assert!(!input.windows(3).any(|three| three == b"abc"), "abc");
+            format!("{}", input.len())
+        }
+    }
+
+    #[test]
+    fn what_panics_is_found_written_and_can_be_given_again() {
+        let directory = std::env::temp_dir().join(format!("skein-fuzz-{}", std::process::id()));
+        let limits = Limits { executions: 1_000_000, time: Duration::from_secs(60) };
+        let report = run(&mut Fragile, 1, limits, &directory).unwrap();
+        let (path, what) = report.broken.unwrap();
+        let input = std::fs::read(path).unwrap();
+        assert!(what.contains("abc") && execute(&mut Fragile, &input).is_err());
+        assert!(execute(&mut Fragile, b"ab").is_ok());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
