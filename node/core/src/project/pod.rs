@@ -12,6 +12,7 @@ use super::metadata::{self, controller, later, time};
 use super::pod_status::{self, Circumstances};
 use super::workload::{REPLICA_SET_KIND, Summary};
 use super::{ApiRef, Made, Sources, Unit, Whereabouts};
+use crate::ephemeral;
 use crate::slot::{self, SLOT_KIND, pod_name, pod_uid};
 use crate::status::{Phase, PodStatus};
 
@@ -165,6 +166,12 @@ impl Facts {
         let node_name = pod.node.map(|node| self.node_name(&node));
         if let (Some(name), Some(fields)) = (&node_name, spec.as_object_mut()) {
             fields.insert("nodeName".into(), (**name).into());
+        }
+        if let (Some(object), Some(fields)) = (live.filter(|object| ephemeral::has_any(object)), spec.as_object_mut()) {
+            let added = ephemeral::shown(&sources.store.json_of(object), &uid);
+            if !added.is_empty() {
+                fields.insert("ephemeralContainers".into(), added.into());
+            }
         }
         let unschedulable = self.unschedulable(slot).filter(|_| pod.node.is_none());
         let born_ms = live.map_or(0, |object| object.born().millis());
