@@ -283,7 +283,13 @@ async fn assemble(
         book: book.clone(),
     };
     let logs = Arc::new(LogServer::new(daemon.clone()));
-    let events_task = tokio::spawn(forward(events, handle.clone(), door, Streams { logs, sessions, usage: daemon.clone() }, book.clone()));
+    let events_task = tokio::spawn(forward(
+        events,
+        handle.clone(),
+        door,
+        Streams { logs, sessions, usage: daemon.clone() },
+        book.clone(),
+    ));
     let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
     let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics).await;
     if let Ok(api) = &api {

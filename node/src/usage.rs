@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::runtime::RuntimeHandle;
 use crate::runtime::usage::{Counter, Counters, of_machine};
@@ -18,6 +18,8 @@ use crate::runtime::usage::{Counter, Counters, of_machine};
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest: what was used before says nothing about now.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long the engine may take for one look. Both together, and the time between, are less than a peer waits.
+const LOOK_LIMIT: Duration = Duration::from_millis(1500);
 /// The most containers that are told of.
 const CONTAINERS_LIMIT: usize = 4096;
 
@@ -77,7 +79,9 @@ pub struct Look {
 impl Gauge for RuntimeHandle {
     fn look(&self) -> BoxFuture<'_, Look> {
         Box::pin(async move {
-            let containers = self.usage().await.unwrap_or_else(|why| {
+            let looked = timeout(LOOK_LIMIT, self.usage()).await;
+            let looked = looked.unwrap_or_else(|_| Err("the engine did not answer in time".to_owned()));
+            let containers = looked.unwrap_or_else(|why| {
                 tracing::debug!("what containers use cannot be known: {why}");
                 Counters::new()
             });

@@ -479,12 +479,8 @@ async fn a_container_that_is_added_sees_the_processes_and_the_network_of_the_one
     runtime.run(script("p1", "exec busybox httpd -f -p 8080 -h /www")).await;
     let beside = ContainerRef { container: "debugger".into(), ..id("p1") };
     let look = "busybox tr '\\0' ' ' < /proc/1/cmdline; echo; busybox wget -qO - 127.0.0.1:8080/page";
-    let spec = ContainerSpec {
-        id: beside.clone(),
-        network_of: Some(id("p1")),
-        pid_of: Some(id("p1")),
-        ..script("p1", look)
-    };
+    let spec =
+        ContainerSpec { id: beside.clone(), network_of: Some(id("p1")), pid_of: Some(id("p1")), ..script("p1", look) };
     runtime.run(spec).await;
     let (ended, exit) = runtime.exit().await;
     let said = read(&runtime, &beside, LogOptions::default()).await;

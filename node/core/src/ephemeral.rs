@@ -66,9 +66,12 @@ mod tests {
     fn containers_are_kept_by_pod_and_read_back() {
         let list = [json!({"name": "debugger", "image": "bb:1", "targetContainerName": "web"}), json!({"name": "b"})];
         let document = stored("u-1", &list);
-        assert_eq!(document, json!({"ephemeral": {"u-1": {
-            "debugger": {"image": "bb:1", "targetContainerName": "web"}, "b": {},
-        }}}));
+        assert_eq!(
+            document,
+            json!({"ephemeral": {"u-1": {
+                "debugger": {"image": "bb:1", "targetContainerName": "web"}, "b": {},
+            }}})
+        );
         assert_eq!(shown(&document, "u-1"), [list[1].clone(), list[0].clone()]);
         assert_eq!(shown(&document, "u-2"), [] as [Value; 0]);
         let added = added(&document);

@@ -259,7 +259,10 @@ mod tests {
             assert_eq!(list.last().unwrap().pointer(name).unwrap(), "metrics.k8s.io");
         }
         let rows = resources("metrics.k8s.io", "v1beta1").unwrap().body["resources"].clone();
-        assert_eq!((&rows[1]["name"], &rows[1]["singularName"], &rows[1]["kind"]), (&json!("pods"), &json!(""), &json!("PodMetrics")));
+        assert_eq!(
+            (&rows[1]["name"], &rows[1]["singularName"], &rows[1]["kind"]),
+            (&json!("pods"), &json!(""), &json!("PodMetrics"))
+        );
         assert_eq!(rows[1]["verbs"], json!(["get", "list"]));
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use skein_core::ephemeral::{EPHEMERAL_FIELD, stored};
 use skein_core::request::WriteOp;
 use skein_crdt_state::{Edit, ObjectKey};
@@ -72,7 +72,12 @@ async fn edits(
 ) -> Result<Vec<Edit>, Status> {
     let uid = current.value["metadata"]["uid"].as_str().unwrap_or_default();
     let before = current.value["spec"]["ephemeralContainers"].as_array().cloned().unwrap_or_default();
-    let (old, new) = (stored(uid, &before), stored(uid, all));
+    if before == all {
+        return Ok(Vec::new());
+    }
+    // What is not there yet has no fields, not even empty ones.
+    let old = if before.is_empty() { json!({}) } else { stored(uid, &before) };
+    let new = stored(uid, all);
     let kind = target.resource.kind();
     let edits = shell.backend.edits(Some(key.clone()), kind, old, new).await?;
     let mut edits = edits.map_err(Status::bad_request)?;

@@ -16,10 +16,10 @@ use skein_kube::status::Status;
 
 use super::answer::{Answer, Versioned, add_warnings, json_answer};
 use super::backend::Rendered;
-use super::{apply, read};
 use super::routes::{Asked, Target};
 use super::shell::Shell;
 use super::write::{Change, lock, update};
+use super::{apply, read};
 
 /// Answers a get of a scale.
 ///

@@ -475,7 +475,11 @@ mod tests {
         let (engine, queue, dispatcher, mut events) = set_up();
         tokio::spawn(dispatcher.run());
         for number in 0..10 {
-            let action = RuntimeAction::EnsureImage { image: format!("i{number}"), policy: PullPolicy::Always, logins: Vec::new() };
+            let action = RuntimeAction::EnsureImage {
+                image: format!("i{number}"),
+                policy: PullPolicy::Always,
+                logins: Vec::new(),
+            };
             queue.push(action);
         }
         for _ in 0..10 {

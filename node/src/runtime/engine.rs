@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent};
+use skein_core::runtime::{
+    ContainerInfo, ContainerRef, ContainerSpec, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent,
+};
 use tokio::sync::mpsc;
 
 use super::ledger::Ledger;

@@ -15,8 +15,8 @@ use skein_crdt_state::{Edit, Hlc, Kind, Layout, Leaf, LeafPath, Message, NameKey
 use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
-    AdminError, ApiRef, Authored, Backend, ContainerUsage, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream,
-    NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource, Used,
+    AdminError, ApiRef, Authored, Backend, ContainerUsage, Known, LeaderInfo, LogError, LogRequest, LogSource,
+    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource, Used,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::api::streams::node_side::SessionServer;

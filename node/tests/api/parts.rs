@@ -99,7 +99,8 @@ async fn a_scale_is_applied_beside_what_its_tool_applies_of_the_rest() {
     });
     let made = world.request("PATCH", &format!("{WEB}?fieldManager=me")).patch(APPLY, &web).send().await;
     assert_eq!(made.status.as_u16(), 201, "{}", made.text);
-    let scale = |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas}});
+    let scale =
+        |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": replicas}});
     let path = format!("{WEB}/scale?fieldManager=me");
     let scaled = world.request("PATCH", &path).patch(APPLY, &scale(3)).send().await;
     assert_eq!((scaled.status.as_u16(), &scaled.json()["kind"]), (200, &json!("Scale")), "{}", scaled.text);

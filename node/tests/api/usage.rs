@@ -35,7 +35,8 @@ async fn nodes_are_asked_what_they_use_and_one_that_does_not_answer_is_left_out(
     assert_eq!(list["items"][1]["window"], "15s");
     let one = world.request("GET", &format!("{METRICS}/nodes/gander")).send().await.json();
     assert_eq!(one, list["items"][0]);
-    for (name, words) in [("gone", "nodes.metrics.k8s.io \"gone\" not found"), ("nobody", "nodes \"nobody\" not found")] {
+    for (name, words) in [("gone", "nodes.metrics.k8s.io \"gone\" not found"), ("nobody", "nodes \"nobody\" not found")]
+    {
         let got = world.request("GET", &format!("{METRICS}/nodes/{name}")).send().await;
         assert!(got.status.as_u16() == 404 && got.text.contains(&words.replace('"', "\\\"")), "{}", got.text);
     }

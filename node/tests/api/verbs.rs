@@ -433,9 +433,8 @@ async fn what_an_orphaned_object_owned_outlives_it_and_names_it_no_more() {
     let left = world.request("GET", &format!("{MAPS}/owned")).send().await.json();
     assert_eq!(left["metadata"]["ownerReferences"], json!([reference(&other)]));
     // In the foreground an owner stays, marked, until the leader has seen to what it owns.
-    let delete = |policy: &str| {
-        world.request("DELETE", &format!("{MAPS}/other")).json(&json!({"propagationPolicy": policy}))
-    };
+    let delete =
+        |policy: &str| world.request("DELETE", &format!("{MAPS}/other")).json(&json!({"propagationPolicy": policy}));
     for _ in 0..2 {
         let marked = delete("Foreground").send().await.json();
         assert!(marked["metadata"]["deletionTimestamp"].is_string(), "{marked}");

@@ -262,8 +262,8 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     newer(
         "debug",
-        "kubectl debug solo --image=bb:1 -c look --target=main -- sh -c 'grep -a tick /proc/1/cmdline' && \
-         until kubectl logs solo -c look; do sleep 1; done",
+        "kubectl debug solo --image=bb:1 -c look --target=main -- cat /proc/1/cmdline && \
+         until kubectl logs solo -c look | grep -a 'echo tick'; do sleep 1; done",
         &["echo tick"],
     ),
     newer(
@@ -271,12 +271,24 @@ pub(crate) const ROWS: &[Row] = &[
         "echo hi | kubectl debug -i solo --image=bb:1 -- sh -c 'read x; echo got $x; sleep 1'",
         &["got hi"],
     ),
+    newer(
+        "debug --copy-to",
+        "kubectl debug solo --copy-to=twin --image=bb:1 -c look -- sleep 100 && \
+         kubectl wait --for=condition=Ready pod/twin --timeout=50s && kubectl exec twin -c look -- cat /proc/1/cmdline",
+        &["condition met", "echo tick"],
+    ),
     row(
         "debug node",
-        "kubectl debug node/h3 --image=bb:1 -- ls /host/proc/1/comm && \
-         until kubectl get pods | grep node-debugger-h3; do sleep 1; done && \
-         kubectl wait --for=condition=Initialized $(kubectl get pods -o name | grep node-debugger) --timeout=40s",
-        &["condition met"],
+        "kubectl debug node/h3 --image=bb:1 -- cat /host/etc/hostname && \
+         until kubectl get pods | grep -E 'node-debugger-h3.*Completed'; do sleep 1; done",
+        &["Completed"],
+    ),
+    row(
+        "delete --cascade=foreground",
+        "kubectl create deployment brief --image=bb:1 -- sh -c 'trap exit TERM; sleep 100 & wait' && \
+         kubectl rollout status deployment/brief --timeout=40s && \
+         kubectl delete deployment brief --cascade=foreground --timeout=50s && kubectl get pods -l app=brief",
+        &["deleted", "No resources found"],
     ),
     missing(
         newer("create token", "kubectl create token robot", &[]),

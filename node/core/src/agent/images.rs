@@ -135,7 +135,8 @@ mod tests {
         assert!(matches!(wait, Wait::Failed { reason: "ImagePullBackOff", until, .. } if until == at(12_000)));
         assert_eq!(images.ready("web:1"), None, "nobody asked");
         // Another pod may have a login that works.
-        let login = Login { server: "r".into(), username: "u".into(), password: "p".into(), identity_token: String::new() };
+        let login =
+            Login { server: "r".into(), username: "u".into(), password: "p".into(), identity_token: String::new() };
         let (_, action) = images.want(at(2000), "web:1", PullPolicy::IfNotPresent, vec![login.clone()]);
         assert!(matches!(action, Some(RuntimeAction::EnsureImage { logins, .. }) if logins == [login]));
     }

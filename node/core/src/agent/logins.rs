@@ -62,7 +62,9 @@ fn fits(place: &str, registry: &str, path: &str) -> bool {
     let (ours, theirs) = (parts(&host), parts(registry));
     let same = |(ours, theirs): (&String, &String)| ours == "*" || ours == theirs;
     let is_host = ours.len() == theirs.len() && ours.iter().zip(&theirs).all(same);
-    let is_below = path.strip_prefix(below).is_some_and(|rest| below.is_empty() || rest.is_empty() || rest.starts_with(['/', ':', '@']));
+    let is_below = path
+        .strip_prefix(below)
+        .is_some_and(|rest| below.is_empty() || rest.is_empty() || rest.starts_with(['/', ':', '@']));
     is_host && is_below
 }
 
@@ -99,7 +101,8 @@ mod tests {
             "other.example:5000": {"identitytoken": "t"},
             "nobody.example": {},
         }});
-        let old = json!({"https://index.docker.io/v1/": {"username": "hub", "password": "p"}, "*.cloud": {"username": "c"}});
+        let old =
+            json!({"https://index.docker.io/v1/": {"username": "hub", "password": "p"}, "*.cloud": {"username": "c"}});
         [("new", secret(".dockerconfigjson", &new)), ("old", secret(".dockercfg", &old))]
             .into_iter()
             .map(|(name, data)| (SourceName::new(SourceKind::Secret, name), data))

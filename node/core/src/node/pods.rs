@@ -9,9 +9,9 @@ use skein_gossip::{NodeId, Now};
 use super::Node;
 use crate::agent::{self, SlotFacts};
 use crate::ephemeral;
-use crate::model::{NAMESPACE_KIND, ROOT_CA_KEY, ROOT_CA_NAME};
 use crate::model::pod::{EphemeralContainer, PodSpecError, PodTemplateSpec};
 use crate::model::source::{SourceData, SourceKind, SourceName, Sources};
+use crate::model::{NAMESPACE_KIND, ROOT_CA_KEY, ROOT_CA_NAME};
 use crate::slot::{self, SLOT_KIND, Value, pod_uid};
 use crate::status::PodStatus;
 

@@ -167,12 +167,7 @@ impl Facts {
         if let (Some(name), Some(fields)) = (&node_name, spec.as_object_mut()) {
             fields.insert("nodeName".into(), (**name).into());
         }
-        if let (Some(object), Some(fields)) = (live.filter(|object| ephemeral::has_any(object)), spec.as_object_mut()) {
-            let added = ephemeral::shown(&sources.store.json_of(object), &uid);
-            if !added.is_empty() {
-                fields.insert("ephemeralContainers".into(), added.into());
-            }
-        }
+        add_ephemeral(&mut spec, sources.store, live, &uid);
         let unschedulable = self.unschedulable(slot).filter(|_| pod.node.is_none());
         let born_ms = live.map_or(0, |object| object.born().millis());
         let about = Circumstances {
@@ -259,6 +254,15 @@ fn overlay(store: &Store, object: &ObjectState, labels: &mut Map<String, Value>,
     for (field, map) in [("/metadata/labels", labels), ("/metadata/annotations", annotations)] {
         let own = json.pointer(field).and_then(Value::as_object).into_iter().flatten();
         map.extend(own.map(|(key, value)| (key.clone(), value.clone())));
+    }
+}
+
+/// Adds to a pod's spec what was added to the pod.
+fn add_ephemeral(spec: &mut Value, store: &Store, live: Option<&ObjectState>, uid: &str) {
+    let object = live.filter(|object| ephemeral::has_any(object));
+    let added = object.map(|object| ephemeral::shown(&store.json_of(object), uid)).unwrap_or_default();
+    if let Some(fields) = spec.as_object_mut().filter(|_| !added.is_empty()) {
+        fields.insert("ephemeralContainers".into(), added.into());
     }
 }
 

@@ -60,8 +60,7 @@ fn of_report(status: &mut Map<String, Value>, report: &PodStatus, spec: &Value) 
     let named = |list: &'static str| move |container: &&ContainerStatus| is_named(spec, list, &container.name);
     let (first, rest): (Vec<_>, Vec<_>) = report.containers.iter().partition(named("initContainers"));
     let (added, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(named("ephemeralContainers"));
-    let lists =
-        [("initContainerStatuses", first), ("containerStatuses", rest), ("ephemeralContainerStatuses", added)];
+    let lists = [("initContainerStatuses", first), ("containerStatuses", rest), ("ephemeralContainerStatuses", added)];
     for (field, containers) in lists {
         if !containers.is_empty() {
             status.insert(field.into(), containers.into_iter().map(container).collect());

@@ -127,13 +127,7 @@ pub(super) struct Found {
 }
 
 /// Finds the objects whose owners are all gone or going, and the owners that nothing holds any more.
-pub(super) fn orphans(
-    store: &Store,
-    now: Now,
-    cache: &mut ViewCache,
-    changes: &Changes,
-    view: &View,
-) -> Found {
+pub(super) fn orphans(store: &Store, now: Now, cache: &mut ViewCache, changes: &Changes, view: &View) -> Found {
     cache.dependents.refresh(store, changes);
     let mut closing = cache.dependents.closing.clone();
     closing.retain(|key, _| store.is_live(key));

@@ -119,13 +119,29 @@ mod tests {
         let sound = json!({"name": "debugger", "image": "bb:1"});
         let known = add(json!(null), json!([sound])).unwrap();
         for (before, after, says) in [
-            (json!(known), json!([]), "ephemeralContainers: Forbidden: existing ephemeral containers \"debugger\" may not be removed"),
+            (
+                json!(known),
+                json!([]),
+                "ephemeralContainers: Forbidden: existing ephemeral containers \"debugger\" may not be removed",
+            ),
             (json!(known), json!([{"name": "debugger", "image": "bb:2"}]), "may not be changed"),
-            (json!(null), json!([{"name": "web", "image": "bb:1"}]), "spec.ephemeralContainers[0].name: Duplicate value"),
+            (
+                json!(null),
+                json!([{"name": "web", "image": "bb:1"}]),
+                "spec.ephemeralContainers[0].name: Duplicate value",
+            ),
             (json!(null), json!([sound, sound]), "spec.ephemeralContainers[1].name: Duplicate value"),
             (json!(null), json!([{"image": "bb:1"}]), "spec.ephemeralContainers[0].name: Required value"),
-            (json!(null), json!([{"name": "a", "image": "b", "targetContainerName": "x"}]), "targetContainerName: Not found: \"x\""),
-            (json!(null), json!([{"name": "a", "image": "b", "ports": [{"containerPort": 80}]}]), "ports: Forbidden: cannot be set"),
+            (
+                json!(null),
+                json!([{"name": "a", "image": "b", "targetContainerName": "x"}]),
+                "targetContainerName: Not found: \"x\"",
+            ),
+            (
+                json!(null),
+                json!([{"name": "a", "image": "b", "ports": [{"containerPort": 80}]}]),
+                "ports: Forbidden: cannot be set",
+            ),
             (json!(null), json!([{"name": "a", "image": "b", "imagee": "c"}]), "unknown field"),
             (json!(null), json!([1]), "ephemeralContainers"),
         ] {

@@ -1,6 +1,6 @@
 //! What nodes and pods use now: measured when somebody asks, and never stored.
 
-use super::{Resource, NAMESPACED, CLUSTER};
+use super::{CLUSTER, NAMESPACED, Resource};
 use crate::schema;
 
 const READ: &[&str] = &["get", "list"];

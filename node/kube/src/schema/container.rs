@@ -65,7 +65,8 @@ pub static EPHEMERAL_CONTAINER: TypeSchema = TypeSchema {
         Field::new("startupProbe", 22, Ty::Object(&PROBE)).within(1),
         Field::new("lifecycle", 12, Ty::Object(&LIFECYCLE)).within(1),
         Field::new("terminationMessagePath", 13, Ty::Str).within(1).default("\"/dev/termination-log\""),
-        Field::new("terminationMessagePolicy", 20, Ty::Str).within(1)
+        Field::new("terminationMessagePolicy", 20, Ty::Str)
+            .within(1)
             .default("\"File\"")
             .check(Check::OneOf(&["File", "FallbackToLogsOnError"])),
         Field::new("imagePullPolicy", 14, Ty::Str).within(1).check(Check::OneOf(PULL_POLICIES)),

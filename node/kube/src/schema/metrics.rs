@@ -28,8 +28,5 @@ pub static POD_METRICS: TypeSchema = TypeSchema {
 /// What a container uses.
 pub static CONTAINER_METRICS: TypeSchema = TypeSchema {
     name: "io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics",
-    fields: &[
-        Field::new("name", 1, Ty::Str).required(),
-        Field::new("usage", 2, Ty::Map(&Ty::Quantity)).required(),
-    ],
+    fields: &[Field::new("name", 1, Ty::Str).required(), Field::new("usage", 2, Ty::Map(&Ty::Quantity)).required()],
 };

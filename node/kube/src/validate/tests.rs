@@ -110,11 +110,7 @@ fn each_rule_of_a_template_is_checked() {
             json!([{"name": "a"}]),
             "spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template",
         ),
-        (
-            "/spec/template/spec/subdomain",
-            json!("x"),
-            "spec.template.spec.subdomain: Forbidden",
-        ),
+        ("/spec/template/spec/subdomain", json!("x"), "spec.template.spec.subdomain: Forbidden"),
         (
             "/spec/template/spec/activeDeadlineSeconds",
             json!(5),

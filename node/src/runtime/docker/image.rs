@@ -38,7 +38,8 @@ pub(super) async fn ensure(
     }
     let options = CreateImageOptions { from_image: Some(full), ..CreateImageOptions::default() };
     let pull = |login: Option<&Login>| finish(docker.create_image(Some(options.clone()), None, login.map(credentials)));
-    let failed = |error: bollard::errors::Error| ImageError { message: words::of_pull(image, &error), permanent: false };
+    let failed =
+        |error: bollard::errors::Error| ImageError { message: words::of_pull(image, &error), permanent: false };
     let Some((last, others)) = logins.split_last() else { return pull(None).await.map_err(failed) };
     for login in others {
         if pull(Some(login)).await.is_ok() {

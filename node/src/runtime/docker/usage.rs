@@ -20,7 +20,8 @@ impl DockerEngine {
     pub(in super::super) async fn usage(&self) -> Result<Counters, String> {
         let docker = self.connection.docker().await?;
         // Without `all` it lists those that run.
-        let options = ListContainersOptions { filters: Some(self.owner.filter(None)), ..ListContainersOptions::default() };
+        let options =
+            ListContainersOptions { filters: Some(self.owner.filter(None)), ..ListContainersOptions::default() };
         let listed = docker.list_containers(Some(options)).await.map_err(|error| words::of(&error))?;
         let ours = listed.into_iter().filter_map(|summary| {
             let id = self.owner.container(summary.labels.as_ref())?;
@@ -67,7 +68,9 @@ mod tests {
     #[test]
     fn files_that_are_not_in_use_are_not_counted_in_either_version_of_cgroups() {
         let with = |stats: &str| {
-            format!(r#"{{"cpu_stats":{{"cpu_usage":{{"total_usage":7}}}},"memory_stats":{{"usage":100,"stats":{stats}}}}}"#)
+            format!(
+                r#"{{"cpu_stats":{{"cpu_usage":{{"total_usage":7}}}},"memory_stats":{{"usage":100,"stats":{stats}}}}}"#
+            )
         };
         let memory = |text: &str| read(&stats(text)).map(|counter| (counter.cpu_ns, counter.memory_bytes));
         assert_eq!(memory(&with(r#"{"inactive_file":30}"#)), Some((7, 70)));

@@ -17,8 +17,12 @@ impl Pod {
         }
         for one in added.iter() {
             if self.ephemeral.iter().all(|known| *known.name != *one.container.name) {
-                let found = self.containers.iter().position(|found| self.template.is_none() && *found.name == *one.container.name);
-                let container = found.map_or_else(|| Container::new(&one.container.name, false), |n| self.containers.remove(n));
+                let found = self
+                    .containers
+                    .iter()
+                    .position(|found| self.template.is_none() && *found.name == *one.container.name);
+                let container =
+                    found.map_or_else(|| Container::new(&one.container.name, false), |n| self.containers.remove(n));
                 self.ephemeral.push(container);
             }
         }
@@ -51,8 +55,9 @@ impl Pod {
         }
         let Some((first, others)) = self.containers.split_first_mut() else { return };
         if *first.name == *ended && first.finished().is_none() {
-            let running = others.iter_mut().filter(|other| other.is_running());
-            running.for_each(|other| drop(other.must_end.get_or_insert(MustEnd::Rejoin)));
+            for other in others.iter_mut().filter(|other| other.is_running()) {
+                other.must_end.get_or_insert(MustEnd::Rejoin);
+            }
         }
     }
 

@@ -69,10 +69,10 @@ fn whose_processes_are_not_there_yet_is_waited_for() {
     world.learn(with(&[debugger("nobody")]));
     world.work();
     let ContainerPhase::Waiting { reason, message } = &world.report().containers[1].state else { panic!("it waits") };
-    assert_eq!((reason.as_str(), message.as_str()), (
-        "CreateContainerConfigError",
-        "unable to find target container \"nobody\"",
-    ));
+    assert_eq!(
+        (reason.as_str(), message.as_str()),
+        ("CreateContainerConfigError", "unable to find target container \"nobody\"",)
+    );
     assert!(world.report().ready);
 }
 
@@ -91,8 +91,7 @@ fn what_was_added_goes_on_over_a_restart_of_the_daemon_and_ends_with_its_pod() {
     world.learn(SlotFacts { values: vec![value(2, Some(1), None)], ..with(&[debugger("")]) });
     world.pass(60_000);
     let second = pod_uid(&CLUSTER, &slot(0), &write(2));
-    let all: Vec<(&str, &str)> =
-        world.runtime.containers.keys().map(|id| (&*id.uid, &*id.container)).collect();
+    let all: Vec<(&str, &str)> = world.runtime.containers.keys().map(|id| (&*id.uid, &*id.container)).collect();
     assert_eq!(all, [(second.as_str(), "web")]);
 }
 
