@@ -16,14 +16,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::api;
+use crate::api::backend::UsageSource;
 use crate::api::remote_logs::LogServer;
 use crate::api::streams::node_side::SessionServer;
+use crate::api::{self, usage};
 use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
 use crate::metrics::Metrics;
 use crate::pki::{ClusterSecrets, PkiError, ServerIdentity};
 use crate::runtime::{self, RuntimeConfig, RuntimeError, RuntimeHandle, RuntimeKind};
+use crate::usage::Meter;
 
 pub mod addresses;
 mod admission;
@@ -266,6 +268,7 @@ async fn assemble(
         net: net.clone(),
         runtime: runtime.clone(),
         sessions: sessions.clone(),
+        meter: Meter::new(runtime.clone()),
         me,
         cluster: entry.cluster,
         addresses: peer_addresses.clone(),
@@ -280,7 +283,13 @@ async fn assemble(
         book: book.clone(),
     };
     let logs = Arc::new(LogServer::new(daemon.clone()));
-    let events_task = tokio::spawn(forward(events, handle.clone(), door, Streams { logs, sessions }, book.clone()));
+    let events_task = tokio::spawn(forward(
+        events,
+        handle.clone(),
+        door,
+        Streams { logs, sessions, usage: daemon.clone() },
+        book.clone(),
+    ));
     let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
     let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics).await;
     if let Ok(api) = &api {
@@ -340,6 +349,7 @@ fn node_config(
         layout: skein_kube::schema::layout(),
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
+        ca_certificate: entry.secrets.ca_certificate.clone(),
         tenure: TENURE,
         planted: config.planted,
         name,
@@ -410,6 +420,7 @@ async fn start_api(
 struct Streams {
     logs: Arc<LogServer>,
     sessions: Arc<SessionServer>,
+    usage: Arc<dyn UsageSource>,
 }
 
 impl Streams {
@@ -417,6 +428,8 @@ impl Streams {
         tokio::spawn(async move {
             if SessionServer::takes(&header) {
                 self.sessions.serve(Box::pin(stream)).await;
+            } else if usage::peers::takes(&header) {
+                usage::peers::serve(&*self.usage, Box::pin(stream)).await;
             } else {
                 self.logs.serve(Box::pin(stream), &header).await;
             }

@@ -9,3 +9,4 @@ pub mod disk;
 pub mod metrics;
 pub mod pki;
 pub mod runtime;
+pub mod usage;

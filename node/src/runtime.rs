@@ -13,6 +13,7 @@ mod logs;
 mod probe;
 mod process;
 mod timestamp;
+pub mod usage;
 mod volumes;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use self::docker::DockerEngine;
 use self::engine::Engine;
 use self::ledger::Ledger;
 use self::process::ProcessEngine;
+use self::usage::Counters;
 use self::volumes::VolumeStore;
 
 /// The label that names the cluster a container belongs to.
@@ -210,6 +212,17 @@ impl RuntimeHandle {
         match &self.backend {
             Backend::Docker(engine) => engine.open_port(id, port).await,
             Backend::Process(engine) => engine.open_port(id, port).await,
+        }
+    }
+
+    /// What the containers of this node that run have used so far.
+    ///
+    /// # Errors
+    /// When the engine does not answer; the text is for a person.
+    pub async fn usage(&self) -> Result<Counters, String> {
+        match &self.backend {
+            Backend::Docker(engine) => engine.usage().await,
+            Backend::Process(engine) => engine.usage().await,
         }
     }
 

@@ -11,12 +11,16 @@ mod fake;
 mod host;
 #[path = "api/kubectl.rs"]
 mod kubectl;
+#[path = "api/parts.rs"]
+mod parts;
 #[path = "api/refusals.rs"]
 mod refusals;
 #[path = "api/sessions.rs"]
 mod sessions;
 #[path = "api/shell.rs"]
 mod shell;
+#[path = "api/usage.rs"]
+mod usage;
 #[path = "api/verbs.rs"]
 mod verbs;
 #[path = "api/watches.rs"]

@@ -19,6 +19,7 @@ use skein_core::runtime::{
 use skein_node::runtime::{
     Attached, DockerClient, LogOptions, Output, RuntimeConfig, RuntimeKind, Size, Wires, image_from_executable,
 };
+use skein_node::usage::Meter;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use dockerd::Dockerd;
@@ -187,7 +188,7 @@ async fn ports_and_probes_reach_the_pod_and_failures_are_told_in_words() {
 }
 
 async fn image(runtime: &mut Runtime, image: &str, policy: PullPolicy) -> Result<(), (String, bool)> {
-    runtime.handle.act(RuntimeAction::EnsureImage { image: image.to_owned(), policy });
+    runtime.handle.act(RuntimeAction::EnsureImage { image: image.to_owned(), policy, logins: Vec::new() });
     let answer = runtime
         .event(|event| matches!(event, RuntimeEvent::ImageReady { .. } | RuntimeEvent::ImageFailed { .. }))
         .await;
@@ -449,5 +450,41 @@ async fn what_a_container_may_do_is_what_its_pod_says() {
     for word in ["uid=1000 gid=7 groups=7,9", "cannot write", "db", "me\n"] {
         assert!(log.contains(word), "{word} not in {log}");
     }
+    runtime.clean_up().await;
+}
+
+#[tokio::test]
+async fn what_a_container_uses_is_what_its_engine_counts() {
+    let engine = Dockerd::start();
+    let mut runtime = set_up(&engine).await;
+    runtime.run(ContainerSpec { cpu_limit_millis: Some(300), ..script("u1", "while :; do :; done") }).await;
+    runtime.run(script("u2", "sleep 60; :")).await;
+    runtime.run(script("u3", "exit 0")).await;
+    runtime.exit().await;
+    let meter = Meter::new(runtime.handle.clone());
+    let answer = meter.usage().await;
+    let uids: Vec<&str> = answer.containers.iter().map(|container| container.uid.as_str()).collect();
+    assert_eq!(uids, ["u1", "u2"], "{answer:?}");
+    let [busy, idle] = [0, 1].map(|n: usize| answer.containers[n].used);
+    assert!(busy.cpu_nanocores > 50_000_000 && busy.cpu_nanocores < 450_000_000, "{answer:?}");
+    assert!(idle.cpu_nanocores < 50_000_000, "{answer:?}");
+    assert!(idle.memory_bytes > 10_000 && idle.memory_bytes < 64 << 20, "{answer:?}");
+    runtime.clean_up().await;
+}
+
+#[tokio::test]
+async fn a_container_that_is_added_sees_the_processes_and_the_network_of_the_one_beside_it() {
+    let engine = Dockerd::start();
+    let mut runtime = set_up(&engine).await;
+    runtime.run(script("p1", "exec busybox httpd -f -p 8080 -h /www")).await;
+    let beside = ContainerRef { container: "debugger".into(), ..id("p1") };
+    let look = "busybox tr '\\0' ' ' < /proc/1/cmdline; echo; busybox wget -qO - 127.0.0.1:8080/page";
+    let spec =
+        ContainerSpec { id: beside.clone(), network_of: Some(id("p1")), pid_of: Some(id("p1")), ..script("p1", look) };
+    runtime.run(spec).await;
+    let (ended, exit) = runtime.exit().await;
+    let said = read(&runtime, &beside, LogOptions::default()).await;
+    assert_eq!((&ended, exit.code), (&beside, Some(0)), "{said}");
+    assert!(said.contains("httpd -f -p 8080") && said.contains("found"), "{said}");
     runtime.clean_up().await;
 }

@@ -13,6 +13,7 @@ use skein_core::runtime::{
     RuntimeEvent, Security,
 };
 use skein_node::runtime::{Attached, LogOptions, Output, RuntimeConfig, RuntimeKind, SessionError, ShimCommand, Wires};
+use skein_node::usage::Meter;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use driver::{Runtime, id, read, shell};
@@ -45,7 +46,11 @@ fn runs(pid: i32) -> bool {
 async fn a_process_runs_with_its_environment_and_its_end_is_told_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut runtime = open(dir.path()).await;
-    runtime.handle.act(RuntimeAction::EnsureImage { image: "no/such:image".to_owned(), policy: PullPolicy::Always });
+    runtime.handle.act(RuntimeAction::EnsureImage {
+        image: "no/such:image".to_owned(),
+        policy: PullPolicy::Always,
+        logins: Vec::new(),
+    });
     runtime.event(|event| matches!(event, RuntimeEvent::ImageReady { .. })).await;
 
     let spec = shell("a1", "echo $GREETING on $POD_IP, $HOSTNAME; echo bad >&2; printf end; exit 7");
@@ -322,4 +327,23 @@ async fn what_cannot_be_connected_is_refused_with_the_reason() {
     let refused = handle.dial(&id("y1"), 1).await.err().unwrap().to_string();
     assert!(refused.ends_with("connect: connection refused"), "{refused}");
     runtime.clean_up().await;
+}
+
+#[tokio::test]
+async fn what_a_process_uses_is_counted_with_all_that_it_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runtime = open(dir.path()).await;
+    runtime.run(shell("u1", "sh -c 'while :; do :; done' & sleep 60; :")).await;
+    runtime.run(shell("u2", "sleep 60; :")).await;
+    let meter = Meter::new(runtime.handle.clone());
+    let answer = meter.usage().await;
+    let of = |uid: &str| answer.containers.iter().find(|container| container.uid == uid).unwrap().used;
+    let (busy, idle) = (of("u1"), of("u2"));
+    // However busy this machine is otherwise.
+    assert!(busy.cpu_nanocores > 50_000_000 && busy.cpu_nanocores < 1_500_000_000, "{answer:?}");
+    assert!(idle.cpu_nanocores < 50_000_000 && idle.memory_bytes > 100_000, "{answer:?}");
+    assert!(answer.machine.unwrap().cpu_nanocores > 50_000_000 && answer.window_ms >= 1000, "{answer:?}");
+    let handle = runtime.handle.clone();
+    runtime.clean_up().await;
+    assert_eq!(handle.usage().await.unwrap().len(), 0);
 }

@@ -64,6 +64,7 @@ impl World {
     fn config(&self, number: usize, seed: u64) -> NodeConfig {
         let host = &self.hosts[number];
         NodeConfig {
+            ca_certificate: String::new(),
             keys: host.keys.clone(),
             cluster: self.cluster,
             found: host.is_founder.then_some(self.nonce),

@@ -12,9 +12,10 @@ use skein_gossip::{Instant, NodeId, Now, Rng, Timers};
 
 use self::images::{Images, Wait};
 use self::pod::{Identity, Pod};
+use crate::ephemeral::Added;
 use crate::model::pod::{PodSpecError, PodTemplateSpec};
 use crate::model::source::{SourceName, Sources};
-use crate::runtime::{Capacity, PullPolicy, RuntimeAction, RuntimeEvent};
+use crate::runtime::{Capacity, Login, PullPolicy, RuntimeAction, RuntimeEvent};
 use crate::slot::{SLOT_KIND, Value, pod_name, pod_uid};
 use crate::status::{Claim, Event, PodStatus};
 
@@ -28,6 +29,7 @@ mod environment;
 mod hooks;
 mod images;
 mod instance;
+mod logins;
 mod pod;
 mod probe;
 mod security;
@@ -76,6 +78,8 @@ pub struct SlotFacts {
     pub template: Result<Arc<PodTemplateSpec>, PodSpecError>,
     /// What there is of the ConfigMaps and Secrets that the template names.
     pub sources: Sources,
+    /// What was added to its pods while they run.
+    pub added: Added,
 }
 
 /// What happens to the agent.
@@ -278,7 +282,8 @@ impl Agent {
         }
         for facts in changed {
             self.judge_next.insert(facts.slot.clone());
-            if self.facts.get(&facts.slot).is_some_and(|before| before.sources != facts.sources) {
+            let is_news = |before: &SlotFacts| before.sources != facts.sources || before.added != facts.added;
+            if self.facts.get(&facts.slot).is_some_and(is_news) {
                 self.step_next.extend(self.pods_of.get(&facts.slot).into_iter().flatten().cloned());
             }
             self.facts.insert(facts.slot.clone(), facts);
@@ -402,9 +407,11 @@ impl Context<'_> {
         self.caught_up && self.capacity.ready
     }
 
-    fn want_image(&mut self, image: &str, policy: PullPolicy) -> Wait {
-        let (wait, action) = self.images.want(self.now.mono, image, policy);
+    /// Why a container has to wait for its image, and whether the runtime was asked for it only now.
+    fn want_image(&mut self, image: &str, policy: PullPolicy, logins: Vec<Login>) -> (Wait, bool) {
+        let (wait, action) = self.images.want(self.now.mono, image, policy, logins);
+        let is_news = action.is_some();
         action.into_iter().for_each(|action| self.act(action));
-        wait
+        (wait, is_news)
     }
 }

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod conflicts;
 pub mod controllers;
 pub mod election;
+pub mod ephemeral;
 pub mod model;
 pub mod node;
 pub mod project;

@@ -3,6 +3,7 @@
 //! What clients may write is checked elsewhere (`skein-kube`); parsing here is total and falls back to Kubernetes' defaults,
 //! since a merge may have made what nobody wrote.
 
+pub mod closing;
 pub mod needs;
 pub mod partition;
 pub mod pod;
@@ -18,6 +19,10 @@ pub const NAMESPACE_KIND: &str = "Namespace";
 pub const NODE_KIND: &str = "Node";
 /// The kind of a pod that nothing owns.
 pub const POD_KIND: &str = "Pod";
+/// The ConfigMap with the cluster's certificate, which every namespace has.
+pub const ROOT_CA_NAME: &str = "kube-root-ca.crt";
+/// Its key.
+pub const ROOT_CA_KEY: &str = "ca.crt";
 /// The kind of a Deployment.
 pub const DEPLOYMENT_KIND: &str = "Deployment.apps";
 /// The kind of a ReplicaSet.

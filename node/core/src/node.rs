@@ -88,6 +88,8 @@ pub struct NodeConfig {
     pub memo: Memo,
     /// Whether to keep the API's objects rendered.
     pub serves_api: bool,
+    /// What clients trust the API by, as PEM: each namespace has it in a ConfigMap. Empty: there is none.
+    pub ca_certificate: String,
     /// How long one leader stays at the front.
     pub tenure: Duration,
     /// Which rule it breaks, in builds that can; the daemon's cannot.

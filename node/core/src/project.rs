@@ -90,6 +90,8 @@ pub struct Sources<'a> {
     pub alive: &'a BTreeSet<NodeId>,
     /// Milliseconds since the Unix epoch: whether a pod has been ready for long enough, or a rollout has taken too long.
     pub wall_ms: u64,
+    /// What clients trust the API by, as PEM; empty: there is none.
+    pub ca_certificate: &'a str,
 }
 
 /// The API's objects.
@@ -207,8 +209,7 @@ impl Projection {
                 Unit::Object(key) => {
                     let (made, due_ms) = self.facts.render_object(sources, key);
                     self.set_due(&unit, due_ms);
-                    let account = self.facts.default_account(sources, key);
-                    made.into_iter().chain(account).collect()
+                    made.into_iter().chain(self.facts.given(sources, key)).collect()
                 }
             };
             if let Unit::Object(key) | Unit::Pods(key) = &unit {

@@ -137,6 +137,9 @@ pub struct ContainerSpec {
     pub memory_limit_bytes: Option<u64>,
     /// Share the network of this container of the same pod, which runs already.
     pub network_of: Option<ContainerRef>,
+    /// See the processes of this container of the same pod, which runs already.
+    #[serde(default)]
+    pub pid_of: Option<ContainerRef>,
     /// Use the host's network.
     pub host_network: bool,
     /// Allocate a terminal / keep stdin open.
@@ -189,6 +192,25 @@ pub struct Security {
     pub host_ipc: bool,
 }
 
+/// A login at a registry. What it shows of itself holds no secret.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Login {
+    /// Where.
+    pub server: String,
+    /// Who.
+    pub username: String,
+    /// The password.
+    pub password: String,
+    /// What some registries take in its place; empty: there is none.
+    pub identity_token: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Login({} at {})", self.username, self.server)
+    }
+}
+
 /// When to pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PullPolicy {
@@ -239,6 +261,9 @@ pub enum RuntimeAction {
         image: String,
         /// When to pull.
         policy: PullPolicy,
+        /// With which logins to try, one after the other; none: without any.
+        #[serde(default)]
+        logins: Vec<Login>,
     },
     /// Lay out a pod's volumes, or write those anew whose files are others now. Answered by `VolumesWritten` or
     /// `VolumesFailed`. A node has one such action and no removal under way for a pod at a time.

@@ -75,10 +75,13 @@ pub struct View {
     /// The pods that nothing owns, in the order of their keys.
     pub pods: Vec<Arc<SoloView>>,
     /// Slots (as text) of pods that still run though nothing wants them any more. Known only of what Deployments with
-    /// the strategy `Recreate` own.
+    /// the strategy `Recreate` own, and workloads that go after their pods.
     pub lingering: BTreeSet<String>,
     /// Objects all of whose owners, named in `metadata.ownerReferences`, are gone.
     pub orphans: Vec<ObjectKey>,
+    /// Objects that go once their pods are gone, and that nothing else holds which names them as its owner; each with the
+    /// finalizers that it keeps.
+    pub closing: Vec<(ObjectKey, Arc<[String]>)>,
     /// When an object whose owner is not known yet counts as an orphan.
     pub next_orphan: Option<Instant>,
 }

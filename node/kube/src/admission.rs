@@ -29,10 +29,12 @@ use crate::structure::{FieldValidation, normalise};
 use crate::{body, convert, defaults, effect, validate};
 
 mod delete;
+mod ephemeral;
 mod scale;
 
 pub use delete::{DeleteOptions, Propagation, delete_options, read_delete_options};
-pub use scale::{scale_of, with_scale};
+pub use ephemeral::ephemeral_containers;
+pub use scale::{applied_scale, scale_of, with_scale};
 
 /// Metadata that clients may set and that is stored; the rest is part of the name or kept by the system.
 const STORED_METADATA: [&str; 5] = ["annotations", "finalizers", "generateName", "labels", "ownerReferences"];
@@ -186,7 +188,9 @@ pub fn prepare_patch(
 /// 400 for what is no object of this resource, 422 for what is not valid, with the fields' paths.
 pub fn check_new(resource: &Resource, object: Value, fields: FieldValidation) -> Result<Checked, Status> {
     let (object, mut warnings) = completed(resource, object, fields)?;
-    refuse(resource, &object, &validate::create(resource, &object))?;
+    let mut problems = validate::create(resource, &object);
+    problems.extend(ephemeral::not_on_create(resource, &object));
+    refuse(resource, &object, &problems)?;
     warnings.extend(effect::warning_of_create(resource));
     Ok(Checked { object: convert::to_stored(resource, None, stored(resource, object)), warnings })
 }

@@ -21,7 +21,7 @@ use skein_crdt_state::Operation;
 
 use crate::admission::{self, Checked, Prepared, WriteOptions};
 use crate::body;
-use crate::resource::Resource;
+use crate::resource::{Resource, Subresource};
 use crate::status::{Cause, Details, MAX_CAUSES, Problem, Status};
 use crate::structure::{FieldValidation, normalise};
 
@@ -105,6 +105,18 @@ impl ApplyOptions {
             other => return Err(Status::bad_request(format!("force: \"{other}\" is neither true nor false"))),
         };
         Ok(ApplyOptions { manager: manager.to_owned(), force, write })
+    }
+}
+
+impl ApplyOptions {
+    /// The same for a part of the object, such as its scale: a tool owns what it applies there apart from the rest, so that
+    /// the one takes nothing of the other away.
+    #[must_use]
+    pub fn of_part(mut self, part: Subresource) -> Self {
+        if part == Subresource::Scale {
+            self.manager.push_str(owners::BY_SCALE);
+        }
+        self
     }
 }
 
@@ -293,7 +305,10 @@ fn last_applied(resource: &Resource, live: &Value) -> Option<Value> {
 /// 409, as Kubernetes says it.
 fn conflict(resource: &Resource, found: &[(&Owner, String)]) -> Status {
     let with = |owner: &Owner| match owner.operation {
-        Operation::Apply => format!("{:?}", owner.manager),
+        Operation::Apply => match owners::through(&owner.manager) {
+            (manager, "") => format!("{manager:?}"),
+            (manager, part) => format!("{manager:?} with subresource \"{part}\" using {}", resource.api_version()),
+        },
         Operation::Update => format!("{:?} using {}", owner.manager, resource.api_version()),
     };
     let message = match found {

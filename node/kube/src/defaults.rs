@@ -38,7 +38,7 @@ pub(crate) fn fields(of: &'static TypeSchema, object: &mut Map<String, Value>) {
         }
     }
     match of.name {
-        "io.k8s.api.core.v1.Container" => container(object),
+        "io.k8s.api.core.v1.Container" | "io.k8s.api.core.v1.EphemeralContainer" => container(object),
         "io.k8s.api.core.v1.PodSpec" => pod_spec(object),
         "io.k8s.api.core.v1.Volume" => volume(object),
         "io.k8s.api.core.v1.ServicePort" => service_port(object),

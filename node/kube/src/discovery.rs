@@ -252,6 +252,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_measured_comes_last_and_has_no_name_that_is_taken() {
+        for (accept, name) in [("application/json", "/name"), (KUBECTL_1_29, "/metadata/name")] {
+            let body = groups(&parse_accept(accept)).body;
+            let list = body.get("groups").or_else(|| body.get("items")).unwrap().as_array().unwrap().clone();
+            assert_eq!(list.last().unwrap().pointer(name).unwrap(), "metrics.k8s.io");
+        }
+        let rows = resources("metrics.k8s.io", "v1beta1").unwrap().body["resources"].clone();
+        assert_eq!(
+            (&rows[1]["name"], &rows[1]["singularName"], &rows[1]["kind"]),
+            (&json!("pods"), &json!(""), &json!("PodMetrics"))
+        );
+        assert_eq!(rows[1]["verbs"], json!(["get", "list"]));
+    }
+
+    #[test]
     fn of_several_versions_the_one_that_is_stored_is_preferred() {
         for (name, preferred, other) in
             [("autoscaling", "v2", "v1"), ("batch", "v1", "v1beta1"), ("policy", "v1", "v1beta1")]

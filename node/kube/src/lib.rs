@@ -23,4 +23,5 @@ pub mod status;
 pub mod structure;
 pub mod table;
 pub mod time;
+pub mod usage;
 pub mod validate;

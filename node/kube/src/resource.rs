@@ -7,6 +7,7 @@ use crate::schema::{self, TypeSchema};
 
 mod core;
 mod events;
+mod metrics;
 mod others;
 mod reviews;
 mod workloads;
@@ -16,6 +17,7 @@ pub use self::core::{
     SERVICE_ACCOUNTS, SERVICES,
 };
 pub use events::{EVENTS, EVENTS_GROUP_EVENTS};
+pub use metrics::{NODE_METRICS, POD_METRICS};
 pub use others::{
     CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ENDPOINT_SLICES, INGRESS_CLASSES, INGRESSES, LEASES, NETWORK_POLICIES,
     POD_DISRUPTION_BUDGETS, POD_DISRUPTION_BUDGETS_V1BETA1, PRIORITY_CLASSES, ROLE_BINDINGS, ROLES, STORAGE_CLASSES,
@@ -64,6 +66,8 @@ pub enum Subresource {
     Scale,
     /// `/log`.
     Log,
+    /// `/ephemeralcontainers`: the pod, of which a write changes these alone.
+    EphemeralContainers,
     /// `/eviction`.
     Eviction,
     /// `/attach`: a connection with a container's own process.
@@ -139,9 +143,9 @@ pub fn of_kind(kind: &Kind) -> Option<&'static Resource> {
     SERVED.iter().copied().find(|r| r.stored_kind == kind.as_str())
 }
 
-/// All resources, reviews included.
+/// All resources, also those whose objects are not stored.
 pub fn all() -> impl Iterator<Item = &'static Resource> {
-    SERVED.iter().chain(REVIEWS).copied()
+    SERVED.iter().chain(REVIEWS).chain(MEASURED).copied()
 }
 
 /// The resources whose objects can be listed. The first row of a kind is the version that it is stored in.
@@ -187,7 +191,10 @@ pub static SERVED: &[&Resource] = &[
 /// Questions about the asker, which are answered at once and never stored.
 pub static REVIEWS: &[&Resource] = &[&SELF_SUBJECT_REVIEWS, &SELF_SUBJECT_ACCESS_REVIEWS, &SELF_SUBJECT_RULES_REVIEWS];
 
-const ALL_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+/// What is measured when somebody asks. Its group comes last: clients that are asked for pods mean those of the core group.
+pub static MEASURED: &[&Resource] = &[&NODE_METRICS, &POD_METRICS];
+
+const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS: SubresourceInfo =
     SubresourceInfo { part: Subresource::Status, name: "status", kind: ("", "", ""), verbs: &["get"] };
 const SCALE: SubresourceInfo = SubresourceInfo {

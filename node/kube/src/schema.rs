@@ -17,6 +17,7 @@ pub mod container;
 pub mod endpoints;
 pub mod event;
 pub mod meta;
+pub mod metrics;
 pub mod networking;
 pub mod pod;
 pub mod policy;

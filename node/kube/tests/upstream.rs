@@ -252,7 +252,8 @@ fn upstream(group: &str, kind: &str, version: &str) -> Option<Shape> {
 #[test]
 fn every_field_of_every_kind_is_known_by_its_name_and_type() {
     let mut found = BTreeSet::new();
-    for resource in resource::all() {
+    // What is measured is no part of Kubernetes' own types.
+    for resource in resource::all().filter(|resource| !resource::MEASURED.contains(resource)) {
         let Some(shape) = upstream(resource.group, resource.kind_name, resource.version) else {
             found.insert(format!("{} has nothing to be compared with", resource.qualified()));
             continue;

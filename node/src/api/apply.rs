@@ -25,11 +25,25 @@ pub async fn apply(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Re
     let options = ApplyOptions::of_query(asked.query.iter())?;
     let (namespace, name) = (&*target.object.namespace, target.name());
     let applied = Applied::read(target.resource, namespace, name, &asked.call.body, &options)?;
+    apply_read(shell, asked, target, &applied, &options).await
+}
+
+/// Applies what was read.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_read(
+    shell: &Arc<Shell>,
+    asked: &Asked<'_>,
+    target: &Target,
+    applied: &Applied,
+    options: &ApplyOptions,
+) -> Result<Answer, Status> {
     for race in 1.. {
         let found = shell.backend.authored(target.object.clone()).await?;
         let step = match found {
-            None => create(target, &applied, &options),
-            Some((current, authored)) => update(shell, target, (&current, authored), &applied, &options),
+            None => create(target, applied, options),
+            Some((current, authored)) => update(shell, target, (&current, authored), applied, options),
         };
         // What the tool may not do is not tried again.
         match step?.carry_out(shell, asked, target).await {

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
 use crate::metrics::Metrics;
+pub use crate::usage::{ContainerUsage, NodeUsage, Used};
 
 /// The daemon is stopping and answers no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,9 +125,15 @@ pub trait LogSource: Send + Sync + 'static {
     fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>>;
 }
 
+/// Says what this node uses.
+pub trait UsageSource: Send + Sync + 'static {
+    /// What it and its containers use now. It may take a second or two.
+    fn usage(&self) -> BoxFuture<'_, NodeUsage>;
+}
+
 /// The node, as the API sees it. Calls may wait, but never for another node, but for [`Backend::write`] (at most as long
 /// as its durability says) and [`Backend::open_peer`].
-pub trait Backend: LogSource {
+pub trait Backend: LogSource + UsageSource {
     /// This node.
     fn me(&self) -> NodeId;
 

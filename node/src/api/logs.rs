@@ -55,7 +55,7 @@ pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<
 fn log_request(pod: &Value, query: &Query) -> Result<LogRequest, Status> {
     let container = container(pod, query)?;
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let lists = ["containerStatuses", "initContainerStatuses"].into_iter();
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"].into_iter();
     let mut status = lists.filter_map(|list| pod["status"][list].as_array()).flatten();
     let status = status.find(|status| status["name"] == container.as_str());
     let restarts = status.and_then(|status| status["restartCount"].as_u64()).unwrap_or(0);
@@ -95,7 +95,7 @@ pub(super) fn container(pod: &Value, query: &Query) -> Result<String, Status> {
         let containers = pod["spec"][list].as_array().into_iter().flatten();
         containers.filter_map(|container| container["name"].as_str()).collect()
     };
-    let (containers, init) = (names("containers"), names("initContainers"));
+    let (containers, init) = (names("containers"), [names("initContainers"), names("ephemeralContainers")].concat());
     let annotated = pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str();
     let asked = query.get("container").filter(|name| !name.is_empty());
     match (asked.or(annotated.filter(|name| containers.contains(name))), containers.as_slice()) {
@@ -134,9 +134,13 @@ pub(super) async fn node_id(shell: &Shell, node: &str, pod: &Value) -> Result<No
     }
     let object = ApiRef { kind: Kind::new("Node"), namespace: "".into(), name: node.into() };
     let rendered = shell.backend.get(object).await?;
-    let id = rendered.as_ref().and_then(|node| node.value["spec"]["providerID"].as_str());
-    let id = id.and_then(|id| id.strip_prefix(PROVIDER_PREFIX)).and_then(|id| id.parse().ok());
+    let id = rendered.as_ref().and_then(|node| id_of_node(&node.value));
     id.ok_or_else(|| Status::unavailable(format!("node {node} is not known (any more), and what ran there with it"), 0))
+}
+
+/// The id that a Node object tells.
+pub(super) fn id_of_node(node: &Value) -> Option<NodeId> {
+    node["spec"]["providerID"].as_str()?.strip_prefix(PROVIDER_PREFIX)?.parse().ok()
 }
 
 /// The first so many bytes.

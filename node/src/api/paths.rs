@@ -9,6 +9,8 @@ use skein_kube::openapi;
 use skein_kube::resource::{self, Resource, Subresource};
 use skein_kube::status::Status;
 
+use super::query::decode_part;
+
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Route {
@@ -42,7 +44,9 @@ pub enum Route {
 /// 404 when it leads nowhere.
 pub fn parse(path: &str, accept: &str) -> Result<Route, Status> {
     let accept = parse_accept(accept);
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    // Names of roles have colons, which some clients encode.
+    let parts = path.split('/').skip(1).map(decode_part).collect::<Result<Vec<String>, Status>>()?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let route = match parts.as_slice() {
         ["openapi", "v2"] => Some(openapi_v2(&accept)),
         ["apis", "apiextensions.k8s.io", version @ ("v1" | "v1beta1"), "customresourcedefinitions"] => {
@@ -123,7 +127,7 @@ fn below(resource: &'static Resource, namespace: Option<Arc<str>>, parts: &[&str
         [name, part] => (*name, Some(resource.subresource(part)?.part)),
         _ => return None,
     };
-    if name.is_empty() || resource.namespaced != namespace.is_some() {
+    if name.is_empty() || name.contains('/') || resource.namespaced != namespace.is_some() {
         return None;
     }
     Some(Route::Object { resource, namespace: namespace.unwrap_or_default(), name: name.into(), part })
@@ -156,6 +160,10 @@ mod tests {
             ("/api/v1/namespaces", collection("namespaces", None)),
             ("/api/v1/namespaces/shop", object("namespaces", "", "shop", None)),
             ("/api/v1/namespaces/shop/status", object("namespaces", "", "shop", Some(Subresource::Status))),
+            (
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Abasic+user",
+                object("clusterroles", "", "system:basic+user", None),
+            ),
             ("/api/v1/namespaces/shop/pods/web/log", object("pods", "shop", "web", Some(Subresource::Log))),
             (
                 "/apis/apps/v1/namespaces/a/deployments/b/scale",
@@ -181,6 +189,7 @@ mod tests {
             "/api/v1/namespaces/shop/pods/",
             "/api/v1/namespaces/shop/pods/web/proxy",
             "/openapi/v3/apis/x/y",
+            "/api/v1/namespaces/shop%2Fpods",
             "",
             "//",
         ] {

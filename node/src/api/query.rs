@@ -62,8 +62,20 @@ impl Query {
     }
 }
 
+/// Reads a part of a path.
+///
+/// # Errors
+/// When it is not percent-encoded UTF-8.
+pub fn decode_part(text: &str) -> Result<String, Status> {
+    decoded(text, false)
+}
+
 fn decode(text: &str) -> Result<String, Status> {
-    let wrong = || Status::bad_request(format!("\"{text}\" in the query is not percent-encoded UTF-8"));
+    decoded(text, true)
+}
+
+fn decoded(text: &str, plus_is_space: bool) -> Result<String, Status> {
+    let wrong = || Status::bad_request(format!("\"{text}\" in the URL is not percent-encoded UTF-8"));
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -73,7 +85,7 @@ fn decode(text: &str) -> Result<String, Status> {
                 let (Some(high), Some(low)) = (digit(), digit()) else { return Err(wrong()) };
                 u8::try_from(high * 16 + low).map_err(|_| wrong())?
             }
-            b'+' => b' ',
+            b'+' if plus_is_space => b' ',
             other => other,
         });
     }

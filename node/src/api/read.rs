@@ -200,7 +200,10 @@ pub async fn watch(
     let request = WatchRequest {
         kind: resource.kind(),
         namespace,
-        type_meta: (resource.api_version(), resource.kind_name.to_owned()),
+        type_meta: match form {
+            Form::Metadata => ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata".to_owned()),
+            Form::Object | Form::Table(..) => (resource.api_version(), resource.kind_name.to_owned()),
+        },
         selects: selects(selector),
         shape: shape(resource, form),
         begin,

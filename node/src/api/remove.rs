@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use serde_json::json;
+use skein_core::model::closing::{FOREGROUND, set_finalizers};
+use skein_core::model::{DEPLOYMENT_KIND, REPLICA_SET_KIND};
 use skein_core::request::WriteOp;
 use skein_core::slot::{Placement, SLOT_KIND};
 use skein_core::view::place;
@@ -59,6 +62,9 @@ pub async fn collection(
     resource: &'static Resource,
     namespace: Option<Arc<str>>,
 ) -> Result<Answer, Status> {
+    if !resource.allows("deletecollection") {
+        return Err(Status::method_not_allowed(asked.call.method.as_str()));
+    }
     let options = options(asked)?;
     let selected = read::selected(shell, asked, resource, namespace).await?;
     for object in selected.into_iter().filter(|object| !is_derived(resource, object)) {
@@ -110,17 +116,19 @@ async fn remove(
         for dependent in &dependents {
             disown(shell, asked, dependent, current).await?;
         }
-    } else if !dependents.is_empty() {
+    } else if !dependents.is_empty() && key.namespace().is_none() {
         let count = dependents.len();
         warnings.push(format!(
             "propagationPolicy: the {count} objects that name this one as their owner go after it, not before"
         ));
     }
-    let metadata = &current.value["metadata"];
-    let waits = metadata["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
     let is_slot = key.kind().as_str() == SLOT_KIND;
-    if waits && !is_slot {
-        return mark_deleted(shell, asked, target, current, key, if_heads).await;
+    let goes_last = options.propagation == Propagation::Foreground
+        && key.namespace().is_some()
+        && (!dependents.is_empty() || is_workload(&key));
+    let finalizers = finalizers_for(current, goes_last, options.propagation);
+    if !finalizers.is_empty() && !is_slot {
+        return mark_deleted(shell, asked, target, current, (key, finalizers), if_heads).await;
     }
     let op = if is_slot {
         // The slot stays and is filled anew: that is what deleting a pod of a workload means.
@@ -131,6 +139,24 @@ async fn remove(
     let reply = send(shell, asked, target, op).await?;
     warnings.extend(reply.warnings);
     Ok(deleted(target, current, &warnings))
+}
+
+/// Whether an object owns pods by its key, and nothing else owns it: then its controller can end them before it.
+fn is_workload(key: &ObjectKey) -> bool {
+    matches!(key.kind().as_str(), DEPLOYMENT_KIND | REPLICA_SET_KIND) && key.segments().len() == 2
+}
+
+/// The finalizers that an object waits for once it is deleted. Whoever does not care any more what goes first takes away the one
+/// that an earlier deletion left.
+fn finalizers_for(current: &Rendered, goes_last: bool, propagation: Propagation) -> Vec<String> {
+    let known = current.value["metadata"]["finalizers"].as_array().into_iter().flatten();
+    let mut finalizers: Vec<String> = known.filter_map(|text| text.as_str().map(str::to_owned)).collect();
+    if propagation != Propagation::Foreground {
+        finalizers.retain(|finalizer| finalizer != FOREGROUND);
+    } else if goes_last && !finalizers.iter().any(|finalizer| finalizer == FOREGROUND) {
+        finalizers.push(FOREGROUND.to_owned());
+    }
+    finalizers
 }
 
 /// The objects that name another as their owner in `metadata.ownerReferences`, but for those that end with it by their keys.
@@ -214,16 +240,21 @@ async fn mark_deleted(
     asked: &Asked<'_>,
     target: &Target,
     current: &Rendered,
-    key: ObjectKey,
+    (key, finalizers): (ObjectKey, Vec<String>),
     if_heads: Option<Vec<WriteId>>,
 ) -> Result<Answer, Status> {
-    if current.value["metadata"]["deletionTimestamp"].is_string() {
+    let metadata = &current.value["metadata"];
+    let mut edits = Vec::new();
+    if !metadata["deletionTimestamp"].is_string() {
+        edits.push(Edit::set("metadata.deletionTimestamp", Scalar::str(&rfc3339(now_ms()))));
+        edits.push(Edit::set("metadata.deletionGracePeriodSeconds", Scalar::Int(0)));
+    }
+    if metadata["finalizers"] != json!(finalizers) {
+        edits.push(set_finalizers(&finalizers));
+    }
+    if edits.is_empty() {
         return Ok(object_answer(shell, target.resource, StatusCode::OK, current));
     }
-    let edits = vec![
-        Edit::set("metadata.deletionTimestamp", Scalar::str(&rfc3339(now_ms()))),
-        Edit::set("metadata.deletionGracePeriodSeconds", Scalar::Int(0)),
-    ];
     let reply = send(shell, asked, target, WriteOp::Edit { key, edits, if_heads }).await?;
     let after = shell.backend.get(target.object.clone()).await?;
     let mut answer = object_answer(shell, target.resource, StatusCode::OK, after.as_deref().unwrap_or(current));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{Method, StatusCode, header};
 use skein_kube::admission::WriteOptions;
-use skein_kube::resource::{Resource, Subresource};
+use skein_kube::resource::{MEASURED, Resource, Subresource};
 use skein_kube::status::Status;
 use skein_kube::{body, review};
 
@@ -13,7 +13,7 @@ use super::backend::ApiRef;
 use super::paths::{self, Route};
 use super::query::Query;
 use super::shell::{Call, Shell};
-use super::{logs, read, remove, scale, streams, write};
+use super::{ephemeral, logs, read, remove, scale, streams, usage, write};
 
 /// A request whose path and query have been read.
 pub struct Asked<'a> {
@@ -94,6 +94,8 @@ async fn collection(
     namespace: Option<Arc<str>>,
 ) -> Result<Answer, Status> {
     match asked.call.method {
+        _ if reads(asked.call) && MEASURED.contains(&resource) => usage::list(shell, asked, resource, namespace).await,
+        _ if MEASURED.contains(&resource) => Err(not_allowed(asked.call)),
         _ if reads(asked.call) && asked.query.flag("watch")? => read::watch(shell, asked, resource, namespace).await,
         _ if reads(asked.call) => read::list(shell, asked, resource, namespace).await,
         Method::POST => write::create(shell, asked, resource, namespace).await,
@@ -104,6 +106,8 @@ async fn collection(
 
 async fn object_verb(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
     match asked.call.method {
+        _ if reads(asked.call) && MEASURED.contains(&target.resource) => usage::get(shell, asked, target).await,
+        _ if MEASURED.contains(&target.resource) => Err(not_allowed(asked.call)),
         _ if reads(asked.call) => read::get(shell, asked, target).await,
         Method::PUT => write::replace(shell, asked, target).await,
         Method::PATCH => write::patch(shell, asked, target).await,
@@ -134,6 +138,10 @@ async fn part_verb(
         (Subresource::Attach | Subresource::Exec | Subresource::PortForward, &Method::GET | &Method::POST) => {
             let pod = read::object(shell, target).await?;
             streams::serve(shell, asked, &pod, part).await
+        }
+        (Subresource::EphemeralContainers, _) if reads(asked.call) => read::get(shell, asked, target).await,
+        (Subresource::EphemeralContainers, &Method::PUT | &Method::PATCH) => {
+            ephemeral::change(shell, asked, target).await
         }
         (Subresource::Eviction, &Method::POST) => remove::evict(shell, asked, target).await,
         _ => Err(not_allowed(asked.call)),

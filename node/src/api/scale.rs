@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use axum::http::header::WARNING;
 use serde_json::Value;
 use skein_crdt_state::WriteId;
-use skein_kube::admission::{Prepared, check_update, scale_of, with_scale};
+use skein_kube::admission::{Prepared, applied_scale, check_update, scale_of, with_scale};
+use skein_kube::apply::{Applied, ApplyOptions, is_apply, only_for_apply};
 use skein_kube::body;
 use skein_kube::patch::Patch;
+use skein_kube::resource::Subresource;
 use skein_kube::schema::workload::SCALE;
 use skein_kube::status::Status;
 
 use super::answer::{Answer, Versioned, add_warnings, json_answer};
 use super::backend::Rendered;
-use super::read;
 use super::routes::{Asked, Target};
 use super::shell::Shell;
 use super::write::{Change, lock, update};
+use super::{apply, read};
 
 /// Answers a get of a scale.
 ///
@@ -43,6 +46,10 @@ pub async fn replace(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> 
 /// # Errors
 /// When the patch cannot be applied, or as [`replace`].
 pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
+    if is_apply(asked.content_type()) {
+        return applied(shell, asked, target).await;
+    }
+    only_for_apply(asked.query.iter())?;
     let patch = Patch::read(asked.content_type(), &asked.call.body)?;
     let current = read::object(shell, target).await?;
     let scale = scale_of(target.resource, &current.value)?;
@@ -50,6 +57,28 @@ pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Re
     let scale = patch.apply_to(&SCALE, &scale)?;
     let lock = lock(shell, target, &current, patch.resource_version().as_deref())?;
     set(shell, asked, target, &current, scale, lock).await
+}
+
+/// Answers an apply of a scale: the tool owns how many replicas the object has, beside what it applied of the rest.
+async fn applied(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
+    let options = ApplyOptions::of_query(asked.query.iter())?.of_part(Subresource::Scale);
+    // What has no scale, or does not exist, cannot be scaled into being.
+    let current = read::object(shell, target).await?;
+    let body = applied_scale(target.resource, &current.value, &asked.call.body)?;
+    let (namespace, name) = (&*target.object.namespace, target.name());
+    let applied = Applied::read(target.resource, namespace, name, body.to_string().as_bytes(), &options)?;
+    let written = apply::apply_read(shell, asked, target, &applied, &options).await?;
+    let current = read::object(shell, target).await?;
+    let mut shown = (*current.value).clone();
+    if options.write.dry_run {
+        shown["spec"]["replicas"] = body["spec"]["replicas"].clone();
+    }
+    let current = Rendered { value: Arc::new(shown), ..(*current).clone() };
+    let mut answer = answer(shell, target, &current, &[])?;
+    for warning in written.headers().get_all(WARNING) {
+        answer.headers_mut().append(WARNING, warning.clone());
+    }
+    Ok(answer)
 }
 
 async fn set(

@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::answer::{self, Answer, text_answer};
+use super::answer::{self, Answer};
 use super::backend::Backend;
 use super::hub::{Hub, random_tag};
 use super::streams::CLIENTS_LIMIT;
-use super::{admin, routes};
+use super::{admin, health, routes};
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
 
@@ -170,9 +170,8 @@ impl Shell {
     }
 
     async fn admitted(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Status> {
-        let path = request.uri().path().trim_end_matches('/');
-        if matches!(path, "/healthz" | "/livez" | "/readyz") || is_health_detail(path) {
-            return Ok(self.health(path).await);
+        if let Some(answer) = health::answer(self, request.uri()).await {
+            return Ok(answer);
         }
         if matches!(origin, Origin::Network(_)) && !self.is_admin(request.headers()) {
             self.metrics.api_unauthorized.increment();
@@ -208,13 +207,6 @@ impl Shell {
         let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else { return false };
         scheme.eq_ignore_ascii_case(b"bearer ") && self.identity.secrets().is_admin(token.trim_ascii())
     }
-
-    async fn health(&self, path: &str) -> Answer {
-        if path == "/readyz" && !self.backend.ready().await {
-            return text_answer(StatusCode::SERVICE_UNAVAILABLE, "the node's state is not loaded yet");
-        }
-        text_answer(StatusCode::OK, "ok")
-    }
 }
 
 /// The wall clock, in milliseconds since the Unix epoch.
@@ -222,9 +214,4 @@ impl Shell {
 pub fn now_ms() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Kubernetes serves single checks below `/livez/` and `/readyz/`; the one that clients ask for is ping.
-fn is_health_detail(path: &str) -> bool {
-    matches!(path, "/healthz/ping" | "/livez/ping" | "/readyz/ping")
 }

@@ -253,7 +253,10 @@ fn wanted(pod: &Value, container: &str, query: &Query, part: Subresource) -> Res
     }
     if part == Subresource::Attach {
         let of = |field: &str| pod["spec"][field].as_array().into_iter().flatten();
-        let spec = of("containers").chain(of("initContainers")).find(|found| found["name"] == container);
+        let spec = of("containers")
+            .chain(of("initContainers"))
+            .chain(of("ephemeralContainers"))
+            .find(|found| found["name"] == container);
         let has = |field: &str| spec.is_some_and(|spec| spec[field] == true);
         if wires.stdin && !has("stdin") {
             let message = format!("container {container} takes no input: its field stdin is not true");
@@ -286,7 +289,10 @@ fn some_running(pod: &Value) -> Result<String, Status> {
 
 fn status_of<'a>(pod: &'a Value, container: &str) -> Option<&'a Value> {
     let of = |field: &str| pod["status"][field].as_array().into_iter().flatten();
-    of("containerStatuses").chain(of("initContainerStatuses")).find(|status| status["name"] == container)
+    of("containerStatuses")
+        .chain(of("initContainerStatuses"))
+        .chain(of("ephemeralContainerStatuses"))
+        .find(|status| status["name"] == container)
 }
 
 #[cfg(test)]

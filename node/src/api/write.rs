@@ -17,7 +17,7 @@ use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_upd
 use skein_kube::apply::{is_apply, only_for_apply, owners};
 use skein_kube::convert;
 use skein_kube::patch::Patch;
-use skein_kube::resource::{self, NAMESPACES, Resource, SERVICE_ACCOUNTS};
+use skein_kube::resource::{self, CONFIG_MAPS, NAMESPACES, Resource, SERVICE_ACCOUNTS};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 use tokio::sync::broadcast;
@@ -42,6 +42,8 @@ pub const REQUEST_ID_HEADER: &str = "skein-request-id";
 pub(super) const RACES_LIMIT: usize = 5;
 /// How long a write waits that names a version which another peer gave out: news takes a second at most where peers are connected.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// The kinds of which every namespace is given an object that nobody writes.
+const GIVEN: [&Resource; 2] = [&SERVICE_ACCOUNTS, &CONFIG_MAPS];
 /// How often another name is drawn for `generateName`, and how many letters are drawn.
 const NAMES_LIMIT: usize = 8;
 const NAME_LETTERS: usize = 5;
@@ -105,8 +107,8 @@ pub async fn create_prepared(
             None => Ok(dry_create(&target, prepared)),
         };
     }
-    // A namespace's own account is there before anybody writes it.
-    if *resource == SERVICE_ACCOUNTS && shell.backend.get(target.object.clone()).await?.is_some() {
+    // What every namespace is given is there before anybody writes it.
+    if GIVEN.contains(&resource) && shell.backend.get(target.object.clone()).await?.is_some() {
         return Err(Status::already_exists(resource, target.name()));
     }
     let mut edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
@@ -249,6 +251,10 @@ pub async fn update(
     let Prepared { object: mut new, mut warnings, dry_run, .. } = prepared;
     let Change { if_heads, notes, operation } = change;
     let Some(key) = current.key.clone() else {
+        if *resource == CONFIG_MAPS {
+            let why = "it holds the certificate that clients trust this cluster by, and follows from it";
+            return Err(Status::forbidden(resource, target.name(), why));
+        }
         if is_derived(resource, current) {
             let prepared = Prepared { object: new, warnings, ..prepared };
             return write_derived(shell, asked, target, current, prepared, (notes, operation)).await;
@@ -299,10 +305,10 @@ fn owners_notes(
     Ok(notes)
 }
 
-/// Whether an object follows from another one and is there without being written, as a namespace's own account is.
+/// Whether an object follows from another one and is there without being written, as what every namespace is given.
 #[must_use]
 pub fn is_derived(resource: &Resource, object: &Rendered) -> bool {
-    *resource == SERVICE_ACCOUNTS && object.key.is_none()
+    GIVEN.contains(&resource) && object.key.is_none()
 }
 
 /// Writes an object for the first time that was there without being written.

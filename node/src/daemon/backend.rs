@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use skein_core::ephemeral::EPHEMERAL_FIELD;
 use skein_core::node::{Node, TOKEN_KIND};
 use skein_core::request as core;
 use skein_core::slot::SLOT_KIND;
@@ -26,14 +27,15 @@ use super::why::why;
 use super::{DaemonConfig, DaemonError};
 use crate::api;
 use crate::api::backend::{
-    AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo,
-    PeerStream, ProjectedChange, Removal, Rendered, Stopped,
+    AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, NodeUsage,
+    PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource,
 };
 use crate::api::streams::node_side::SessionServer;
 use crate::core_handle::CoreHandle;
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
 use crate::runtime::{LogOptions, RuntimeHandle};
+use crate::usage::Meter;
 
 /// The longest that a token may be valid.
 const MAX_TOKEN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -47,6 +49,7 @@ pub(crate) struct Daemon {
     pub(crate) net: NetHandle,
     pub(crate) runtime: RuntimeHandle,
     pub(crate) sessions: Arc<SessionServer>,
+    pub(crate) meter: Meter<RuntimeHandle>,
     pub(crate) me: NodeId,
     pub(crate) cluster: ClusterId,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -73,6 +76,12 @@ impl LogSource for Daemon {
             Ok(Box::pin(stream) as LogStream)
         }
         .boxed()
+    }
+}
+
+impl UsageSource for Daemon {
+    fn usage(&self) -> BoxFuture<'_, NodeUsage> {
+        self.meter.usage().boxed()
     }
 }
 
@@ -324,7 +333,8 @@ fn edits(node: &Node, key: Option<&ObjectKey>, kind: &Kind, old: &Value, new: &V
 /// An object's fields with their authors. Of a slot only what its pod shows of it.
 fn authored(object: &Arc<ObjectState>) -> Authored {
     let is_slot = object.key().kind().as_str() == SLOT_KIND;
-    let shown = |path: &str| !is_slot || path.starts_with("metadata") || path.starts_with(layout::NOTE_PREFIX);
+    let of_pod = |path: &str| ["metadata", EPHEMERAL_FIELD].iter().any(|part| path.starts_with(part));
+    let shown = |path: &str| !is_slot || of_pod(path) || path.starts_with(layout::NOTE_PREFIX);
     let leaves: BTreeMap<_, _> = object
         .leaves()
         .iter()

@@ -79,7 +79,7 @@ fn called(text: &str) -> Option<&'static Resource> {
             || resource.short_names.contains(&text.as_str())
             || resource.qualified() == text
     };
-    resource::all().find(is_called)
+    resource::SERVED.iter().copied().find(is_called)
 }
 
 fn missing(resource: &Resource, namespace: &str, name: &str) -> String {

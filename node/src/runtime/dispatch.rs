@@ -203,9 +203,9 @@ impl<E: Engine> Work<E> {
     async fn carry_out(&self, action: RuntimeAction) {
         match action {
             RuntimeAction::List => self.list().await,
-            RuntimeAction::EnsureImage { image, policy } => {
+            RuntimeAction::EnsureImage { image, policy, logins } => {
                 let _permit = self.pulls.acquire().await;
-                let answer = timeout(PULL_LIMIT, self.engine.ensure_image(&image, policy)).await;
+                let answer = timeout(PULL_LIMIT, self.engine.ensure_image(&image, policy, &logins)).await;
                 self.send(match answer {
                     Ok(Ok(())) => RuntimeEvent::ImageReady { image },
                     Ok(Err(ImageError { message, permanent })) => {
@@ -394,7 +394,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::runtime::logs::{LogError, LogOptions, LogStream};
-    use skein_core::runtime::{Exit, ProbeAction, PullPolicy};
+    use skein_core::runtime::{Exit, Login, ProbeAction, PullPolicy};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -411,7 +411,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        async fn ensure_image(&self, _image: &str, _policy: PullPolicy) -> Result<(), ImageError> {
+        async fn ensure_image(&self, _: &str, _: PullPolicy, _: &[Login]) -> Result<(), ImageError> {
             let pulling = self.pulling.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_pulling.fetch_max(pulling, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -475,7 +475,11 @@ mod tests {
         let (engine, queue, dispatcher, mut events) = set_up();
         tokio::spawn(dispatcher.run());
         for number in 0..10 {
-            let action = RuntimeAction::EnsureImage { image: format!("i{number}"), policy: PullPolicy::Always };
+            let action = RuntimeAction::EnsureImage {
+                image: format!("i{number}"),
+                policy: PullPolicy::Always,
+                logins: Vec::new(),
+            };
             queue.push(action);
         }
         for _ in 0..10 {

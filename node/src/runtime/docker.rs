@@ -10,6 +10,7 @@ mod hijack;
 mod image;
 mod logs;
 mod session;
+mod usage;
 mod watch;
 mod words;
 
@@ -28,7 +29,7 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use skein_core::runtime::{
-    ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit, ProbeAction, PullPolicy, RuntimeEvent,
+    ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -236,15 +237,11 @@ impl DockerEngine {
         if let Some(id) = self.created(docker, &name, spec).await? {
             return Ok(id);
         }
-        let network_of = match &spec.network_of {
-            None => None,
-            Some(other) => {
-                let found = self.find(other).await.map_err(StartError::create)?;
-                let gone = || StartError::create(format!("container \"{}\" of its pod is not there", other.container));
-                Some(found.and_then(|found| found.id).ok_or_else(gone)?)
-            }
-        };
+        let network_of = self.shared(spec.network_of.as_ref()).await?;
         let mut body = container::create_body(&self.owner, spec, network_of.as_deref());
+        if let (Some(other), Some(host)) = (self.shared(spec.pid_of.as_ref()).await?, body.host_config.as_mut()) {
+            host.pid_mode = Some(format!("container:{other}"));
+        }
         let security = &spec.security;
         if security.user.is_none() && (security.non_root || security.group.is_some()) {
             let of_image = image::user(docker, &spec.image).await.map_err(StartError::create)?;
@@ -268,6 +265,14 @@ impl DockerEngine {
             }
             Err(error) => Err(StartError::create(words::of(&error))),
         }
+    }
+
+    /// The engine's id of a container of the same pod that another one shares something with.
+    async fn shared(&self, other: Option<&ContainerRef>) -> Result<Option<String>, StartError> {
+        let Some(other) = other else { return Ok(None) };
+        let found = self.find(other).await.map_err(StartError::create)?;
+        let gone = || StartError::create(format!("container \"{}\" of its pod is not there", other.container));
+        found.and_then(|found| found.id).ok_or_else(gone).map(Some)
     }
 
     fn mounts(&self, spec: &ContainerSpec) -> Result<Vec<Mount>, StartError> {
@@ -361,9 +366,9 @@ impl Engine for DockerEngine {
         Ok(infos)
     }
 
-    async fn ensure_image(&self, image: &str, policy: PullPolicy) -> Result<(), ImageError> {
+    async fn ensure_image(&self, image: &str, policy: PullPolicy, logins: &[Login]) -> Result<(), ImageError> {
         let docker = self.connection.docker().await.map_err(|message| ImageError { message, permanent: false })?;
-        image::ensure(&docker, image, policy).await
+        image::ensure(&docker, image, policy, logins).await
     }
 
     async fn start(&self, spec: &ContainerSpec) -> Result<ContainerInfo, StartError> {

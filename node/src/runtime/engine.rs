@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, Exit, ProbeAction, PullPolicy, RuntimeEvent};
+use skein_core::runtime::{
+    ContainerInfo, ContainerRef, ContainerSpec, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent,
+};
 use tokio::sync::mpsc;
 
 use super::ledger::Ledger;
@@ -49,7 +51,12 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// All containers of this node.
     fn list(&self) -> impl Future<Output = Result<Vec<ContainerInfo>, String>> + Send;
     /// Makes sure that an image is there.
-    fn ensure_image(&self, image: &str, policy: PullPolicy) -> impl Future<Output = Result<(), ImageError>> + Send;
+    fn ensure_image(
+        &self,
+        image: &str,
+        policy: PullPolicy,
+        logins: &[Login],
+    ) -> impl Future<Output = Result<(), ImageError>> + Send;
     /// Creates and starts, or adopts what is there under this id. On failure nothing is left of it.
     fn start(&self, spec: &ContainerSpec) -> impl Future<Output = Result<ContainerInfo, StartError>> + Send;
     /// Ends it; what is gone has ended with code `None`.

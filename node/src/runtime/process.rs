@@ -21,7 +21,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use skein_core::runtime::{
-    Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, ProbeAction, PullPolicy, RuntimeEvent, Security,
+    Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent, Security,
 };
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::sync::mpsc;
@@ -33,6 +33,7 @@ use self::state::{Found, Record, StateDir};
 use super::engine::{Engine, ImageError, StartError};
 use super::ledger::Ledger;
 use super::logs::{LineFilter, LogError, LogOptions, LogStream};
+use super::usage::{Counters, Processes};
 use super::{RuntimeConfig, RuntimeError, ShimCommand, probe, timestamp};
 
 /// How long a shim may take to start its process.
@@ -220,7 +221,7 @@ impl Engine for ProcessEngine {
         Ok(infos)
     }
 
-    async fn ensure_image(&self, _image: &str, _policy: PullPolicy) -> Result<(), ImageError> {
+    async fn ensure_image(&self, _image: &str, _policy: PullPolicy, _logins: &[Login]) -> Result<(), ImageError> {
         Ok(())
     }
 
@@ -338,6 +339,21 @@ impl Engine for ProcessEngine {
 }
 
 impl ProcessEngine {
+    /// What our containers that run have used so far.
+    pub(super) async fn usage(&self) -> Result<Counters, String> {
+        let dirs = StateDir::all(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
+        let running = |dir: StateDir| match dir.look() {
+            Ok(Found::Running(record, started)) => Some((record, started.pid)),
+            _ => None,
+        };
+        let running: Vec<_> = dirs.into_iter().filter_map(running).filter(|(record, _)| self.is_ours(record)).collect();
+        let counted = spawn_blocking(move || {
+            let processes = Processes::now();
+            running.into_iter().map(|(record, pid)| (record.spec.id.clone(), processes.used_by(pid))).collect()
+        });
+        counted.await.map_err(|error| error.to_string())
+    }
+
     async fn tell_exit(&self, id: &ContainerRef, ledger: &Ledger, events: &mpsc::Sender<RuntimeEvent>) {
         let exit = match self.look(id).await {
             Ok(Found::Ended(_, _, ended)) => state::exit(&ended),

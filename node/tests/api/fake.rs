@@ -15,11 +15,12 @@ use skein_crdt_state::{Edit, Hlc, Kind, Layout, Leaf, LeafPath, Message, NameKey
 use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
-    AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, PeerInfo,
-    PeerStream, ProjectedChange, Removal, Rendered, Stopped,
+    AdminError, ApiRef, Authored, Backend, ContainerUsage, Known, LeaderInfo, LogError, LogRequest, LogSource,
+    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource, Used,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::api::streams::node_side::SessionServer;
+use skein_node::api::usage::peers;
 use skein_node::metrics::Metrics;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -127,6 +128,13 @@ impl Fake {
         stored.key = set.child(&kind("Slot.skein.dev"), "0", 1);
         stored.rendered = Arc::new(Rendered { key: Some(stored.key.clone()), ..(*stored.rendered).clone() });
         stored.key.clone()
+    }
+
+    /// Makes an object one that nobody wrote.
+    pub fn derive(&self, object: &ApiRef) {
+        let mut inner = self.inner.lock().unwrap();
+        let stored = inner.objects.get_mut(object).unwrap();
+        stored.rendered = Arc::new(Rendered { key: None, ..(*stored.rendered).clone() });
     }
 
     /// Somebody else deletes what is created or edited next, and creates it again, before the write is answered.
@@ -304,6 +312,12 @@ fn render(key: &ObjectKey, leaves: &BTreeMap<LeafPath, Leaf>, stamp: u64, genera
             });
         }
         "Pod" => {
+            let uid = value["metadata"]["uid"].as_str().unwrap().to_owned();
+            let added = skein_core::ephemeral::shown(&value, &uid);
+            value.as_object_mut().unwrap().remove("ephemeral");
+            if !added.is_empty() {
+                value["spec"]["ephemeralContainers"] = added.into();
+            }
             let containers = value["spec"]["containers"].as_array().cloned().unwrap_or_default();
             let statuses: Vec<_> = containers
                 .iter()
@@ -344,6 +358,36 @@ impl LogSource for Lines {
 impl LogSource for Fake {
     fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>> {
         Lines.open(request)
+    }
+}
+
+/// A node on which each container of each pod runs and uses a core times the number.
+struct Busy {
+    inner: Arc<Mutex<Inner>>,
+    cores: u64,
+}
+
+impl UsageSource for Busy {
+    fn usage(&self) -> BoxFuture<'_, NodeUsage> {
+        let used = Used { cpu_nanocores: self.cores * 1_000_000_000, memory_bytes: self.cores << 20 };
+        let mut answer = NodeUsage { at_ms: BORN_MS, window_ms: 15_000, machine: Some(used), containers: Vec::new() };
+        for (object, stored) in &self.inner.lock().unwrap().objects {
+            let containers = stored.rendered.value["spec"]["containers"].as_array().cloned().unwrap_or_default();
+            for container in containers.iter().filter(|_| object.kind == kind("Pod")) {
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let uid = text(&stored.rendered.value["metadata"]["uid"]);
+                let container = text(&container["name"]);
+                answer.containers.push(ContainerUsage { uid, container, attempt: 0, used });
+            }
+        }
+        Box::pin(async move { answer })
+    }
+}
+
+impl UsageSource for Fake {
+    fn usage(&self) -> BoxFuture<'_, NodeUsage> {
+        let here = Busy { inner: self.inner.clone(), cores: 1 };
+        Box::pin(async move { here.usage().await })
     }
 }
 
@@ -424,6 +468,11 @@ impl Backend for Fake {
             let (ours, theirs) = tokio::io::duplex(1024);
             if SessionServer::takes(&header) {
                 tokio::spawn(async move { sessions.serve(Box::pin(theirs)).await });
+                return Ok(Box::pin(ours) as PeerStream);
+            }
+            if peers::takes(&header) {
+                let there = Busy { inner: self.inner.clone(), cores: 2 };
+                tokio::spawn(async move { peers::serve(&there, Box::pin(theirs)).await });
                 return Ok(Box::pin(ours) as PeerStream);
             }
             tokio::spawn(async move { LogServer::new(Arc::new(Lines)).serve(Box::pin(theirs), &header).await });

@@ -427,14 +427,23 @@ async fn what_an_orphaned_object_owned_outlives_it_and_names_it_no_more() {
     let mut owned = map("owned");
     owned["metadata"]["ownerReferences"] = json!([reference(&owner), reference(&other)]);
     world.request("POST", MAPS).json(&owned).send().await;
-    let foreground = json!({"propagationPolicy": "Foreground"});
-    let gone = world.request("DELETE", &format!("{MAPS}/other")).json(&foreground).send().await;
-    assert_eq!(gone.status.as_u16(), 200, "{}", gone.text);
-    let warned: Vec<_> = gone.headers.get_all("warning").iter().map(|text| text.to_str().unwrap().to_owned()).collect();
-    assert!(warned.iter().any(|text| text.contains("go after it")), "{warned:?}");
     let orphan = json!({"propagationPolicy": "Orphan"});
     let gone = world.request("DELETE", &format!("{MAPS}/owner")).json(&orphan).send().await;
     assert_eq!(gone.status.as_u16(), 200, "{}", gone.text);
     let left = world.request("GET", &format!("{MAPS}/owned")).send().await.json();
     assert_eq!(left["metadata"]["ownerReferences"], json!([reference(&other)]));
+    // In the foreground an owner stays, marked, until the leader has seen to what it owns.
+    let delete =
+        |policy: &str| world.request("DELETE", &format!("{MAPS}/other")).json(&json!({"propagationPolicy": policy}));
+    for _ in 0..2 {
+        let marked = delete("Foreground").send().await.json();
+        assert!(marked["metadata"]["deletionTimestamp"].is_string(), "{marked}");
+        assert_eq!(marked["metadata"]["finalizers"], json!(["foregroundDeletion"]));
+    }
+    assert_eq!(world.request("GET", &format!("{MAPS}/other")).send().await.status.as_u16(), 200);
+    assert_eq!(delete("Background").send().await.json()["status"], "Success");
+    assert_eq!(world.request("GET", &format!("{MAPS}/other")).send().await.status.as_u16(), 404);
+    // Nothing depends on this one, so that there is nothing to wait for.
+    let owned = world.request("DELETE", &format!("{MAPS}/owned")).json(&json!({"propagationPolicy": "Foreground"}));
+    assert_eq!(owned.send().await.json()["status"], "Success");
 }

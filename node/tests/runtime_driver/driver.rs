@@ -156,6 +156,7 @@ pub fn shell(uid: &str, script: &str) -> ContainerSpec {
         cpu_request_millis: None,
         memory_limit_bytes: None,
         network_of: None,
+        pid_of: None,
         host_network: false,
         tty: false,
         stdin: false,

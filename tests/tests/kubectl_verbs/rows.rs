@@ -35,8 +35,6 @@ const fn missing(row: Row, why: &'static str) -> Row {
     Row { no: Some(why), ..row }
 }
 
-const NO_METRICS: &str = "metrics.k8s.io is not served";
-
 /// Files in the directory that the lines are typed in. The pods run on h3, and h1 is asked.
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("web.yaml", WEB),
@@ -252,8 +250,9 @@ pub(crate) const ROWS: &[Row] = &[
     row("auth can-i", "kubectl auth can-i create deployments", &["yes"]),
     row("auth can-i --list", "kubectl auth can-i --list", &["Resources"]),
     newer("auth whoami", "kubectl auth whoami", &["Username"]),
-    missing(row("top node", "kubectl top node", &["h3"]), NO_METRICS),
-    missing(row("top pod", "kubectl top pod", &["solo"]), NO_METRICS),
+    row("top node", "kubectl top node && kubectl top node h3 --no-headers", &["CPU(cores)", "h1", "h3", "Mi"]),
+    row("top pod", "kubectl top pod && kubectl top pod solo --containers", &["solo", "main", "Mi"]),
+    row("top pod -l, -A", "kubectl top pod -A -l app=web --no-headers", &["web-", "Mi"]),
     row("taint", "kubectl taint node h2 quiet=yes:PreferNoSchedule && kubectl taint node h2 quiet-", &["tainted"]),
     row("cordon, uncordon", "kubectl cordon h2 && kubectl uncordon h2", &["cordoned", "uncordoned"]),
     row(
@@ -261,7 +260,36 @@ pub(crate) const ROWS: &[Row] = &[
         "kubectl drain h2 --ignore-daemonsets --force --timeout=40s && kubectl uncordon h2",
         &["node/h2 cordoned", "node/h2 uncordoned"],
     ),
-    missing(newer("debug", "kubectl debug solo --image=bb:1 -- true", &[]), "there are no ephemeral containers"),
+    newer(
+        "debug",
+        "kubectl debug solo --image=bb:1 -c look --target=main -- cat /proc/1/cmdline && \
+         until kubectl logs solo -c look | grep -a 'echo tick'; do sleep 1; done",
+        &["echo tick"],
+    ),
+    newer(
+        "debug -i",
+        "echo hi | kubectl debug -i solo --image=bb:1 -- sh -c 'read x; echo got $x; sleep 1'",
+        &["got hi"],
+    ),
+    newer(
+        "debug --copy-to",
+        "kubectl debug solo --copy-to=twin --image=bb:1 -c look -- sleep 100 && \
+         kubectl wait --for=condition=Ready pod/twin --timeout=50s && kubectl exec twin -c look -- cat /proc/1/cmdline",
+        &["condition met", "echo tick"],
+    ),
+    row(
+        "debug node",
+        "kubectl debug node/h3 --image=bb:1 -- cat /host/etc/hostname && \
+         until kubectl get pods | grep -E 'node-debugger-h3.*Completed'; do sleep 1; done",
+        &["Completed"],
+    ),
+    row(
+        "delete --cascade=foreground",
+        "kubectl create deployment brief --image=bb:1 -- sh -c 'trap exit TERM; sleep 100 & wait' && \
+         kubectl rollout status deployment/brief --timeout=40s && \
+         kubectl delete deployment brief --cascade=foreground --timeout=50s && kubectl get pods -l app=brief",
+        &["deleted", "No resources found"],
+    ),
     missing(
         newer("create token", "kubectl create token robot", &[]),
         "accounts have no tokens yet; roles are not enforced",

@@ -164,8 +164,9 @@ impl Agent {
         let Some(first) = infos.first() else { return };
         let before = self.before.remove(&*uid);
         let slot = slots.get(&first.slot).cloned();
-        let template =
-            slot.as_ref().and_then(|slot| self.facts.get(slot)).and_then(|facts| facts.template.clone().ok());
+        let facts = slot.as_ref().and_then(|slot| self.facts.get(slot));
+        let template = facts.and_then(|facts| facts.template.clone().ok());
+        let added = facts.and_then(|facts| facts.added.get(&*uid)).cloned();
         let is_owned = slot.as_ref().is_some_and(|slot| slot.kind().as_str() == SLOT_KIND);
         let said = before.as_ref().filter(|_| !is_owned).map(|before| before.write.as_str());
         let identity = Identity {
@@ -180,6 +181,7 @@ impl Agent {
         let is_stray = identity.slot.is_none();
         let mut ctx = self.context(now);
         let mut pod = Pod::new(identity, template, &ctx);
+        added.iter().for_each(|added| pod.learn_added(added));
         pod.resume(infos, before.as_ref(), &mut ctx);
         if is_stray {
             pod.stray(now.mono + STRAY_FOR);

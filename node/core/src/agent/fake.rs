@@ -57,6 +57,7 @@ pub(super) fn facts_of(n: u32, values: Vec<Value>, containers: &serde_json::Valu
         ready: BTreeSet::new(),
         template: PodTemplateSpec::of(&template).map(Arc::new),
         sources: Sources::default(),
+        added: Default::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skein_gossip::Instant;
 
 use super::backoff::{Backoff, Pace};
-use crate::runtime::{PullPolicy, RuntimeAction};
+use crate::runtime::{Login, PullPolicy, RuntimeAction};
 
 /// Why a container has to wait for its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +34,21 @@ struct Failing {
 /// All images that containers of this node wait for. Holds as many failures as there are images in use.
 #[derive(Debug, Default)]
 pub(super) struct Images {
-    asked: BTreeMap<String, PullPolicy>,
-    failing: BTreeMap<(String, PullPolicy), Failing>,
+    asked: BTreeMap<String, (PullPolicy, Vec<Login>)>,
+    /// What fails with some logins may work with others.
+    failing: BTreeMap<(String, PullPolicy, Vec<Login>), Failing>,
 }
 
 impl Images {
     /// A container waits for an image. Returns why it has to, and what to ask of the runtime if that is news.
-    pub(super) fn want(&mut self, now: Instant, image: &str, policy: PullPolicy) -> (Wait, Option<RuntimeAction>) {
-        let failing = self.failing.get(&(image.to_owned(), policy));
+    pub(super) fn want(
+        &mut self,
+        now: Instant,
+        image: &str,
+        policy: PullPolicy,
+        logins: Vec<Login>,
+    ) -> (Wait, Option<RuntimeAction>) {
+        let failing = self.failing.get(&(image.to_owned(), policy, logins.clone()));
         let waits = failing.and_then(|failing| Some((failing, failing.backoff.pending(now)?)));
         if let Some((failing, until)) = waits {
             let (reason, message) = (reason(policy, failing), failing.message.clone());
@@ -51,22 +58,22 @@ impl Images {
         if self.asked.contains_key(image) {
             return (Wait::Asked, None);
         }
-        self.asked.insert(image.to_owned(), policy);
-        (Wait::Asked, Some(RuntimeAction::EnsureImage { image: image.to_owned(), policy }))
+        self.asked.insert(image.to_owned(), (policy, logins.clone()));
+        (Wait::Asked, Some(RuntimeAction::EnsureImage { image: image.to_owned(), policy, logins }))
     }
 
     /// The runtime has it. Returns the policy that it was asked with.
     pub(super) fn ready(&mut self, image: &str) -> Option<PullPolicy> {
-        let policy = self.asked.remove(image)?;
-        self.failing.remove(&(image.to_owned(), policy));
+        let (policy, logins) = self.asked.remove(image)?;
+        self.failing.remove(&(image.to_owned(), policy, logins));
         Some(policy)
     }
 
     /// The runtime cannot get it.
     pub(super) fn failed(&mut self, now: Instant, image: &str, message: String, permanent: bool) {
-        let Some(policy) = self.asked.remove(image) else { return };
+        let Some((policy, logins)) = self.asked.remove(image) else { return };
         let new = || Failing { backoff: Backoff::default(), permanent, message: String::new() };
-        let failing = self.failing.entry((image.to_owned(), policy)).or_insert_with(new);
+        let failing = self.failing.entry((image.to_owned(), policy, logins)).or_insert_with(new);
         (failing.permanent, failing.message) = (permanent, message);
         match permanent {
             true => failing.backoff.fail_for_long(now, Pace::START),
@@ -76,7 +83,7 @@ impl Images {
 
     /// Forgets failures of images that no container names any more.
     pub(super) fn keep(&mut self, used: &BTreeSet<&str>) {
-        self.failing.retain(|(image, _), _| used.contains(image.as_str()));
+        self.failing.retain(|(image, ..), _| used.contains(image.as_str()));
     }
 }
 
@@ -116,17 +123,22 @@ mod tests {
     fn an_image_is_asked_for_once_and_again_after_a_failure_when_its_time_has_come() {
         let mut images = Images::default();
         let at = Instant::from_millis;
-        assert!(images.want(at(0), "web:1", PullPolicy::IfNotPresent).1.is_some());
-        assert_eq!(images.want(at(0), "web:1", PullPolicy::Always), (Wait::Asked, None));
+        assert!(images.want(at(0), "web:1", PullPolicy::IfNotPresent, vec![]).1.is_some());
+        assert_eq!(images.want(at(0), "web:1", PullPolicy::Always, vec![]), (Wait::Asked, None));
         images.failed(at(0), "web:1", "no route".into(), false);
-        let (wait, action) = images.want(at(1999), "web:1", PullPolicy::IfNotPresent);
+        let (wait, action) = images.want(at(1999), "web:1", PullPolicy::IfNotPresent, vec![]);
         assert!(matches!(wait, Wait::Failed { reason: "ErrImagePull", until, .. } if until == at(2000)));
         assert_eq!(action, None);
-        assert!(images.want(at(2000), "web:1", PullPolicy::IfNotPresent).1.is_some());
+        assert!(images.want(at(2000), "web:1", PullPolicy::IfNotPresent, vec![]).1.is_some());
         images.failed(at(2000), "web:1", "no route".into(), false);
-        let (wait, _) = images.want(at(2000), "web:1", PullPolicy::IfNotPresent);
+        let (wait, _) = images.want(at(2000), "web:1", PullPolicy::IfNotPresent, vec![]);
         assert!(matches!(wait, Wait::Failed { reason: "ImagePullBackOff", until, .. } if until == at(12_000)));
         assert_eq!(images.ready("web:1"), None, "nobody asked");
+        // Another pod may have a login that works.
+        let login =
+            Login { server: "r".into(), username: "u".into(), password: "p".into(), identity_token: String::new() };
+        let (_, action) = images.want(at(2000), "web:1", PullPolicy::IfNotPresent, vec![login.clone()]);
+        assert!(matches!(action, Some(RuntimeAction::EnsureImage { logins, .. }) if logins == [login]));
     }
 
     #[test]

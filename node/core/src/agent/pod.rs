@@ -11,17 +11,19 @@ use super::environment::PodFields;
 use super::hooks::Which;
 use super::images::{self, Wait};
 use super::instance::Instance;
+use super::logins::logins;
 use super::probe::Finding;
 use super::spec::{Wish, container_spec};
 use super::volumes::Volumes;
 use super::{AgentConfig, Context};
 use crate::model::needs::PodNeeds;
-use crate::model::pod::{self as model, PodSpec, PodTemplateSpec, RestartPolicy};
+use crate::model::pod::{self as model, EphemeralContainer, PodSpec, PodTemplateSpec, RestartPolicy};
 use crate::model::source::Sources;
 use crate::runtime::{Capacity, ContainerInfo, ContainerRef, Exit, PullPolicy, RuntimeAction};
 use crate::status::{Event, PodStatus};
 
 mod deadline;
+mod ephemeral;
 mod found;
 mod init;
 mod report;
@@ -66,15 +68,8 @@ enum At {
     Init(usize),
     /// One of the others.
     Main(usize),
-}
-
-impl At {
-    fn of(self, spec: &PodSpec) -> Option<&model::Container> {
-        match self {
-            At::Init(n) => spec.init_containers.get(n),
-            At::Main(n) => spec.containers.get(n),
-        }
-    }
+    /// One that was added while it runs.
+    Ephemeral(usize),
 }
 
 /// A pod.
@@ -88,6 +83,10 @@ pub(super) struct Pod {
     template: Option<Arc<PodTemplateSpec>>,
     init: Vec<Container>,
     containers: Vec<Container>,
+    /// What was added while it runs, in the order in which it became known here.
+    ephemeral: Vec<Container>,
+    /// What these are made from.
+    added: Arc<[EphemeralContainer]>,
     /// Attempts that are to be removed.
     leftovers: Vec<Instance>,
     stopping_since_ms: u64,
@@ -120,6 +119,8 @@ impl Pod {
             admission: Admission::Open,
             reported: None,
             template,
+            ephemeral: Vec::new(),
+            added: [].into(),
             leftovers: Vec::new(),
             stopping_since_ms: 0,
             stray_until: None,
@@ -194,7 +195,8 @@ impl Pod {
     }
 
     pub(super) fn images(&self) -> impl Iterator<Item = &str> {
-        self.template.iter().flat_map(|template| template.spec.all_containers().map(|c| c.image.as_str()))
+        let own = self.template.iter().flat_map(|template| template.spec.all_containers());
+        own.chain(self.added.iter().map(|one| &one.container)).map(|container| container.image.as_str())
     }
 
     /// It fills no slot that the state knows. That may be behind what an earlier life of this daemon knew, so it goes on
@@ -232,7 +234,7 @@ impl Pod {
         }
         self.leftovers.iter_mut().for_each(|instance| instance.dispose(grace, ctx));
         if self.is_stopping() {
-            for container in self.init.iter_mut().chain(&mut self.containers) {
+            for container in self.all_mut() {
                 let instances = container.current.iter_mut().chain(&mut container.previous);
                 instances.for_each(|instance| instance.dispose(grace, ctx));
             }
@@ -240,9 +242,7 @@ impl Pod {
                 self.volumes.remove(&self.identity.uid, ctx);
             }
         } else if self.admission == Admission::Admitted && self.is_overdue(ctx) {
-            for instance in self.init.iter_mut().chain(&mut self.containers).filter_map(|c| c.current.as_mut()) {
-                instance.stop(grace, ctx);
-            }
+            self.all_mut().filter_map(|c| c.current.as_mut()).for_each(|instance| instance.stop(grace, ctx));
         } else if self.admission == Admission::Admitted {
             let may_start = self.prepare_volumes(ctx);
             match self.turn() {
@@ -250,12 +250,14 @@ impl Pod {
                 Turn::Main => (0..self.containers.len()).for_each(|n| self.advance(At::Main(n), may_start, ctx)),
                 Turn::Nobody => {}
             }
+            self.step_added(may_start, ctx);
         }
     }
 
     pub(super) fn started(&mut self, info: &ContainerInfo, ctx: &mut Context<'_>) {
         let template = self.template.clone();
         let Some(container) = self.container_mut(&info.id) else { return };
+        // One that was added is not looked at, and has no hooks.
         let spec = template.as_ref().and_then(|template| template.spec.container(&info.id.container));
         container.started(info, spec, ctx);
         // The network of an init container goes with it.
@@ -281,6 +283,7 @@ impl Pod {
                     let message = format!("Back-off restarting failed container {} in pod {pod}", id.container);
                     self.event(true, "BackOff", message, ctx);
                 }
+                self.ended_beside(&id.container);
             }
             None => {
                 if let Some(instance) = self.instance_mut(id) {
@@ -336,8 +339,11 @@ impl Pod {
     pub(super) fn image_ready(&mut self, now: Instant, image: &str, fetched: PullPolicy) -> bool {
         let Some(template) = &self.template else { return false };
         let mut any = false;
-        let containers = self.init.iter_mut().chain(&mut self.containers);
-        for (container, spec) in containers.zip(template.spec.all_containers()) {
+        let added = self.added.clone();
+        let of_added = |name: &str| added.iter().find(|one| one.container.name == name).map(|one| &one.container);
+        let ephemeral = self.ephemeral.iter_mut().filter_map(|one| Some((of_added(&one.name.clone())?, one)));
+        let own = template.spec.all_containers().zip(self.init.iter_mut().chain(&mut self.containers));
+        for (spec, container) in own.chain(ephemeral) {
             let policy = images::policy_of(&spec.image_pull_policy, &spec.image);
             if spec.image == image && container.wants_start(now) && images::serves(fetched, policy) {
                 container.has_image = true;
@@ -399,7 +405,7 @@ impl Pod {
 
     fn start(&mut self, at: At, ctx: &mut Context<'_>) {
         let Some(template) = self.template.clone() else { return };
-        let Some(spec) = at.of(&template.spec) else { return };
+        let Some(spec) = self.spec_of(at) else { return };
         let Some(network_of) = self.network_for(at, template.spec.host_network) else { return };
         let name = self.at(at).name.clone();
         let attempt = self.at(at).next_attempt();
@@ -410,13 +416,18 @@ impl Pod {
         if !ctx.may_start() || self.leftovers.iter().any(another) || !self.has_image(at, ctx) {
             return;
         }
+        let pid_of = match self.target_of(at) {
+            Ok(target) => target,
+            Err(why) => return self.misconfigured(at, why, ctx),
+        };
         let id = ContainerRef { uid: self.identity.uid.clone(), container: name, attempt };
         let joined = network_of.as_ref().map(|first| first.attempt);
         let wish = Wish {
             id: id.clone(),
             slot: &self.identity.slot_text,
             write: &self.identity.write_label,
-            container: spec,
+            container: &spec,
+            pid_of,
             holds_network: network_of.is_none()
                 && (at == At::Main(0) || (!template.spec.host_network && matches!(at, At::Main(_)))),
             network_of,
@@ -443,27 +454,39 @@ impl Pod {
 
     /// Whose network a container shares: `None` if it has to wait, `Some(None)` if nobody's.
     fn network_for(&self, at: At, host_network: bool) -> Option<Option<ContainerRef>> {
-        let At::Main(n) = at else { return Some(None) };
+        let n = match at {
+            At::Init(_) => return Some(None),
+            At::Main(n) => n,
+            At::Ephemeral(_) => self.containers.len(),
+        };
         if self.containers[..n].iter().any(Container::never_ran) {
             return None;
         }
         let first = self.containers.first().filter(|_| n > 0 && !host_network);
         match first {
             None => Some(None),
-            Some(first) if first.finished().is_some() => Some(None),
+            // Nothing is added to a pod that nobody is in any more.
+            Some(first) if first.finished().is_some() => (!matches!(at, At::Ephemeral(_))).then_some(None),
             Some(first) if first.must_end.is_some() => None,
             Some(first) => first.current.as_ref().filter(|one| one.is_running()).map(|one| Some(one.id.clone())),
         }
     }
 
     fn has_image(&mut self, at: At, ctx: &mut Context<'_>) -> bool {
-        let Some(template) = self.template.clone() else { return false };
-        let Some(spec) = at.of(&template.spec) else { return false };
+        let Some(spec) = self.spec_of(at) else { return false };
         if self.at(at).has_image {
             return true;
         }
         let policy = images::policy_of(&spec.image_pull_policy, &spec.image);
-        match ctx.want_image(&spec.image, policy) {
+        let secrets = self.template.as_ref().map(|template| template.spec.pull_secrets()).unwrap_or_default();
+        let (logins, missing) = logins(&spec.image, &secrets, &ctx.sources);
+        let (wait, is_news) = ctx.want_image(&spec.image, policy, logins);
+        for name in missing.into_iter().filter(|_| is_news) {
+            let message =
+                format!("Unable to retrieve the image pull secret {name}; attempting to pull may not succeed.");
+            self.event(true, "FailedToRetrieveImagePullSecret", message, ctx);
+        }
+        match wait {
             Wait::Asked => {}
             Wait::Failed { until, reason, message } => {
                 self.at_mut(at).waiting = (reason.into(), message);
@@ -518,6 +541,20 @@ impl Pod {
         match at {
             At::Init(n) => &self.init[n],
             At::Main(n) => &self.containers[n],
+            At::Ephemeral(n) => &self.ephemeral[n],
+        }
+    }
+
+    /// What one of its containers is made from.
+    fn spec_of(&self, at: At) -> Option<model::Container> {
+        let spec = self.template.as_ref().map(|template| &template.spec);
+        match at {
+            At::Init(n) => spec?.init_containers.get(n).cloned(),
+            At::Main(n) => spec?.containers.get(n).cloned(),
+            At::Ephemeral(n) => {
+                let name = &self.ephemeral.get(n)?.name;
+                self.added.iter().find(|one| *one.container.name == **name).map(|one| one.container.clone())
+            }
         }
     }
 
@@ -525,16 +562,17 @@ impl Pod {
         match at {
             At::Init(n) => &mut self.init[n],
             At::Main(n) => &mut self.containers[n],
+            At::Ephemeral(n) => &mut self.ephemeral[n],
         }
     }
 
-    /// The init containers, then the others.
+    /// The init containers, then the others, then what was added.
     fn all(&self) -> impl Iterator<Item = &Container> {
-        self.init.iter().chain(&self.containers)
+        self.init.iter().chain(&self.containers).chain(&self.ephemeral)
     }
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Container> {
-        self.init.iter_mut().chain(&mut self.containers)
+        self.init.iter_mut().chain(&mut self.containers).chain(&mut self.ephemeral)
     }
 
     /// The container whose current attempt this is.

@@ -45,7 +45,9 @@ impl Agent {
         let uids: Vec<Arc<str>> = self.pods_of.get(slot).into_iter().flatten().cloned().collect();
         if let Some(template) = self.facts.get(slot).and_then(|facts| facts.template.as_ref().ok().cloned()) {
             for uid in &uids {
+                let added = self.facts.get(slot).and_then(|facts| facts.added.get(&**uid));
                 if let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.has_template()) {
+                    added.into_iter().for_each(|added| pod.learn_added(added));
                     pod.learn_template(template.clone());
                     self.step_next.insert(uid.clone());
                 }
@@ -102,6 +104,9 @@ impl Agent {
         let was_ready = pod.is_ready();
         let facts = pod.identity.slot.as_ref().and_then(|slot| self.facts.get(slot));
         let sources = facts.map(|facts| facts.sources.clone()).unwrap_or_default();
+        if let Some(added) = facts.and_then(|facts| facts.added.get(uid)) {
+            pod.learn_added(added);
+        }
         let mut ctx = self.context(now);
         ctx.sources = sources;
         pod.step(&mut ctx);

@@ -14,6 +14,8 @@ pub(super) struct Wish<'a> {
     pub(super) write: &'a str,
     pub(super) container: &'a Container,
     pub(super) network_of: Option<ContainerRef>,
+    /// Whose processes it sees.
+    pub(super) pid_of: Option<ContainerRef>,
     /// Whether it holds the pod's network, and so publishes the ports of all its containers.
     pub(super) holds_network: bool,
 }
@@ -41,6 +43,7 @@ pub(super) fn container_spec(wish: Wish<'_>, pod: &PodFields<'_>) -> Result<Cont
         cpu_request_millis: container.request("cpu").map(|cpu| cpu.millis()),
         memory_limit_bytes: limit("memory").map(|memory| memory.units()),
         network_of: wish.network_of,
+        pid_of: wish.pid_of,
         host_network: pod.template.spec.host_network,
         tty: container.tty,
         stdin: container.stdin,

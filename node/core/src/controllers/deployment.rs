@@ -38,6 +38,11 @@ pub(super) fn reconcile(draft: &mut Draft<'_>, notes: &mut Notes) {
 
 fn one<'v>(draft: &mut Draft<'v>, announced: &mut Announced, deployment: &'v DeploymentView) {
     let spec = &*deployment.spec;
+    if spec.closing {
+        // It goes after its ReplicaSets and their pods; `garbage` sees to that.
+        draft.ending.extend(deployment.replica_sets.iter().map(|set| set.key.clone()));
+        return;
+    }
     let valid = spec.selector.matches(&spec.template.labels);
     let complaint = if valid {
         ""

@@ -4,8 +4,9 @@ use skein_crdt_state::ObjectKey;
 
 use super::Step;
 use super::draft::{Draft, Target, Want, set_text};
+use crate::model::closing::set_finalizers;
 use crate::model::{PROVIDER_ID_LEAF, PROVIDER_ID_PREFIX};
-use crate::view::SoloView;
+use crate::view::{SoloView, View};
 
 /// Ends what lost its owners.
 pub(super) fn collect(draft: &mut Draft<'_>) {
@@ -13,6 +14,21 @@ pub(super) fn collect(draft: &mut Draft<'_>) {
     if let Some(at) = draft.view.next_orphan {
         draft.look_again(at);
     }
+    for (key, finalizers) in draft.view.closing.iter().filter(|(key, _)| !has_pods(draft.view, key)) {
+        if finalizers.is_empty() {
+            draft.ending.insert(key.clone());
+        } else {
+            draft.objects.push(Step::Edit { key: key.clone(), edits: vec![set_finalizers(finalizers)] });
+        }
+    }
+}
+
+/// Whether a workload still has ReplicaSets or pods, or pods of its that are being stopped where that can be seen.
+fn has_pods(view: &View, key: &ObjectKey) -> bool {
+    let prefix = format!("{key}/");
+    let sets = view.replica_sets_of(key).unwrap_or_default();
+    sets.iter().any(|set| set.key != *key || !set.slots.is_empty())
+        || view.lingering.iter().any(|slot| slot.starts_with(&prefix))
 }
 
 /// Keeps one object for each node that is here and says what it is, and none for those that left.

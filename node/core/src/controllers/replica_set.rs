@@ -20,6 +20,13 @@ pub(super) fn reconcile(draft: &mut Draft<'_>, notes: &mut Notes) {
 }
 
 fn one<'v>(draft: &mut Draft<'v>, announced: &mut Announced, set: &'v ReplicaSetView) {
+    if set.spec.closing {
+        // It goes after its pods; `garbage` sees to that.
+        for slot in &set.slots {
+            draft.end_slot(slot, set, &set.key);
+        }
+        return;
+    }
     let valid = set.spec.selector.matches(&set.spec.template.labels);
     let complaint = if valid { "" } else { "the selector does not match the template's labels: no pods are made" };
     announced.complain(draft, &set.key, "InvalidTemplate", complaint, "replicaset-controller");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod closing;
 mod explained;
 mod lost;
 mod properties;

@@ -107,6 +107,9 @@ pub struct PodSpec {
     /// Whether it sees the host's processes.
     #[serde(rename = "hostPID", deserialize_with = "or_default")]
     pub host_pid: bool,
+    /// Whether its containers see each other's processes.
+    #[serde(deserialize_with = "or_default")]
+    pub share_process_namespace: bool,
     /// Whether it shares the host's memory segments and queues.
     #[serde(rename = "hostIPC", deserialize_with = "or_default")]
     pub host_ipc: bool,
@@ -116,6 +119,9 @@ pub struct PodSpec {
     /// Lines of its file `/etc/hosts`.
     #[serde(deserialize_with = "or_default")]
     pub host_aliases: Vec<HostAlias>,
+    /// Secrets with logins at the registries of its images.
+    #[serde(deserialize_with = "or_default")]
+    pub image_pull_secrets: Vec<ObjectRef>,
     /// What its containers may do on their node.
     pub security_context: Option<PodSecurityContext>,
     /// How long to wait after asking it to end; `None`: Kubernetes' 30 seconds.
@@ -143,6 +149,12 @@ impl PodSpec {
         self.all_containers().find(|container| container.name == name)
     }
 
+    /// The names of the Secrets with logins for its images.
+    #[must_use]
+    pub fn pull_secrets(&self) -> Vec<String> {
+        self.image_pull_secrets.iter().map(|of| of.name.clone()).filter(|name| !name.is_empty()).collect()
+    }
+
     /// The volumes that a container mounts, each once; kubelets leave the others alone too.
     pub fn mounted_volumes(&self) -> impl Iterator<Item = &Volume> {
         let is_mounted = |volume: &&Volume| {
@@ -164,8 +176,10 @@ impl Default for PodSpec {
             active_deadline_seconds: None,
             host_pid: false,
             host_ipc: false,
+            share_process_namespace: false,
             hostname: String::new(),
             host_aliases: Vec::new(),
+            image_pull_secrets: Vec::new(),
             security_context: None,
             termination_grace_period_seconds: None,
             service_account_name: String::new(),
@@ -248,6 +262,31 @@ impl Container {
     #[must_use]
     pub fn request(&self, resource: &str) -> Option<Quantity> {
         self.resources.requests.get(resource).or_else(|| self.resources.limits.get(resource)).copied()
+    }
+}
+
+/// A container that is added to a pod while it runs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EphemeralContainer {
+    /// What it is.
+    pub container: Container,
+    /// The container whose processes it sees; empty: nobody's but its own.
+    pub target: String,
+}
+
+impl EphemeralContainer {
+    /// Reads one; `None` when it is none.
+    #[must_use]
+    pub fn of(json: &Value) -> Option<Self> {
+        let container = Container::deserialize(json).ok()?;
+        let target = json.get("targetContainerName").and_then(Value::as_str).unwrap_or_default();
+        Some(EphemeralContainer { container, target: target.to_owned() })
+    }
+
+    /// The ConfigMaps and Secrets that its variables name.
+    #[must_use]
+    pub fn sources(&self) -> BTreeSet<SourceName> {
+        named::of(&self.container)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use skein_crdt_state::{Hlc, LeafPath, ObjectState, Scalar};
 
+use super::closing::closing;
 use super::needs::text_map;
 use super::partition::{PARTITION_ANNOTATION, PartitionPolicy};
 use super::template::{PodTemplate, template_hash};
@@ -157,6 +158,8 @@ pub struct DeploymentSpec {
     pub partition: PartitionPolicy,
     /// Why its template changed, as its users say.
     pub change_cause: String,
+    /// Whether it goes once its pods are gone.
+    pub closing: bool,
 }
 
 impl DeploymentSpec {
@@ -189,6 +192,7 @@ impl DeploymentSpec {
                 .collect(),
             contested: of_template.filter(|(_, leaf)| !leaf.others.is_empty()).map(|(path, _)| path.clone()).collect(),
             change_cause: annotations.get(CHANGE_CAUSE_ANNOTATION).cloned().unwrap_or_default(),
+            closing: closing(state).is_some(),
         }
     }
 }
@@ -212,6 +216,8 @@ pub struct ReplicaSetSpec {
     pub partition: PartitionPolicy,
     /// Why its template came, as its users say.
     pub change_cause: String,
+    /// Whether it goes once its pods are gone.
+    pub closing: bool,
 }
 
 impl ReplicaSetSpec {
@@ -230,6 +236,7 @@ impl ReplicaSetSpec {
             partition: policy(&annotations, &template),
             template,
             change_cause: annotations.get(CHANGE_CAUSE_ANNOTATION).cloned().unwrap_or_default(),
+            closing: closing(state).is_some(),
         }
     }
 }

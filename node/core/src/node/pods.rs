@@ -8,9 +8,10 @@ use skein_gossip::{NodeId, Now};
 
 use super::Node;
 use crate::agent::{self, SlotFacts};
-use crate::model::NAMESPACE_KIND;
-use crate::model::pod::{PodSpecError, PodTemplateSpec};
+use crate::ephemeral;
+use crate::model::pod::{EphemeralContainer, PodSpecError, PodTemplateSpec};
 use crate::model::source::{SourceData, SourceKind, SourceName, Sources};
+use crate::model::{NAMESPACE_KIND, ROOT_CA_KEY, ROOT_CA_NAME};
 use crate::slot::{self, SLOT_KIND, Value, pod_uid};
 use crate::status::PodStatus;
 
@@ -145,9 +146,15 @@ impl Node {
             self.pods.slot_of.insert(uid, slot.clone());
         }
         let template = self.template_of(&object);
-        let names = template.as_ref().map(|template| template.sources.clone()).unwrap_or_default();
+        let mut names = template.as_ref().map(|template| template.sources.clone()).unwrap_or_default();
+        let added = if ephemeral::has_any(&object) {
+            ephemeral::added(&self.store.json_of(&object))
+        } else {
+            ephemeral::Added::new()
+        };
+        names.extend(added.values().flat_map(|list| list.iter()).flat_map(EphemeralContainer::sources));
         let sources = self.sources_of(slot.namespace().unwrap_or_default(), &names);
-        Some(SlotFacts { slot: slot.clone(), live: true, values, claims, ready, template, sources })
+        Some(SlotFacts { slot: slot.clone(), live: true, values, claims, ready, template, sources, added })
     }
 
     pub(super) fn is_reported_ready(&self, node: &NodeId, uid: &str) -> bool {
@@ -172,7 +179,8 @@ impl Node {
 
     fn source(&mut self, namespace: &str, name: &SourceName) -> Option<Arc<SourceData>> {
         let namespace = self.store.current_life(&NameKey::root(&Kind::new(NAMESPACE_KIND), namespace))?;
-        let key = self.store.current_life(&namespace.name_of_child(&Kind::new(name.kind.as_str()), &name.name))?;
+        let key = self.store.current_life(&namespace.name_of_child(&Kind::new(name.kind.as_str()), &name.name));
+        let Some(key) = key else { return self.given(name) };
         // What has not arrived as a whole is not there yet; its arrival is a change.
         let object = self.store.object(&key).filter(|object| self.store.is_complete(object))?;
         if let Some((_, data)) = self.pods.sources.get(&key).filter(|(version, _)| *version == object.version()) {
@@ -184,6 +192,14 @@ impl Node {
         }
         self.pods.sources.insert(key, (object.version(), read.clone()));
         Some(read)
+    }
+
+    /// What every namespace is given without its being stored.
+    fn given(&self, name: &SourceName) -> Option<Arc<SourceData>> {
+        let ca = self.config.ca_certificate.as_bytes();
+        let is_root = *name == SourceName::new(SourceKind::ConfigMap, ROOT_CA_NAME) && !ca.is_empty();
+        let data = || SourceData { data: [(ROOT_CA_KEY.to_owned(), ca.to_vec())].into(), ..SourceData::default() };
+        is_root.then(|| Arc::new(data()))
     }
 
     /// What a slot's pods are made from: its ReplicaSet's template, or for a pod without an owner the pod itself.

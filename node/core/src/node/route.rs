@@ -289,7 +289,8 @@ impl Node {
         if !self.config.serves_api {
             return;
         }
-        let sources = Sources { store: &self.store, alive: &self.peers.alive, wall_ms: now.wall_ms };
+        let ca_certificate = self.config.ca_certificate.as_str();
+        let sources = Sources { store: &self.store, alive: &self.peers.alive, wall_ms: now.wall_ms, ca_certificate };
         let changed = self.projection.refresh(&sources, changes);
         if !changed.is_empty() {
             self.effects.push_back(Effect::Changed(changed));

@@ -177,7 +177,9 @@ impl Node {
         self.restore_pods(now);
         self.begin_catching_up(now);
         if self.config.serves_api {
-            let sources = Sources { store: &self.store, alive: &self.peers.alive, wall_ms: now.wall_ms };
+            let ca_certificate = self.config.ca_certificate.as_str();
+            let sources =
+                Sources { store: &self.store, alive: &self.peers.alive, wall_ms: now.wall_ms, ca_certificate };
             // Nobody listens yet.
             self.projection.rebuild(&sources);
         }

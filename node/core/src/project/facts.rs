@@ -314,11 +314,13 @@ impl Facts {
         open.insert(Unit::Pods(slot));
     }
 
-    /// What else a namespace makes.
-    pub(super) fn default_account(&self, sources: &Sources<'_>, key: &ObjectKey) -> Option<Made> {
+    /// What else a namespace makes: what every namespace is given.
+    pub(super) fn given(&self, sources: &Sources<'_>, key: &ObjectKey) -> Vec<Made> {
         let is_namespace = key.kind().as_str() == "Namespace" && sources.store.is_live(key);
-        let namespace = sources.store.object(key).filter(|_| is_namespace)?;
-        Some(stored::default_account(namespace, &sources.store.cluster()))
+        let Some(namespace) = sources.store.object(key).filter(|_| is_namespace) else { return Vec::new() };
+        let (cluster, ca) = (sources.store.cluster(), sources.ca_certificate);
+        let root = (!ca.is_empty()).then(|| stored::root_certificate(namespace, &cluster, ca));
+        [Some(stored::default_account(namespace, &cluster)), root].into_iter().flatten().collect()
     }
 
     /// Any stored object that no other unit shows.

@@ -12,6 +12,7 @@ use super::metadata::{self, controller, later, time};
 use super::pod_status::{self, Circumstances};
 use super::workload::{REPLICA_SET_KIND, Summary};
 use super::{ApiRef, Made, Sources, Unit, Whereabouts};
+use crate::ephemeral;
 use crate::slot::{self, SLOT_KIND, pod_name, pod_uid};
 use crate::status::{Phase, PodStatus};
 
@@ -166,6 +167,7 @@ impl Facts {
         if let (Some(name), Some(fields)) = (&node_name, spec.as_object_mut()) {
             fields.insert("nodeName".into(), (**name).into());
         }
+        add_ephemeral(&mut spec, sources.store, live, &uid);
         let unschedulable = self.unschedulable(slot).filter(|_| pod.node.is_none());
         let born_ms = live.map_or(0, |object| object.born().millis());
         let about = Circumstances {
@@ -252,6 +254,15 @@ fn overlay(store: &Store, object: &ObjectState, labels: &mut Map<String, Value>,
     for (field, map) in [("/metadata/labels", labels), ("/metadata/annotations", annotations)] {
         let own = json.pointer(field).and_then(Value::as_object).into_iter().flatten();
         map.extend(own.map(|(key, value)| (key.clone(), value.clone())));
+    }
+}
+
+/// Adds to a pod's spec what was added to the pod.
+fn add_ephemeral(spec: &mut Value, store: &Store, live: Option<&ObjectState>, uid: &str) {
+    let object = live.filter(|object| ephemeral::has_any(object));
+    let added = object.map(|object| ephemeral::shown(&store.json_of(object), uid)).unwrap_or_default();
+    if let Some(fields) = spec.as_object_mut().filter(|_| !added.is_empty()) {
+        fields.insert("ephemeralContainers".into(), added.into());
     }
 }
 

@@ -57,9 +57,11 @@ fn of_report(status: &mut Map<String, Value>, report: &PodStatus, spec: &Value) 
     if report.started_at_ms > 0 {
         status.insert("startTime".into(), time(report.started_at_ms));
     }
-    let init = |container: &&ContainerStatus| is_named(spec, "initContainers", &container.name);
-    let (first, rest): (Vec<_>, Vec<_>) = report.containers.iter().partition(init);
-    for (field, containers) in [("initContainerStatuses", first), ("containerStatuses", rest)] {
+    let named = |list: &'static str| move |container: &&ContainerStatus| is_named(spec, list, &container.name);
+    let (first, rest): (Vec<_>, Vec<_>) = report.containers.iter().partition(named("initContainers"));
+    let (added, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(named("ephemeralContainers"));
+    let lists = [("initContainerStatuses", first), ("containerStatuses", rest), ("ephemeralContainerStatuses", added)];
+    for (field, containers) in lists {
         if !containers.is_empty() {
             status.insert(field.into(), containers.into_iter().map(container).collect());
         }
@@ -121,9 +123,10 @@ fn initialized(report: &PodStatus, about: &Circumstances<'_>) -> Value {
     condition("Initialized", undone.is_empty(), report.started_at_ms, Some(("ContainersNotInitialized", message)))
 }
 
-/// The containers that are no init containers.
+/// The containers that are neither init containers nor were added while the pod ran.
 fn main<'a>(report: &'a PodStatus, spec: &'a Value) -> impl Iterator<Item = &'a ContainerStatus> {
-    report.containers.iter().filter(|container| !is_named(spec, "initContainers", &container.name))
+    let lists = ["initContainers", "ephemeralContainers"];
+    report.containers.iter().filter(move |container| !lists.iter().any(|list| is_named(spec, list, &container.name)))
 }
 
 /// Reason and message of the condition `Ready`, when it is not true.

@@ -7,11 +7,10 @@ use skein_crdt_state::{ClusterId, Kind, ObjectKey, ObjectState};
 use super::metadata::{api_names, time};
 use super::node::NODE_KIND;
 use super::{ApiRef, Made};
+use crate::model::{ROOT_CA_KEY, ROOT_CA_NAME};
 
 /// The account that pods have in their namespace unless they name another.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
-/// The kind that the uid of an account which nobody wrote is derived from: it must differ from that of a written one.
-const DERIVED_ACCOUNT_KIND: &str = "DerivedServiceAccount";
 
 /// Adds to a rendered object what follows from its kind. `fields` has apiVersion, kind and metadata.
 pub(super) fn complete(kind: &str, fields: &mut Map<String, Value>, object: &ObjectState) {
@@ -90,17 +89,32 @@ fn select_own_pods(fields: &mut Map<String, Value>) {
 /// The account that every namespace has. It follows from the namespace, so it is there at all peers at once; one that
 /// somebody writes is shown in its place.
 pub(super) fn default_account(namespace: &ObjectState, cluster: &ClusterId) -> Made {
+    given(namespace, cluster, "ServiceAccount", DEFAULT_ACCOUNT)
+}
+
+/// The certificate of the cluster, which every namespace has: clients in pods, and charts, look for it under this name.
+pub(super) fn root_certificate(namespace: &ObjectState, cluster: &ClusterId, ca_certificate: &str) -> Made {
+    let mut made = given(namespace, cluster, "ConfigMap", ROOT_CA_NAME);
+    made.value["data"] = json!({ ROOT_CA_KEY: ca_certificate });
+    made.value["metadata"]["annotations"] = json!({
+        "kubernetes.io/description": "Contains a CA bundle that can be used to verify the API server of this cluster.",
+    });
+    made
+}
+
+/// What a namespace has without anybody having written it.
+fn given(namespace: &ObjectState, cluster: &ClusterId, kind_name: &str, name: &str) -> Made {
     let key: &ObjectKey = namespace.key();
-    let kind = Kind::new("ServiceAccount");
+    let kind = Kind::new(kind_name);
     let (api_version, _) = api_names(&kind);
-    let uid = key.child(&Kind::new(DERIVED_ACCOUNT_KIND), DEFAULT_ACCOUNT, 1).uid(cluster);
+    let uid = key.child(&Kind::new(&format!("Derived{kind_name}")), name, 1).uid(cluster);
     Made {
-        object: ApiRef { kind, namespace: key.name().into(), name: DEFAULT_ACCOUNT.into() },
+        object: ApiRef { kind, namespace: key.name().into(), name: name.into() },
         value: json!({
             "apiVersion": api_version,
-            "kind": "ServiceAccount",
+            "kind": kind_name,
             "metadata": {
-                "name": DEFAULT_ACCOUNT,
+                "name": name,
                 "namespace": key.name(),
                 "uid": uid.to_string(),
                 "creationTimestamp": time(namespace.born().millis()),

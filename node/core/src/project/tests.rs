@@ -10,7 +10,7 @@ use skein_crdt_state::{Edit, Kind, Scalar, WriteId};
 use super::*;
 use crate::slot::Displaced;
 use crate::status::{Claim, Event, Events, NodeStatus, Phase, PodStatus};
-use rig::{Rig, api, id, namespace, slot, template};
+use rig::{CERTIFICATE, Rig, api, id, namespace, slot, template};
 
 mod conflicts;
 mod rig;
@@ -401,6 +401,18 @@ fn every_namespace_has_an_account_until_somebody_writes_one() {
     assert_eq!(rig.see(&api("ServiceAccount", "default")), Some(derived));
     rig.delete(0, &namespace());
     assert_eq!(rig.see(&api("ServiceAccount", "default")), None);
+}
+
+#[test]
+fn every_namespace_has_the_certificate_that_clients_trust() {
+    let mut rig = Rig::new(1);
+    let root = api("ConfigMap", "kube-root-ca.crt");
+    let shown = rig.see(&root).unwrap();
+    assert_eq!(shown["data"], json!({"ca.crt": CERTIFICATE}));
+    assert_eq!((&shown["kind"], &shown["metadata"]["namespace"]), (&json!("ConfigMap"), &json!("shop")));
+    assert_ne!(shown["metadata"]["uid"], rig.see(&api("ServiceAccount", "default")).unwrap()["metadata"]["uid"]);
+    rig.delete(0, &namespace());
+    assert_eq!(rig.see(&root), None);
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn view(nodes: impl IntoIterator<Item = NodeView>) -> View {
         pods: Vec::new(),
         lingering: BTreeSet::new(),
         orphans: Vec::new(),
+        closing: Vec::new(),
         next_orphan: None,
     }
 }

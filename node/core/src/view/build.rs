@@ -39,26 +39,30 @@ impl View {
             pods: cache.pods.views(),
             lingering: BTreeSet::new(),
             orphans: Vec::new(),
+            closing: Vec::new(),
             next_orphan: None,
         };
         view.lingering = lingering(store, &view);
-        (view.orphans, view.next_orphan) = owners::orphans(store, now, cache, &changes, &view);
+        let found = owners::orphans(store, now, cache, &changes, &view);
+        (view.orphans, view.closing, view.next_orphan) = (found.orphans, found.closing, found.next);
         cache.sweep(&changes, |key| store.is_live(key));
         view
     }
 }
 
-/// The slots of pods that still run though their slot is gone, for Deployments that wait for that.
+/// The slots of pods that still run though their slot is gone, for workloads that wait for that.
 fn lingering(store: &Store, view: &View) -> BTreeSet<String> {
     let waits = |deployment: &&Arc<DeploymentView>| {
         let slots = |deployment: &DeploymentView| {
             let current = deployment.replica_sets.iter().find(|set| set.key == deployment.current);
             current.map_or(0, |set| set.slots.len())
         };
-        deployment.spec.strategy == Strategy::Recreate && slots(deployment) < deployment.spec.replicas as usize
+        let recreates = deployment.spec.strategy == Strategy::Recreate;
+        deployment.spec.closing || recreates && slots(deployment) < deployment.spec.replicas as usize
     };
-    let prefixes: Vec<String> =
-        view.deployments.iter().filter(waits).map(|deployment| format!("{}/", deployment.key)).collect();
+    let deployments = view.deployments.iter().filter(waits).map(|deployment| &deployment.key);
+    let sets = view.replica_sets.iter().filter(|set| set.spec.closing).map(|set| &set.key);
+    let prefixes: Vec<String> = deployments.chain(sets).map(|key| format!("{key}/")).collect();
     if prefixes.is_empty() {
         return BTreeSet::new();
     }

@@ -14,6 +14,7 @@ use skein_gossip::{Instant, Now};
 use super::changes::Changes;
 use super::{View, ViewCache};
 use crate::model::NAMESPACE_KIND;
+use crate::model::closing::closing;
 
 /// How long an owner may be unknown before its dependents are collected: its creation may be on its way from a peer.
 const UNKNOWN_OWNER_GRACE: Duration = Duration::from_secs(30);
@@ -26,6 +27,8 @@ pub(super) struct OwnerReference {
     uid: String,
     kind: Kind,
     name: String,
+    /// Whether its owner, if it goes in the foreground, goes after it.
+    blocks: bool,
 }
 
 impl OwnerReference {
@@ -47,7 +50,8 @@ impl OwnerReference {
         let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
         let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
         let kind = if group.is_empty() { text("kind").to_owned() } else { format!("{}.{group}", text("kind")) };
-        OwnerReference { uid: text("uid").to_owned(), kind: Kind::new(&kind), name: text("name").to_owned() }
+        let blocks = entry.get("blockOwnerDeletion").and_then(Value::as_bool).unwrap_or(false);
+        OwnerReference { uid: text("uid").to_owned(), kind: Kind::new(&kind), name: text("name").to_owned(), blocks }
     }
 
     /// Whether it names a life that is known to be over: of an object directly below the namespace.
@@ -67,6 +71,8 @@ impl OwnerReference {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Dependents {
     owners: BTreeMap<ObjectKey, Arc<[OwnerReference]>>,
+    /// What goes after its dependents, each with the finalizers that it keeps.
+    closing: BTreeMap<ObjectKey, Arc<[String]>>,
     /// Since when none of an object's owners is known.
     unknown_since: BTreeMap<ObjectKey, Instant>,
 }
@@ -82,11 +88,22 @@ impl Dependents {
         if changes.everything {
             let kind = Kind::new(NAMESPACE_KIND);
             let objects = store.live(&kind).flat_map(|namespace| store.children(namespace.key()));
-            let owned = objects.filter(|object| OwnerReference::any(object));
-            self.owners = owned.map(|object| (object.key().clone(), OwnerReference::list(object).into())).collect();
+            (self.owners, self.closing) = (BTreeMap::new(), BTreeMap::new());
+            for object in objects {
+                if OwnerReference::any(object) {
+                    self.owners.insert(object.key().clone(), OwnerReference::list(object).into());
+                }
+                if let Some(finalizers) = closing(object) {
+                    self.closing.insert(object.key().clone(), finalizers.into());
+                }
+            }
             self.unknown_since.retain(|key, _| self.owners.contains_key(key));
         }
         for key in changes.objects.iter().filter(|key| key.namespace().is_some()) {
+            match store.object(key).filter(|_| store.is_live(key)).and_then(|object| closing(object)) {
+                Some(finalizers) => drop(self.closing.insert(key.clone(), finalizers.into())),
+                None => drop(self.closing.remove(key)),
+            }
             match store.object(key).filter(|object| store.is_live(key) && OwnerReference::any(object)) {
                 Some(object) => drop(self.owners.insert(key.clone(), OwnerReference::list(object).into())),
                 None => {
@@ -98,25 +115,44 @@ impl Dependents {
     }
 }
 
-/// Finds the objects whose owners are all gone, and when to look again for those whose owners are not known yet.
-pub(super) fn orphans(
-    store: &Store,
-    now: Now,
-    cache: &mut ViewCache,
-    changes: &Changes,
-    view: &View,
-) -> (Vec<ObjectKey>, Option<Instant>) {
+/// What owners leave behind, or go after.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The objects all of whose owners are gone, or go after them.
+    pub(super) orphans: Vec<ObjectKey>,
+    /// When to look again for those whose owners are not known yet.
+    pub(super) next: Option<Instant>,
+    /// The objects that go after others, once there are none of these.
+    pub(super) closing: Vec<(ObjectKey, Arc<[String]>)>,
+}
+
+/// Finds the objects whose owners are all gone or going, and the owners that nothing holds any more.
+pub(super) fn orphans(store: &Store, now: Now, cache: &mut ViewCache, changes: &Changes, view: &View) -> Found {
     cache.dependents.refresh(store, changes);
+    let mut closing = cache.dependents.closing.clone();
+    closing.retain(|key, _| store.is_live(key));
     if cache.dependents.owners.is_empty() {
-        return (Vec::new(), None);
+        return Found { closing: closing.into_iter().collect(), ..Found::default() };
     }
     let alive = live_uids(store, cache, view);
-    let Dependents { owners, unknown_since } = &mut cache.dependents;
+    let cluster = store.cluster();
+    let going: BTreeMap<Arc<str>, ObjectKey> =
+        closing.keys().map(|key| (cache.uid(&cluster, key), key.clone())).collect();
+    let Dependents { owners, unknown_since, .. } = &mut cache.dependents;
     let (mut orphans, mut next) = (Vec::new(), None);
     for (object, owners) in owners {
         let Some(namespace) = object.outermost(1).filter(|namespace| store.is_live(namespace)) else { continue };
-        if owners.iter().any(|owner| alive.contains(&*owner.uid)) {
+        let goes = |owner: &&OwnerReference| going.contains_key(&*owner.uid);
+        if owners.iter().any(|owner| alive.contains(&*owner.uid) && !goes(&owner)) {
             unknown_since.remove(object);
+            continue;
+        }
+        if owners.iter().any(|owner| goes(&owner)) {
+            unknown_since.remove(object);
+            for owner in owners.iter().filter(|owner| owner.blocks).filter_map(|owner| going.get(&*owner.uid)) {
+                closing.remove(owner);
+            }
+            orphans.push(object.clone());
             continue;
         }
         let counts_from = *unknown_since.entry(object.clone()).or_insert(now.mono) + UNKNOWN_OWNER_GRACE;
@@ -126,7 +162,7 @@ pub(super) fn orphans(
             next = Some(next.map_or(counts_from, |next: Instant| next.min(counts_from)));
         }
     }
-    (orphans, next)
+    Found { orphans, next, closing: closing.into_iter().collect() }
 }
 
 /// The uids of all that is there: objects, and the pods of slots.

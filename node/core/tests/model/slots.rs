@@ -456,6 +456,7 @@ impl Slots {
         });
         SlotFacts {
             sources: Default::default(),
+            added: Default::default(),
             slot: self.slot.clone(),
             live: true,
             values: values.collect(),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::check_type_of;
+use crate::body;
 use crate::resource::{Resource, Subresource};
 use crate::schema::workload::SCALE;
 use crate::selector::LabelSelector;
@@ -31,6 +32,32 @@ pub fn scale_of(resource: &Resource, object: &Value) -> Result<Value, Status> {
             "replicas": object["status"]["replicas"].as_i64().unwrap_or(0),
             "selector": selector.unwrap_or_default(),
         },
+    }))
+}
+
+/// What applying a Scale to an object applies to the object itself.
+///
+/// # Errors
+/// 404 when its resource has no Scale, 400 for what is none, 422 for a number that cannot be.
+pub fn applied_scale(resource: &Resource, object: &Value, bytes: &[u8]) -> Result<Value, Status> {
+    scale_of(resource, object)?;
+    let scale = body::decode_yaml(bytes)?;
+    for what in ["apiVersion", "kind"] {
+        if scale[what].as_str().is_none_or(str::is_empty) {
+            let message = format!("Object '{what}' is missing in the applied configuration");
+            return Err(Status::bad_request(message));
+        }
+    }
+    let metadata = scale["metadata"].clone();
+    let replicas = with_scale(resource, object, scale)?["spec"]["replicas"].clone();
+    let fields = ["name", "namespace", "uid", "resourceVersion"].into_iter();
+    let named: serde_json::Map<String, Value> =
+        fields.filter_map(|field| Some((field.to_owned(), metadata.get(field)?.clone()))).collect();
+    Ok(json!({
+        "apiVersion": resource.api_version(),
+        "kind": resource.kind_name,
+        "metadata": named,
+        "spec": {"replicas": replicas},
     }))
 }
 

@@ -24,6 +24,8 @@ use crate::time::rfc3339;
 const APPLIED: &str = "$applied";
 /// The note of what a tool gave up.
 const RELEASED: &str = "$released";
+/// What is added to the name of a tool that applied an object's scale. No tool is called so.
+pub(super) const BY_SCALE: &str = "\u{1f}scale";
 /// The most entries of `managedFields` that are taken from a client.
 const MAX_ENTRIES: usize = 256;
 /// The longest name of a tool, in characters, as in Kubernetes.
@@ -103,16 +105,26 @@ pub fn owners(resource: &Resource, authored: &Authored) -> Vec<Owner> {
 #[must_use]
 pub fn managed_fields(resource: &Resource, owners: &[Owner]) -> Value {
     let entry = |owner: &Owner| {
-        json!({
-            "manager": owner.manager,
+        let (manager, part) = through(&owner.manager);
+        let mut entry = json!({
+            "manager": manager,
             "operation": owner.operation.as_str(),
             "apiVersion": resource.api_version(),
             "time": rfc3339(owner.time_ms),
             "fieldsType": "FieldsV1",
             "fieldsV1": owner.fields.to_fields_v1(),
-        })
+        });
+        if !part.is_empty() {
+            entry["subresource"] = part.into();
+        }
+        entry
     };
     owners.iter().map(entry).collect()
+}
+
+/// A tool's own name, and through which part of the object it applied; empty: the object itself.
+pub(super) fn through(manager: &str) -> (&str, &str) {
+    manager.strip_suffix(BY_SCALE).map_or((manager, ""), |name| (name, "scale"))
 }
 
 /// The note that a tool applied these fields. `None`: what is known says so already.
@@ -344,9 +356,10 @@ fn read_managed_fields(resource: &Resource, value: &Value) -> Result<Option<Want
         if manager.chars().count() > MAX_MANAGER_CHARS {
             return Err(wrong("[].manager", &manager.into(), "must be no more than 128 characters"));
         }
+        let part = if operation == Operation::Apply && entry["subresource"] == "scale" { BY_SCALE } else { "" };
         let fields = FieldSet::from_fields_v1(&entry["fieldsV1"]);
         let fields = fields.ok_or_else(|| wrong("[].fieldsV1", &entry["fieldsV1"], "is no set of fields"))?;
-        wanted.entry((operation, manager.to_owned())).or_default().add(&fields);
+        wanted.entry((operation, format!("{manager}{part}"))).or_default().add(&fields);
     }
     Ok(Some(wanted))
 }

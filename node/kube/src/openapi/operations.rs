@@ -29,6 +29,7 @@ pub(super) fn add(paths: &mut Map<String, Value>, resource: &'static Resource, d
             "update" => (&mut of_object, "put", "put", WRITE),
             "patch" => (&mut of_object, "patch", "patch", PATCH),
             "delete" => (&mut of_object, "delete", "delete", &["dryRun"][..]),
+            "deletecollection" => (&mut of_collection, "delete", "deletecollection", LIST),
             _ => continue,
         };
         path.insert(method.to_owned(), operation(resource, action, parameters, dialect));

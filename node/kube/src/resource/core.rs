@@ -14,7 +14,8 @@ pub static NAMESPACES: Resource = Resource {
     short_names: &["ns"],
     in_all: false,
     namespaced: false,
-    verbs: ALL_VERBS,
+    // Not all at once, as with Kubernetes.
+    verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     subresources: &[STATUS],
     schema: &schema::cluster::NAMESPACE,
 };
@@ -53,6 +54,12 @@ pub static PODS: Resource = Resource {
             name: "attach",
             kind: ("", "v1", "PodAttachOptions"),
             verbs: &["create", "get"],
+        },
+        SubresourceInfo {
+            part: Subresource::EphemeralContainers,
+            name: "ephemeralcontainers",
+            kind: ("", "", ""),
+            verbs: &["get", "patch", "update"],
         },
         SubresourceInfo {
             part: Subresource::Eviction,

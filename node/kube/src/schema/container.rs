@@ -42,6 +42,42 @@ pub static CONTAINER: TypeSchema = TypeSchema {
     ],
 };
 
+/// A container that is added to a pod while it runs.
+pub static EPHEMERAL_CONTAINER: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.EphemeralContainer",
+    fields: &[
+        Field::new("name", 1, Ty::Str).within(1).required().check(Check::DnsLabel),
+        Field::new("image", 2, Ty::Str).within(1).required(),
+        Field::new("command", 3, Ty::List(&Ty::Str)).within(1),
+        Field::new("args", 4, Ty::List(&Ty::Str)).within(1),
+        Field::new("workingDir", 5, Ty::Str).within(1),
+        Field::new("ports", 6, Ty::List(&Ty::Object(&CONTAINER_PORT))).within(1).keyed(&["containerPort", "protocol"]),
+        Field::new("envFrom", 19, Ty::List(&Ty::Object(&ENV_FROM_SOURCE))).within(1),
+        Field::new("env", 7, Ty::List(&Ty::Object(&ENV_VAR))).within(1).keyed(&["name"]),
+        Field::new("resources", 8, Ty::Object(&RESOURCE_REQUIREMENTS)).within(1),
+        Field::new("resizePolicy", 23, LIST).within(1).not_yet(),
+        Field::new("restartPolicy", 24, Ty::Str).within(1).not_yet(),
+        Field::new("restartPolicyRules", 25, LIST).within(1).not_yet(),
+        Field::new("volumeMounts", 9, Ty::List(&Ty::Object(&VOLUME_MOUNT))).within(1).keyed(&["mountPath"]),
+        Field::new("volumeDevices", 21, LIST).within(1).not_yet(),
+        Field::new("livenessProbe", 10, Ty::Object(&PROBE)).within(1),
+        Field::new("readinessProbe", 11, Ty::Object(&PROBE)).within(1),
+        Field::new("startupProbe", 22, Ty::Object(&PROBE)).within(1),
+        Field::new("lifecycle", 12, Ty::Object(&LIFECYCLE)).within(1),
+        Field::new("terminationMessagePath", 13, Ty::Str).within(1).default("\"/dev/termination-log\""),
+        Field::new("terminationMessagePolicy", 20, Ty::Str)
+            .within(1)
+            .default("\"File\"")
+            .check(Check::OneOf(&["File", "FallbackToLogsOnError"])),
+        Field::new("imagePullPolicy", 14, Ty::Str).within(1).check(Check::OneOf(PULL_POLICIES)),
+        Field::new("securityContext", 15, Ty::Object(&SECURITY_CONTEXT)).within(1),
+        Field::new("stdin", 16, Ty::Bool).within(1),
+        Field::new("stdinOnce", 17, Ty::Bool).within(1),
+        Field::new("tty", 18, Ty::Bool).within(1),
+        Field::new("targetContainerName", 2, Ty::Str),
+    ],
+};
+
 /// A port that a container listens on.
 pub static CONTAINER_PORT: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.ContainerPort",

@@ -1,6 +1,7 @@
 //! Pods and what they are made from: the pod's own fields. Those of its containers live in `container`.
 
-use super::container::CONTAINER;
+use super::container::{CONTAINER, EPHEMERAL_CONTAINER};
+use super::endpoints::LOCAL_OBJECT_REFERENCE;
 use super::meta::OBJECT_META;
 use super::security::{HOST_ALIAS, POD_SECURITY_CONTEXT};
 use super::volume::VOLUME;
@@ -38,7 +39,7 @@ pub static POD_SPEC: TypeSchema = TypeSchema {
         Field::new("volumes", 1, Ty::List(&Ty::Object(&VOLUME))).keyed(&["name"]),
         Field::new("initContainers", 20, Ty::List(&Ty::Object(&CONTAINER))).keyed(&["name"]),
         Field::new("containers", 2, Ty::List(&Ty::Object(&CONTAINER))).keyed(&["name"]).required(),
-        Field::new("ephemeralContainers", 34, LIST).not_yet(),
+        Field::new("ephemeralContainers", 34, Ty::List(&Ty::Object(&EPHEMERAL_CONTAINER))).keyed(&["name"]),
         Field::new("restartPolicy", 3, Ty::Str).default("\"Always\"").check(Check::OneOf(RESTART_POLICIES)),
         Field::new("terminationGracePeriodSeconds", 4, Ty::Int64)
             .explicit()
@@ -54,9 +55,9 @@ pub static POD_SPEC: TypeSchema = TypeSchema {
         Field::new("hostNetwork", 11, Ty::Bool),
         Field::new("hostPID", 12, Ty::Bool),
         Field::new("hostIPC", 13, Ty::Bool),
-        Field::new("shareProcessNamespace", 27, Ty::Bool).explicit().not_yet(),
+        Field::new("shareProcessNamespace", 27, Ty::Bool).explicit(),
         Field::new("securityContext", 14, Ty::Object(&POD_SECURITY_CONTEXT)).default("{}"),
-        Field::new("imagePullSecrets", 15, LIST).not_yet(),
+        Field::new("imagePullSecrets", 15, Ty::List(&Ty::Object(&LOCAL_OBJECT_REFERENCE))).keyed(&["name"]),
         Field::new("hostname", 16, Ty::Str).check(Check::DnsLabel),
         Field::new("subdomain", 17, Ty::Str).not_yet(),
         Field::new("affinity", 18, Ty::Any).not_yet(),

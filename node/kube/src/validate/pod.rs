@@ -17,6 +17,14 @@ pub(super) fn spec(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
     let mut host_ports = BTreeSet::new();
     let volumes = volumes::volumes(spec, path, problems);
     init_containers(spec, path, problems);
+    if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
+        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
+        problems.push(Problem::invalid(format!("{path}.shareProcessNamespace"), &true.into(), why));
+    }
+    if path != "spec" && list(&spec["ephemeralContainers"]).next().is_some() {
+        let why = "ephemeral containers not allowed in pod template";
+        problems.push(Problem::forbidden(format!("{path}.ephemeralContainers"), why));
+    }
     for (container, here) in all_containers(spec, path) {
         // Init containers run one at a time and before the others, so that they keep no port from them.
         let (mut own, is_init) = (BTreeSet::new(), here.contains("initContainers"));
@@ -41,9 +49,9 @@ pub(super) fn spec(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// The init containers, then the others, each with its path.
+/// The init containers, the others, and those that were added to a pod that runs, each with its path.
 fn all_containers<'a>(spec: &'a Value, path: &str) -> Vec<(&'a Value, String)> {
-    let lists = ["initContainers", "containers"].into_iter();
+    let lists = ["initContainers", "containers", "ephemeralContainers"].into_iter();
     let of = |name: &'static str| {
         list(&spec[name]).enumerate().map(move |(i, container)| (container, format!("{path}.{name}[{i}]")))
     };

@@ -108,14 +108,9 @@ fn each_rule_of_a_template_is_checked() {
         (
             "/spec/template/spec/ephemeralContainers",
             json!([{"name": "a"}]),
-            "spec.template.spec.ephemeralContainers: Forbidden: skein does not support \
-             spec.template.spec.ephemeralContainers yet",
+            "spec.template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template",
         ),
-        (
-            "/spec/template/spec/shareProcessNamespace",
-            json!(true),
-            "spec.template.spec.shareProcessNamespace: Forbidden",
-        ),
+        ("/spec/template/spec/subdomain", json!("x"), "spec.template.spec.subdomain: Forbidden"),
         (
             "/spec/template/spec/activeDeadlineSeconds",
             json!(5),

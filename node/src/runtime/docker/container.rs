@@ -284,6 +284,7 @@ mod tests {
             cpu_request_millis: Some(1),
             memory_limit_bytes: Some(1 << 26),
             network_of: None,
+            pid_of: None,
             host_network: false,
             tty: false,
             stdin: false,

@@ -1,10 +1,11 @@
 //! Images: references, pulling, and importing one that was made on the spot.
 
 use bollard::Docker;
+use bollard::auth::DockerCredentials;
 use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use skein_core::runtime::PullPolicy;
+use skein_core::runtime::{Login, PullPolicy};
 
 use super::super::engine::ImageError;
 use super::words;
@@ -12,8 +13,13 @@ use super::words;
 /// The longest reference, as registries have it.
 const REFERENCE_BYTES: usize = 512;
 
-/// Makes sure that an image is there.
-pub(super) async fn ensure(docker: &Docker, image: &str, policy: PullPolicy) -> Result<(), ImageError> {
+/// Makes sure that an image is there. With logins they are tried one after the other, and the last failure is told.
+pub(super) async fn ensure(
+    docker: &Docker,
+    image: &str,
+    policy: PullPolicy,
+    logins: &[Login],
+) -> Result<(), ImageError> {
     let Some(reference) = Reference::parse(image) else {
         let message = format!("\"{image}\" is not a valid image reference, such as registry.example/name:tag");
         return Err(ImageError { message, permanent: true });
@@ -31,9 +37,27 @@ pub(super) async fn ensure(docker: &Docker, image: &str, policy: PullPolicy) -> 
         return Err(ImageError { message, permanent: true });
     }
     let options = CreateImageOptions { from_image: Some(full), ..CreateImageOptions::default() };
-    finish(docker.create_image(Some(options), None, None))
-        .await
-        .map_err(|error| ImageError { message: words::of_pull(image, &error), permanent: false })
+    let pull = |login: Option<&Login>| finish(docker.create_image(Some(options.clone()), None, login.map(credentials)));
+    let failed =
+        |error: bollard::errors::Error| ImageError { message: words::of_pull(image, &error), permanent: false };
+    let Some((last, others)) = logins.split_last() else { return pull(None).await.map_err(failed) };
+    for login in others {
+        if pull(Some(login)).await.is_ok() {
+            return Ok(());
+        }
+    }
+    pull(Some(last)).await.map_err(failed)
+}
+
+fn credentials(login: &Login) -> DockerCredentials {
+    let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    DockerCredentials {
+        username: filled(&login.username),
+        password: filled(&login.password),
+        identitytoken: filled(&login.identity_token),
+        serveraddress: filled(&login.server),
+        ..DockerCredentials::default()
+    }
 }
 
 /// The user that an image runs as, perhaps with a group; empty: the superuser.

@@ -37,13 +37,15 @@ impl Pod {
         let mut attempts: BTreeMap<Arc<str>, Vec<&ContainerInfo>> = BTreeMap::new();
         found.iter().for_each(|info| attempts.entry(info.id.container.clone()).or_default().push(info));
         if self.template.is_none() {
-            self.containers = attempts.keys().map(|name| Container::new(name, false)).collect();
+            let unknown = attempts.keys().filter(|name| !self.is_ephemeral(name));
+            self.containers = unknown.map(|name| Container::new(name, false)).collect();
         }
         if self.template.as_ref().is_some_and(|template| template.spec.mounted_volumes().next().is_some()) {
             self.volumes.may_exist();
         }
         let init = (0..self.init.len()).map(At::Init);
-        for at in init.chain((0..self.containers.len()).map(At::Main)) {
+        let ephemeral = (0..self.ephemeral.len()).map(At::Ephemeral);
+        for at in init.chain((0..self.containers.len()).map(At::Main)).chain(ephemeral) {
             let name = self.at(at).name.clone();
             let known = before.and_then(|before| before.containers.iter().find(|status| status.name == name));
             let mut of_it = attempts.remove(&name).unwrap_or_default();
@@ -89,7 +91,7 @@ impl Pod {
         ctx: &mut Context<'_>,
     ) {
         let (policy, uid) = (self.policy_of(&self.at(at).name), self.identity.uid.clone());
-        let spec = self.template.as_ref().and_then(|template| at.of(&template.spec)).cloned();
+        let spec = self.spec_of(at);
         let container = self.at_mut(at);
         if let Some(before) = before.filter(|before| has_run(before)) {
             container.resume(before.restart_count, before.last.clone());

@@ -41,6 +41,7 @@ impl Pod {
     /// What to do when a container ends. An init container that ended well has done its work, whatever the policy.
     pub(super) fn policy_of(&self, container: &str) -> RestartPolicy {
         match self.policy() {
+            _ if self.is_ephemeral(container) => RestartPolicy::Never,
             RestartPolicy::Always if self.is_init(container) => RestartPolicy::OnFailure,
             policy => policy,
         }

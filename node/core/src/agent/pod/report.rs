@@ -24,11 +24,19 @@ impl Pod {
             Admission::Open | Admission::Admitted | Admission::Over(_) => Default::default(),
         };
         let spec = self.template.as_ref().map(|template| &template.spec);
-        let images: Vec<&str> =
+        let mut images: Vec<&str> =
             spec.into_iter().flat_map(|spec| spec.all_containers()).map(|container| container.image.as_str()).collect();
+        let of_added = |container: &Container| {
+            let one = self.added.iter().find(|one| *one.container.name == *container.name);
+            one.map_or("", |one| one.container.image.as_str())
+        };
+        images.resize(self.init.len() + self.containers.len(), "");
+        images.extend(self.ephemeral.iter().map(of_added));
         let image = |n: usize| images.get(n).copied().unwrap_or_default();
         let init = self.init.iter().map(|container| (container, container.finished() == Some(true)));
         let all = init.chain(self.containers.iter().map(|container| (container, container.is_ready())));
+        // Whether one that was added is ready is asked by nobody.
+        let all = all.chain(self.ephemeral.iter().map(|container| (container, false)));
         let on_host = spec.is_some_and(|spec| spec.host_network) && self.containers.iter().any(|c| !c.never_ran());
         PodStatus {
             slot: self.identity.slot_text.clone(),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::super::fake::{CLUSTER, World, slot, write};
@@ -280,4 +282,30 @@ fn a_pod_that_is_active_for_longer_than_it_may_has_failed() {
     world.restart(vec![facts_of(&spec, &[])]);
     world.pass(60_000);
     assert_eq!((world.report().reason.as_str(), world.running().len()), ("DeadlineExceeded", 0));
+}
+
+#[test]
+fn images_are_pulled_with_the_logins_that_the_pod_names_and_without_one_that_is_not_there() {
+    let spec = json!({
+        "imagePullSecrets": [{"name": "c"}],
+        "containers": [{"name": "web", "image": "registry.example/web:1"}],
+    });
+    let asked = |world: &World| match world.runtime.asked.front() {
+        Some(RuntimeAction::EnsureImage { logins, .. }) => {
+            logins.iter().map(|login| login.username.clone()).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut world = World::ready();
+    world.learn(facts_of(&spec, &[]));
+    assert_eq!(asked(&world), [] as [&str; 0]);
+    let told = |world: &World| world.events.iter().filter(|event| event.reason.contains("PullSecret")).count();
+    assert_eq!(told(&world), 1);
+    let config = json!({"auths": {"registry.example": {"username": "me", "password": "p"}}}).to_string();
+    let data = json!({"data": {".dockerconfigjson": BASE64.encode(config)}});
+    let mut world = World::ready();
+    world.learn(facts_of(&spec, &[(SourceKind::Secret, "c", data)]));
+    assert_eq!((asked(&world), told(&world)), (vec!["me".to_owned()], 0));
+    world.work();
+    assert!(world.report().ready);
 }

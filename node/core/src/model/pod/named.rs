@@ -11,6 +11,14 @@ pub(super) fn sources(spec: &PodSpec) -> BTreeSet<SourceName> {
     let mut named = BTreeSet::new();
     spec.all_containers().for_each(|container| of_container(container, &mut named));
     spec.mounted_volumes().for_each(|volume| of_volume(volume, &mut named));
+    named.extend(spec.image_pull_secrets.iter().map(|of| SourceName::new(SourceKind::Secret, &of.name)));
+    named
+}
+
+/// What the variables of one container name.
+pub(super) fn of(container: &Container) -> BTreeSet<SourceName> {
+    let mut named = BTreeSet::new();
+    of_container(container, &mut named);
     named
 }
 

@@ -16,6 +16,8 @@ use crate::slot::{PLACEMENT_LEAF, Placement, SLOT_KIND, pod_name, pod_uid};
 use crate::status::{ContainerPhase, ContainerStatus, NodeStatus, Phase, PodStatus};
 
 const NONCE: [u8; 32] = [7; 32];
+/// What clients trust the API by.
+pub(super) const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// A few nodes that tell each other everything at once, unless they are told not to.
 pub(super) struct Rig {
@@ -221,7 +223,8 @@ impl Rig {
     /// What became different at one node.
     pub(super) fn refresh(&mut self, n: usize) -> Vec<ProjectedChange> {
         let changes = self.stores[n].drain_changes();
-        let sources = Sources { store: &self.stores[n], alive: &self.alive, wall_ms: self.wall_ms };
+        let (store, wall_ms) = (&self.stores[n], self.wall_ms);
+        let sources = Sources { store, alive: &self.alive, wall_ms, ca_certificate: CERTIFICATE };
         self.projections[n].refresh(&sources, &changes)
     }
 
@@ -233,7 +236,8 @@ impl Rig {
 
     pub(super) fn rebuilt(&self, n: usize) -> Projection {
         let mut projection = Projection::default();
-        projection.rebuild(&Sources { store: &self.stores[n], alive: &self.alive, wall_ms: self.wall_ms });
+        let (store, wall_ms) = (&self.stores[n], self.wall_ms);
+        projection.rebuild(&Sources { store, alive: &self.alive, wall_ms, ca_certificate: CERTIFICATE });
         projection
     }
 }
