@@ -16,12 +16,13 @@ use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_upd
 use skein_kube::apply::{is_apply, only_for_apply, owners};
 use skein_kube::convert;
 use skein_kube::patch::Patch;
-use skein_kube::resource::{self, NAMESPACES, Resource, SERVICE_ACCOUNTS};
+use skein_kube::resource::{self, CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, NAMESPACES, Resource, SERVICE_ACCOUNTS};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::TryRecvError;
 
+use super::access::escalate;
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
 use super::apply;
 use super::backend::{ApiRef, Authored, ProjectedChange, Rendered};
@@ -96,14 +97,15 @@ pub async fn create_prepared(
         name: prepared.name.as_str().into(),
     };
     let target = Target { resource, object };
+    escalate::may_store(shell, &asked.call.caller.user, &target, None, &prepared.object).await?;
     if prepared.dry_run {
         return match shell.backend.get(target.object.clone()).await? {
             Some(_) => Err(Status::already_exists(resource, target.name())),
             None => Ok(dry_create(&target, prepared)),
         };
     }
-    // A namespace's own account is there before anybody writes it.
-    if *resource == SERVICE_ACCOUNTS && shell.backend.get(target.object.clone()).await?.is_some() {
+    // A namespace's own account, and the roles that are built in, are there before anybody writes them.
+    if DERIVED.contains(&resource) && shell.backend.get(target.object.clone()).await?.is_some() {
         return Err(Status::already_exists(resource, target.name()));
     }
     let mut edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
@@ -236,6 +238,7 @@ pub async fn update(
     let resource = target.resource;
     let Prepared { object: mut new, mut warnings, dry_run, .. } = prepared;
     let Change { if_heads, notes, operation } = change;
+    escalate::may_store(shell, &asked.call.caller.user, target, Some(&current.value), &new).await?;
     let Some(key) = current.key.clone() else {
         if is_derived(resource, current) {
             let prepared = Prepared { object: new, warnings, ..prepared };
@@ -287,10 +290,13 @@ fn owners_notes(
     Ok(notes)
 }
 
+/// The kinds of objects that are there without being written: a namespace's own account, and roles that are built in.
+const DERIVED: [&Resource; 3] = [&SERVICE_ACCOUNTS, &CLUSTER_ROLES, &CLUSTER_ROLE_BINDINGS];
+
 /// Whether an object follows from another one and is there without being written, as a namespace's own account is.
 #[must_use]
 pub fn is_derived(resource: &Resource, object: &Rendered) -> bool {
-    *resource == SERVICE_ACCOUNTS && object.key.is_none()
+    DERIVED.contains(&resource) && object.key.is_none()
 }
 
 /// Writes an object for the first time that was there without being written.
@@ -336,7 +342,7 @@ async fn send_as(
     let request = WriteRequest {
         op,
         durability: durability(asked.call)?,
-        user: asked.call.user().to_owned(),
+        user: asked.call.user(),
         manager: manager(asked),
         operation,
         request_id: request_id(asked.call)?,
