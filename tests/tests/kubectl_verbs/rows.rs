@@ -262,10 +262,7 @@ pub(crate) const ROWS: &[Row] = &[
         &["node/h2 cordoned", "node/h2 uncordoned"],
     ),
     missing(newer("debug", "kubectl debug solo --image=bb:1 -- true", &[]), "there are no ephemeral containers"),
-    missing(
-        newer("create token", "kubectl create token robot", &[]),
-        "accounts have no tokens yet; roles are not enforced",
-    ),
+    newer("create token", "kubectl create token robot", &["eyJ"]),
     row(
         "delete",
         "kubectl delete pod solo configmap/more 2>/dev/null || kubectl delete pod/solo configmap/more",
