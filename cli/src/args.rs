@@ -47,8 +47,13 @@ pub(crate) enum Verb {
     /// Make join tokens
     #[command(subcommand)]
     Token(TokenVerb),
-    /// Print a kubeconfig for kubectl and its like
-    Kubeconfig,
+    /// Print a kubeconfig for kubectl and its like: the administrator's, or another user's
+    Kubeconfig(KubeconfigFlags),
+    /// Let no token and no certificate count any more that was issued to a user until now
+    Revoke {
+        /// The user's name
+        user: String,
+    },
     /// List the cluster's nodes and whether they are alive
     Peers,
     /// Say who leads now
@@ -105,6 +110,29 @@ pub(crate) struct JoinFlags {
     /// As for `up`.
     #[command(flatten)]
     pub(crate) daemon: DaemonFlags,
+}
+
+/// Whose kubeconfig to print.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KubeconfigFlags {
+    /// A user's name [default: the administrator's own, which never expires]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// A group that the user is in; may be repeated
+    #[arg(long = "group", value_name = "NAME", requires = "user")]
+    pub(crate) groups: Vec<String>,
+    /// A role to give to the user, such as view, edit, admin or cluster-admin
+    #[arg(long, value_name = "NAME", requires = "user")]
+    pub(crate) role: Option<String>,
+    /// Where the user has the role, and where kubectl looks [default: in all namespaces]
+    #[arg(short, long, value_name = "NAME", requires = "user")]
+    pub(crate) namespace: Option<String>,
+    /// How long it is valid, such as 12h or 30d, at most a year
+    #[arg(long, default_value = "30d", value_parser = units::duration, requires = "user")]
+    pub(crate) expires: Duration,
+    /// Put a certificate into it rather than a token
+    #[arg(long, requires = "user")]
+    pub(crate) certificate: bool,
 }
 
 /// What can be done with tokens.
@@ -205,7 +233,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_wrong_usage() {
-        let wrong: [&[&str]; 8] = [
+        let wrong: [&[&str]; 9] = [
+            &["kubeconfig", "--role", "view"],
             &["tokn", "create"],
             &["token", "create", "--uses", "many"],
             &["token", "create", "--uses", "0"],

@@ -129,6 +129,15 @@ impl Client {
         parse(&self.bytes(Method::POST, path, JSON, Some(body)).await?)
     }
 
+    /// Sends JSON, and reads text.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub(crate) async fn post_for_text(&self, path: &str, body: &Value) -> Result<String, ClientError> {
+        let bytes = self.bytes(Method::POST, path, "*/*", Some(body)).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Begins to read a stream of JSON, one value on each line.
     ///
     /// # Errors

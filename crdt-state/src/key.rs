@@ -175,14 +175,14 @@ impl ObjectKey {
     /// Whether a key that came from outside is one that this node would have made.
     #[must_use]
     pub fn check(&self) -> bool {
-        let sane = |text: &str| {
+        let sane = |text: &str, parts: &[u8]| {
             !text.is_empty()
                 && text.len() <= MAX_NAME_BYTES
-                && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'@'))
+                && text.bytes().all(|b| b.is_ascii_graphic() && !parts.contains(&b))
         };
-        // In a key's text the first colon of a link ends the kind, so that a name may have more, as those of roles do.
-        let sound = |link: &Segment| sane(&link.kind.0) && !link.kind.0.contains(':') && sane(&link.name);
-        !self.0.is_empty() && self.0.len() <= MAX_CHAIN && self.0.iter().all(|s| s.incarnation > 0 && sound(s))
+        // A name may hold what parts it from its kind and its life: the first `:` and the last `@` do so.
+        let is_link = |s: &Segment| s.incarnation > 0 && sane(&s.kind.0, b"/@:") && sane(&s.name, b"/");
+        !self.0.is_empty() && self.0.len() <= MAX_CHAIN && self.0.iter().all(is_link)
     }
 
     fn last(&self) -> &Segment {
@@ -213,7 +213,7 @@ impl FromStr for ObjectKey {
         let wrong = || ParseKeyError(text.chars().take(64).collect());
         let link = |link: &str| {
             let (kind, rest) = link.split_once(':')?;
-            let (name, incarnation) = rest.split_once('@')?;
+            let (name, incarnation) = rest.rsplit_once('@')?;
             Some(Segment { kind: Kind::new(kind), name: name.into(), incarnation: incarnation.parse().ok()? })
         };
         let links =
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn a_key_is_read_back_as_it_was_written() {
         assert_eq!(web().to_string().parse(), Ok(web()));
-        let role = ObjectKey::root(&Kind::new("ClusterRole.rbac.authorization.k8s.io"), "system:a:b", 2);
+        let role = ObjectKey::root(&Kind::new("ClusterRole.rbac"), "system:a@b@2:x", 7);
         assert_eq!(role.to_string().parse(), Ok(role));
         for text in ["", "a", "Pod:a", "Pod:a@0", "Pod:a@x", "/Pod:a@1", "Pod:a@1/", "Pod:@1", &"Pod:a@1/".repeat(9)] {
             assert!(text.parse::<ObjectKey>().is_err(), "{text}");
@@ -375,7 +375,8 @@ mod tests {
         assert!(!ObjectKey([].into()).check());
         assert!(!web().name_key().life(0).check());
         assert!(!ObjectKey::root(&Kind::new("Pod"), "a/b", 1).check());
-        assert!(!ObjectKey::root(&Kind::new("Pod:a"), "b", 1).check());
+        assert!(!ObjectKey::root(&Kind::new("Po:d"), "a", 1).check());
+        assert!(ObjectKey::root(&Kind::new("Pod"), "a:b@1", 1).check());
         assert!(!ObjectKey::root(&Kind::new("Pod"), &"x".repeat(300), 1).check());
     }
 }

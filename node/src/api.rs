@@ -3,9 +3,11 @@
 //! What Kubernetes' API means (routes, patches, defaults, tables, messages) lives in `skein-kube`; what is true lives
 //! behind [`backend::Backend`]. Here is how bytes become calls and answers.
 
+pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod apply;
+pub mod audit;
 pub mod backend;
 pub mod ephemeral;
 pub mod health;
@@ -22,5 +24,6 @@ pub mod server;
 pub mod shell;
 pub mod streams;
 pub mod usage;
+pub mod users;
 pub mod watch;
 pub mod write;

@@ -347,6 +347,7 @@ fn node_config(
         labels: labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         seed,
         layout: skein_kube::schema::layout(),
+        built_in: skein_kube::authorize::built_in::all(),
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
         ca_certificate: entry.secrets.ca_certificate.clone(),

@@ -154,6 +154,10 @@ table! {
     api_errors: Counter, "counter", "skein_api_errors_total";
     /// API requests without a valid token.
     api_unauthorized: Counter, "counter", "skein_api_unauthorized_total";
+    /// API requests that their sender was not allowed to make.
+    api_forbidden: Counter, "counter", "skein_api_forbidden_total";
+    /// API requests that are missing in the audit log because it was not written fast enough.
+    audit_dropped: Counter, "counter", "skein_audit_dropped_total";
     /// API handlers that panicked; the client got a 500.
     api_panics: Counter, "counter", "skein_api_panics_total";
     /// How long API requests took until their head was sent, in seconds.

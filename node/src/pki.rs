@@ -1,5 +1,6 @@
 //! Who may speak to the API, and how a client knows whom it speaks to: the cluster's certificate authority, the server
-//! certificates that it signs for this node, the administrator's token and the kubeconfig that holds them.
+//! certificates that it signs for this node, the administrator's token and the kubeconfig that holds them. Other users'
+//! tokens and certificates are in the modules below.
 //!
 //! The secrets are made by the founder of a cluster and travel in the admission reply alone; they are never an object.
 //! Peers authenticate each other by their own keys (Noise), not by these certificates.
@@ -20,6 +21,11 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
+
+pub mod client;
+pub mod token;
+
+use token::TokenKey;
 
 /// The file in the data directory that holds [`ClusterSecrets`].
 pub const SECRETS_FILE: &str = "api-secrets.json";
@@ -169,7 +175,8 @@ impl ClusterSecrets {
     /// A kubeconfig for the administrator, as YAML. `server` is a URL such as `https://192.0.2.7:7443`.
     #[must_use]
     pub fn kubeconfig(&self, cluster: &str, server: &str) -> String {
-        kubeconfig(cluster, server, &self.ca_certificate, &self.admin_token)
+        let user = format!("{cluster}-admin");
+        kubeconfig(cluster, server, &self.ca_certificate, (&user, &Credential::Token(&self.admin_token)), "")
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, PkiError> {
@@ -189,19 +196,43 @@ impl ClusterSecrets {
     }
 }
 
-/// A kubeconfig as YAML: one cluster, one user with a token, one context.
+/// How a client shows who it is.
+pub enum Credential<'a> {
+    /// By a token.
+    Token(&'a str),
+    /// By a certificate.
+    Certificate(&'a client::Issued),
+}
+
+/// A kubeconfig as YAML: one cluster, one user, one context, in a namespace unless that is empty.
 #[must_use]
-pub fn kubeconfig(cluster: &str, server: &str, ca_certificate: &str, token: &str) -> String {
+pub fn kubeconfig(
+    cluster: &str,
+    server: &str,
+    ca_certificate: &str,
+    (user, credential): (&str, &Credential<'_>),
+    namespace: &str,
+) -> String {
     use base64::Engine as _;
-    let ca = base64::engine::general_purpose::STANDARD.encode(ca_certificate);
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     // JSON strings are YAML strings: a name with a quote or a colon in it stays one scalar.
     let quote = |text: &str| serde_json::Value::from(text).to_string();
-    let (user, token) = (quote(&format!("{cluster}-admin")), quote(token));
+    let credential = match credential {
+        Credential::Token(token) => format!("token: {}", quote(token)),
+        Credential::Certificate(issued) => format!(
+            "client-certificate-data: {}\n    client-key-data: {}",
+            base64(&issued.certificate),
+            base64(&issued.key)
+        ),
+    };
+    let (ca, user) = (base64(ca_certificate), quote(user));
     let (cluster, server) = (quote(cluster), quote(server));
+    let namespace = if namespace.is_empty() { String::new() } else { format!("\n    namespace: {}", quote(namespace)) };
     format!(
         "apiVersion: v1\nkind: Config\nclusters:\n- name: {cluster}\n  cluster:\n    server: {server}\n    \
-         certificate-authority-data: {ca}\nusers:\n- name: {user}\n  user:\n    token: {token}\ncontexts:\n\
-         - name: {cluster}\n  context:\n    cluster: {cluster}\n    user: {user}\ncurrent-context: {cluster}\n"
+         certificate-authority-data: {ca}\nusers:\n- name: {user}\n  user:\n    {credential}\ncontexts:\n\
+         - name: {cluster}\n  context:\n    cluster: {cluster}\n    user: {user}{namespace}\n\
+         current-context: {cluster}\n"
     )
 }
 
@@ -210,6 +241,7 @@ pub fn kubeconfig(cluster: &str, server: &str, ca_certificate: &str, token: &str
 /// A laptop changes its address while the daemon runs; a certificate made at start would then be refused.
 pub struct ServerIdentity {
     secrets: ClusterSecrets,
+    tokens: TokenKey,
     current: Mutex<Current>,
 }
 
@@ -234,7 +266,8 @@ impl ServerIdentity {
         let addresses = local.into_iter().chain(addresses.into_iter().map(|a| a.to_canonical()));
         let addresses = addresses.filter(|a| !a.is_unspecified()).take(MAX_SUBJECT_NAMES).collect();
         let key = certify(&secrets, &names, &addresses)?;
-        Ok(ServerIdentity { secrets, current: Mutex::new(Current { names, addresses, key }) })
+        let tokens = TokenKey::of(&secrets);
+        Ok(ServerIdentity { secrets, tokens, current: Mutex::new(Current { names, addresses, key }) })
     }
 
     /// Makes sure that the certificate names an address at which a client arrived.
@@ -261,6 +294,12 @@ impl ServerIdentity {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current.key = certify(&self.secrets, &current.names, &current.addresses)?;
         Ok(())
+    }
+
+    /// What signs and verifies the tokens of users and accounts.
+    #[must_use]
+    pub fn tokens(&self) -> &TokenKey {
+        &self.tokens
     }
 
     /// The secrets that this identity was made from.
@@ -396,7 +435,9 @@ mod tests {
 
     #[test]
     fn a_kubeconfig_survives_a_name_that_yaml_would_misread() {
-        let text = kubeconfig("a: \"b\"", "https://[::1]:7443", "PEM", "00ff");
+        let user = ("a: \"b\"-admin", &Credential::Token("00ff"));
+        let text = kubeconfig("a: \"b\"", "https://[::1]:7443", "PEM", user, "shop");
+        assert!(text.contains("    user: \"a: \\\"b\\\"-admin\"\n    namespace: \"shop\"\n"), "{text}");
         assert!(text.contains("server: \"https://[::1]:7443\"\n"), "{text}");
         assert!(text.contains("current-context: \"a: \\\"b\\\"\"\n"), "{text}");
         assert!(text.contains("certificate-authority-data: UEVN\n"), "{text}");

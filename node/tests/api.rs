@@ -1,6 +1,10 @@
 //! The API over real TLS on loopback, with a node in memory behind it.
 #![allow(clippy::unwrap_used, unreachable_pub, missing_docs)]
 
+#[path = "api/access.rs"]
+mod access;
+#[path = "api/accounts.rs"]
+mod accounts;
 #[path = "api/apply.rs"]
 mod apply;
 #[path = "api/client.rs"]
@@ -11,6 +15,8 @@ mod fake;
 mod host;
 #[path = "api/kubectl.rs"]
 mod kubectl;
+#[path = "api/matrix.rs"]
+mod matrix;
 #[path = "api/parts.rs"]
 mod parts;
 #[path = "api/refusals.rs"]

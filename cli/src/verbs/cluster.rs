@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal};
 
-use crate::args::{TokenVerb, WhyFlags};
+use crate::args::{KubeconfigFlags, TokenVerb, WhyFlags};
 use crate::client::{Client, ClientError, encode};
 use crate::failure::Failure;
 use crate::screen::{Screen, print};
@@ -46,12 +46,30 @@ pub(crate) async fn token(client: Client, verb: TokenVerb) -> Result<(), Failure
     print(&format!("{token}\n"))
 }
 
-/// Prints a kubeconfig.
+/// Prints a kubeconfig: the administrator's, or that of a user, who is given a role first.
 ///
 /// # Errors
-/// When nobody answers.
-pub(crate) async fn kubeconfig(client: Client) -> Result<(), Failure> {
-    print(&client.text("/skein/v1/kubeconfig").await?)
+/// When nobody answers, a name cannot be, or there is no such role.
+pub(crate) async fn kubeconfig(client: Client, flags: KubeconfigFlags) -> Result<(), Failure> {
+    let Some(user) = flags.user else { return print(&client.text("/skein/v1/kubeconfig").await?) };
+    let asked = json!({
+        "user": user,
+        "groups": flags.groups,
+        "role": flags.role.unwrap_or_default(),
+        "namespace": flags.namespace.unwrap_or_default(),
+        "ttl_seconds": flags.expires.as_secs(),
+        "certificate": flags.certificate,
+    });
+    print(&client.post_for_text("/skein/v1/users", &asked).await?)
+}
+
+/// Ends all that was issued to a user.
+///
+/// # Errors
+/// When nobody answers, or it could not be written.
+pub(crate) async fn revoke(client: Client, user: &str) -> Result<(), Failure> {
+    client.post("/skein/v1/revoke", &json!({"user": user})).await?;
+    print(&format!("what was issued to {user} until now counts no more; roles that are bound to {user} stay\n"))
 }
 
 /// Leaves the cluster.

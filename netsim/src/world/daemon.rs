@@ -76,6 +76,7 @@ impl World {
             labels: BTreeMap::new(),
             seed,
             layout: layout(),
+            built_in: Vec::new(),
             memo: self.memo.clone(),
             serves_api: false,
             tenure: Duration::from_millis(self.knobs.tenure_ms),

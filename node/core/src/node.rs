@@ -84,6 +84,8 @@ pub struct NodeConfig {
     pub seed: u64,
     /// How objects become leaves.
     pub layout: Layout,
+    /// Objects in no namespace that every cluster has without anybody writing them, as clients see them.
+    pub built_in: Vec<serde_json::Value>,
     /// Where merges are remembered.
     pub memo: Memo,
     /// Whether to keep the API's objects rendered.

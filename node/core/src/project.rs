@@ -104,6 +104,8 @@ pub struct Projection {
     due_of: BTreeMap<Unit, u64>,
     /// Objects of which texts that are kept beside the document have not arrived, and until when that is waited for.
     incomplete: BTreeMap<ObjectKey, u64>,
+    /// What every cluster has without anybody writing it.
+    built_in: Vec<Value>,
 }
 
 /// What makes objects of the API. The order is that in which units are rendered: workloads count the pods before them.
@@ -138,6 +140,12 @@ struct Made {
 }
 
 impl Projection {
+    /// An empty one. `built_in` are objects in no namespace that are shown as long as nobody stores one of their name.
+    #[must_use]
+    pub fn with_built_in(built_in: Vec<Value>) -> Self {
+        Projection { built_in, ..Projection::default() }
+    }
+
     /// An object.
     #[must_use]
     pub fn get(&self, object: &ApiRef) -> Option<&Arc<Rendered>> {
@@ -209,7 +217,8 @@ impl Projection {
                 Unit::Object(key) => {
                     let (made, due_ms) = self.facts.render_object(sources, key);
                     self.set_due(&unit, due_ms);
-                    made.into_iter().chain(self.facts.given(sources, key)).collect()
+                    let built_in = stored::built_in(sources, key, &self.built_in);
+                    made.into_iter().chain(self.facts.given(sources, key)).chain(built_in).collect()
                 }
             };
             if let Unit::Object(key) | Unit::Pods(key) = &unit {

@@ -16,9 +16,6 @@ pub fn warning_of_create(resource: &Resource) -> Option<String> {
         "IngressClass" => "has nothing that serves it yet",
         "Endpoints" | "EndpointSlice" => "does not route by it yet",
         "NetworkPolicy" => "does not enforce it yet; nothing is cut off",
-        "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => {
-            "does not enforce it yet; whoever is let in is the administrator"
-        }
         "ResourceQuota" | "LimitRange" => "does not enforce it yet; nothing is limited",
         "PriorityClass" => "does not heed it yet; no pod goes before another",
         _ => return None,

@@ -3,6 +3,7 @@
 
 pub mod admission;
 pub mod apply;
+pub mod authorize;
 pub mod body;
 pub mod check;
 pub mod convert;

@@ -90,6 +90,7 @@ fn schema_of(api_version: &str, kind: &str) -> Option<&'static TypeSchema> {
         "DeleteOptions" => Some(&crate::schema::meta::DELETE_OPTIONS),
         "Scale" => Some(&workload::SCALE),
         "Eviction" => Some(&review::EVICTION),
+        "TokenRequest" => Some(&review::TOKEN_REQUEST),
         _ => resource::all().find(|r| r.kind_name == kind && r.api_version() == api_version).map(|r| r.schema),
     }
 }

@@ -22,7 +22,10 @@ pub use others::{
     CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ENDPOINT_SLICES, INGRESS_CLASSES, INGRESSES, LEASES, NETWORK_POLICIES,
     POD_DISRUPTION_BUDGETS, POD_DISRUPTION_BUDGETS_V1BETA1, PRIORITY_CLASSES, ROLE_BINDINGS, ROLES, STORAGE_CLASSES,
 };
-pub use reviews::{SELF_SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_REVIEWS, SELF_SUBJECT_RULES_REVIEWS};
+pub use reviews::{
+    LOCAL_SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_ACCESS_REVIEWS, SELF_SUBJECT_REVIEWS, SELF_SUBJECT_RULES_REVIEWS,
+    SUBJECT_ACCESS_REVIEWS, TOKEN_REVIEWS,
+};
 pub use workloads::{
     CONTROLLER_REVISIONS, CRON_JOBS, CRON_JOBS_V1BETA1, DAEMON_SETS, DEPLOYMENTS, HORIZONTAL_POD_AUTOSCALERS,
     HORIZONTAL_POD_AUTOSCALERS_V1, JOBS, REPLICA_SETS, STATEFUL_SETS,
@@ -76,6 +79,8 @@ pub enum Subresource {
     Exec,
     /// `/portforward`: connections to ports.
     PortForward,
+    /// `/token`: a new token of an account.
+    Token,
 }
 
 /// One subresource of a resource.
@@ -188,8 +193,15 @@ pub static SERVED: &[&Resource] = &[
     &EVENTS_GROUP_EVENTS,
 ];
 
-/// Questions about the asker, which are answered at once and never stored.
-pub static REVIEWS: &[&Resource] = &[&SELF_SUBJECT_REVIEWS, &SELF_SUBJECT_ACCESS_REVIEWS, &SELF_SUBJECT_RULES_REVIEWS];
+/// Questions about who may do what and who somebody is, which are answered at once and never stored.
+pub static REVIEWS: &[&Resource] = &[
+    &SELF_SUBJECT_REVIEWS,
+    &TOKEN_REVIEWS,
+    &SELF_SUBJECT_ACCESS_REVIEWS,
+    &SELF_SUBJECT_RULES_REVIEWS,
+    &SUBJECT_ACCESS_REVIEWS,
+    &LOCAL_SUBJECT_ACCESS_REVIEWS,
+];
 
 /// What is measured when somebody asks. Its group comes last: clients that are asked for pods mean those of the core group.
 pub static MEASURED: &[&Resource] = &[&NODE_METRICS, &POD_METRICS];

@@ -10,6 +10,7 @@
 
 use serde_json::{Value, json};
 use skein_kube::admission::{Prepared, WriteOptions, prepare_create};
+use skein_kube::authorize::{MASTERS, Objects, Policy, User};
 use skein_kube::resource::{self, Resource};
 use skein_kube::{body, effect, review, table};
 
@@ -59,10 +60,11 @@ fn reviews_are_answered() {
     let asked = body::decode(PROTOBUF, posted!("access-review")).unwrap();
     let attributes = &asked["spec"]["resourceAttributes"];
     assert_eq!((&attributes["verb"], &attributes["resource"]), (&json!("create"), &json!("pods")));
-    let answer = review::answer(&resource::SELF_SUBJECT_ACCESS_REVIEWS, asked, "admin").unwrap();
+    let (policy, admin) = (Policy::new(Objects::default()), User::new("admin", [MASTERS.to_owned()]));
+    let answer = review::answer(&resource::SELF_SUBJECT_ACCESS_REVIEWS, asked, "", &admin, &policy).unwrap();
     assert_eq!(answer["status"]["allowed"], true);
     let asked = body::decode(PROTOBUF, posted!("subject-review")).unwrap();
-    let answer = review::answer(&resource::SELF_SUBJECT_REVIEWS, asked, "admin").unwrap();
+    let answer = review::answer(&resource::SELF_SUBJECT_REVIEWS, asked, "", &admin, &policy).unwrap();
     assert_eq!(answer["status"]["userInfo"]["username"], "admin");
 }
 

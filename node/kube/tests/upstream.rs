@@ -242,8 +242,13 @@ fn upstream(group: &str, kind: &str, version: &str) -> Option<Shape> {
         ("rbac.authorization.k8s.io", _) => shape_of::<rbac::v1::RoleBinding>(),
         ("scheduling.k8s.io", _) => shape_of::<scheduling::v1::PriorityClass>(),
         ("storage.k8s.io", _) => shape_of::<storage::v1::StorageClass>(),
+        ("authentication.k8s.io", "TokenReview") => shape_of::<authentication::v1::TokenReview>(),
         ("authentication.k8s.io", _) => shape_of::<authentication::v1::SelfSubjectReview>(),
         ("authorization.k8s.io", "SelfSubjectRulesReview") => shape_of::<authorization::v1::SelfSubjectRulesReview>(),
+        ("authorization.k8s.io", "SubjectAccessReview") => shape_of::<authorization::v1::SubjectAccessReview>(),
+        ("authorization.k8s.io", "LocalSubjectAccessReview") => {
+            shape_of::<authorization::v1::LocalSubjectAccessReview>()
+        }
         ("authorization.k8s.io", _) => shape_of::<authorization::v1::SelfSubjectAccessReview>(),
         _ => return None,
     })
@@ -262,6 +267,14 @@ fn every_field_of_every_kind_is_known_by_its_name_and_type() {
         differences(resource.schema, "", &shape, &mut own);
         found.extend(own.into_iter().filter(|difference| !OTHERS.contains(&difference.as_str())));
     }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn a_request_for_a_token_is_known_by_its_fields() {
+    let mut found = BTreeSet::new();
+    let shape = shape_of::<authentication::v1::TokenRequest>();
+    differences(&skein_kube::schema::review::TOKEN_REQUEST, "", &shape, &mut found);
     assert!(found.is_empty(), "{found:#?}");
 }
 

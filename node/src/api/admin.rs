@@ -13,6 +13,7 @@ use super::answer::{Answer, json_answer, text_answer};
 use super::backend::AdminError;
 use super::query::Query;
 use super::shell::{Call, Origin, Shell};
+use super::{access, users};
 
 /// How often a join token may be used when nothing is said, and at most.
 const DEFAULT_USES: u32 = 1;
@@ -46,16 +47,19 @@ impl Default for TokenRequest {
 /// When there is no such verb, it is not for the network, or it failed.
 pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let verb = call.path().strip_prefix("/skein/v1/").ok_or_else(Status::no_such_resource)?;
-    let private = matches!(verb, "tokens" | "kubeconfig" | "leave" | "remove");
+    let private = matches!(verb, "tokens" | "kubeconfig" | "leave" | "remove" | "users" | "revoke");
     if private && call.origin != Origin::Socket {
         let message = format!("{verb} is answered on the node's own socket only (run skein on the node itself)");
         return Err(Status::new(403, "Forbidden", message));
     }
-    let expected = if matches!(verb, "tokens" | "leave" | "remove") { Method::POST } else { Method::GET };
+    let posted = matches!(verb, "tokens" | "leave" | "remove" | "users" | "revoke");
+    let expected = if posted { Method::POST } else { Method::GET };
     let known = private || matches!(verb, "peers" | "leader" | "why" | "state-hash");
     if !known {
         return Err(Status::no_such_resource());
     }
+    let action = access::path_action(&call.method, call.path());
+    access::permit(shell, &call.caller.user, &action).await?;
     if call.method != expected {
         return Err(Status::new(405, "MethodNotAllowed", format!("{verb} takes {expected}, not {}", call.method)));
     }
@@ -70,6 +74,8 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
             Ok(json_answer(StatusCode::OK, &json!({})))
         }
         "remove" => remove(shell, call).await,
+        "users" => users::create(shell, call).await,
+        "revoke" => users::revoke(shell, call).await,
         "peers" => Ok(json_answer(StatusCode::OK, &json!({"peers": shell.backend.peers().await?}))),
         "leader" => match shell.backend.leader().await? {
             Some(leader) => Ok(json_answer(StatusCode::OK, &leader)),

@@ -9,6 +9,7 @@ use skein_kube::apply::owners::{self, Authored};
 use skein_kube::apply::{Applied, ApplyOptions, onto};
 use skein_kube::status::Status;
 
+use super::access;
 use super::answer::Answer;
 use super::backend::Rendered;
 use super::read;
@@ -66,6 +67,10 @@ impl Step {
     async fn carry_out(self, shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Result<Answer, Status> {
         let Step { current, prepared, change } = self;
         let Some(current) = current else {
+            // Who may change what is there may not for that reason make what is not.
+            let namespace = Some(&*target.object.namespace);
+            let creates = access::on(target.resource, "create", namespace, target.name(), None);
+            access::permit(shell, &asked.call.caller.user, &creates).await?;
             let owner = write::owner(shell, target.resource, &target.object.namespace).await?;
             return write::create_prepared(shell, asked, target.resource, owner, prepared, change).await;
         };

@@ -1,4 +1,4 @@
-//! Where a path leads: to a document, to a question about the asker, to all objects of a resource or to one of them.
+//! Where a path leads: to a document, to a question about somebody's rights, to all objects of a resource or to one of them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,8 +16,13 @@ use super::query::decode_part;
 pub enum Route {
     /// A document that is the same for all who ask for it in the same form: its content type and its text.
     Document(String, Vec<u8>),
-    /// A question about the asker that is posted and answered at once.
-    Review(&'static Resource),
+    /// A question that is posted and answered at once.
+    Review {
+        /// Which.
+        resource: &'static Resource,
+        /// The namespace that it is about, for those that are in one.
+        namespace: Option<Arc<str>>,
+    },
     /// All objects of a resource, in one namespace or in all.
     Collection {
         /// The resource.
@@ -113,14 +118,14 @@ fn in_version(group: &str, version: &str, parts: &[&str]) -> Option<Route> {
         return below(resource, Some((*namespace).into()), rest);
     }
     let [plural, rest @ ..] = parts else { return None };
-    let resource = resource::find(group, version, plural)?;
-    if resource::REVIEWS.contains(&resource) {
-        return rest.is_empty().then_some(Route::Review(resource));
-    }
-    below(resource, None, rest)
+    below(resource::find(group, version, plural)?, None, rest)
 }
 
 fn below(resource: &'static Resource, namespace: Option<Arc<str>>, parts: &[&str]) -> Option<Route> {
+    if resource::REVIEWS.contains(&resource) {
+        let fits = parts.is_empty() && resource.namespaced == namespace.is_some();
+        return fits.then_some(Route::Review { resource, namespace });
+    }
     let (name, part) = match parts {
         [] => return Some(Route::Collection { resource, namespace }),
         [name] => (*name, None),

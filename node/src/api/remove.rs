@@ -98,7 +98,7 @@ async fn remove(
             return Ok(object_answer(shell, target.resource, StatusCode::OK, current));
         }
         if is_derived(target.resource, current) {
-            let why = "it follows from its namespace and is there as long as that is";
+            let why = "nobody wrote it: it is built in, or follows from its namespace";
             return Err(Status::method_not_allowed(why));
         }
         let message = format!("{} are reported by nodes and fall out by themselves", target.resource.plural);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::http::{Method, StatusCode, header};
+use serde_json::Value;
 use skein_kube::admission::WriteOptions;
-use skein_kube::resource::{MEASURED, Resource, Subresource};
+use skein_kube::resource::{MEASURED, Resource, Subresource, TOKEN_REVIEWS};
 use skein_kube::status::Status;
 use skein_kube::{body, review};
 
@@ -13,7 +14,7 @@ use super::backend::ApiRef;
 use super::paths::{self, Route};
 use super::query::Query;
 use super::shell::{Call, Shell};
-use super::{ephemeral, logs, read, remove, scale, streams, usage, write};
+use super::{access, ephemeral, logs, read, remove, scale, streams, usage, write};
 
 /// A request whose path and query have been read.
 pub struct Asked<'a> {
@@ -67,11 +68,12 @@ pub async fn serve(shell: &Arc<Shell>, call: Call) -> Result<Answer, Status> {
     let accept = call.header(header::ACCEPT.as_str()).unwrap_or_default();
     let route = paths::parse(call.path(), accept)?;
     let asked = Asked { call: &call, query, accept };
+    access::permit_route(shell, &asked, &route).await?;
     match route {
         Route::Document(content_type, text) if reads(&call) => Ok(bytes_answer(StatusCode::OK, &content_type, text)),
-        Route::Review(resource) if call.method == Method::POST => {
+        Route::Review { resource, namespace } if call.method == Method::POST => {
             let body = body::decode(asked.content_type(), &call.body)?;
-            let answer = review::answer(resource, body, call.user()).ok_or_else(Status::no_such_resource)?;
+            let answer = answer_review(shell, &call, resource, namespace.as_deref().unwrap_or_default(), body).await?;
             Ok(json_answer(StatusCode::CREATED, &answer))
         }
         Route::Collection { resource, namespace } => collection(shell, &asked, resource, namespace).await,
@@ -83,8 +85,22 @@ pub async fn serve(shell: &Arc<Shell>, call: Call) -> Result<Answer, Status> {
                 Some(part) => part_verb(shell, &asked, &target, part).await,
             }
         }
-        Route::Document(..) | Route::Review(_) => Err(not_allowed(&call)),
+        Route::Document(..) | Route::Review { .. } => Err(not_allowed(&call)),
     }
+}
+
+async fn answer_review(
+    shell: &Arc<Shell>,
+    call: &Call,
+    resource: &'static Resource,
+    namespace: &str,
+    body: Value,
+) -> Result<Value, Status> {
+    if *resource == TOKEN_REVIEWS {
+        return access::tokens::review(shell, body).await;
+    }
+    let known = shell.known.now(&*shell.backend).await?;
+    review::answer(resource, body, namespace, &call.caller.user, &known.policy)
 }
 
 async fn collection(
@@ -143,6 +159,7 @@ async fn part_verb(
         (Subresource::EphemeralContainers, &Method::PUT | &Method::PATCH) => {
             ephemeral::change(shell, asked, target).await
         }
+        (Subresource::Token, &Method::POST) => access::tokens::create(shell, asked, target).await,
         (Subresource::Eviction, &Method::POST) => remove::evict(shell, asked, target).await,
         _ => Err(not_allowed(asked.call)),
     }

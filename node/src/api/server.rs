@@ -14,6 +14,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -21,8 +24,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::audit::Audit;
 use super::shell::{Origin, Shell};
 use crate::pki::ServerIdentity;
+use crate::pki::client::Subject;
 
 /// The Unix socket's name in the data directory.
 pub const SOCKET_FILE: &str = "skein.sock";
@@ -45,6 +50,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 const BACKLOG: u32 = 1024;
 /// How often the server certificate is made anew.
 const RENEW_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often changes of objects are looked through for roles while nobody asks for any.
+const SETTLE_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait after the system refused to accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,6 +71,14 @@ pub enum ListenError {
     Socket {
         /// The socket.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Requests cannot be written down.
+    #[error("the audit log in {dir} cannot be written: {source}", dir = dir.display())]
+    Audit {
+        /// The data directory.
+        dir: PathBuf,
         /// Why.
         source: io::Error,
     },
@@ -99,6 +114,10 @@ pub async fn listen(shell: Arc<Shell>, api: SocketAddr, data_dir: &Path) -> Resu
     let address = tcp.local_addr().map_err(refused)?;
     let socket = data_dir.join(SOCKET_FILE);
     let unix = bind_socket(&socket).await?;
+    let audit = Audit::start(data_dir, shell.metrics.clone());
+    let audit = audit.map_err(|source| ListenError::Audit { dir: data_dir.to_owned(), source })?;
+    // A shell that listens already goes on with the log that it has.
+    let _ = shell.audit.set(audit);
     let (stop, tasks) = (shell.stop.clone(), TaskTracker::new());
     tasks.spawn(accept_tls(tcp, TlsAcceptor::from(tls), shell.clone(), tasks.clone()));
     tasks.spawn(accept_unix(unix, shell.clone(), tasks.clone()));
@@ -129,8 +148,15 @@ impl Server {
 
 fn tls_config(identity: Arc<ServerIdentity>) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(identity);
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    // A certificate of the cluster's authority says who a client is; who shows none must bring a token.
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = CertificateDer::from_pem_slice(identity.secrets().ca_certificate.as_bytes());
+    roots.add(authority.map_err(|error| rustls::Error::General(error.to_string()))?)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated();
+    let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
+    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(identity);
     // HTTP/1.1 is what upgrades (exec, port-forward) need; all else may share one connection.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
@@ -168,12 +194,14 @@ async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
 async fn feed(shell: Arc<Shell>) {
     let changes = shell.backend.changes();
     let mut renew = tokio::time::interval_at(tokio::time::Instant::now() + RENEW_EVERY, RENEW_EVERY);
+    let mut settle = tokio::time::interval(SETTLE_EVERY);
     let log = shell.hub.run(changes);
     tokio::pin!(log);
     loop {
         tokio::select! {
             () = shell.stop.cancelled() => return,
             () = &mut log => return,
+            _ = settle.tick() => shell.known.settle(),
             _ = renew.tick() => if let Err(error) = shell.identity.renew() {
                 tracing::warn!(%error, "the server certificate could not be renewed");
             },
@@ -204,7 +232,11 @@ async fn accept_tls(listener: TcpListener, tls: TlsAcceptor, shell: Arc<Shell>, 
         tasks.spawn(async move {
             let _permit = permit;
             match handshake(stream, &tls, &shell).await {
-                Ok(stream) => serve_connection(stream, Origin::Network(from), shell).await,
+                Ok(stream) => {
+                    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                    let subject = shown.and_then(|certificate| Subject::of(certificate)).map(Arc::new);
+                    serve_connection(stream, Origin::Network(from), subject, shell).await;
+                }
                 Err(error) => {
                     shell.metrics.api_connections_refused.increment();
                     tracing::debug!(%from, %error, "a TLS handshake failed");
@@ -242,7 +274,7 @@ async fn accept_unix(listener: UnixListener, shell: Arc<Shell>, tasks: TaskTrack
                 let shell = shell.clone();
                 tasks.spawn(async move {
                     let _permit = permit;
-                    serve_connection(stream, Origin::Socket, shell).await;
+                    serve_connection(stream, Origin::Socket, None, shell).await;
                 });
             }
             (Ok(_), Err(_)) => shell.metrics.api_connections_refused.increment(),
@@ -254,7 +286,7 @@ async fn accept_unix(listener: UnixListener, shell: Arc<Shell>, tasks: TaskTrack
     }
 }
 
-async fn serve_connection<S>(stream: S, origin: Origin, shell: Arc<Shell>)
+async fn serve_connection<S>(stream: S, origin: Origin, certificate: Option<Arc<Subject>>, shell: Arc<Shell>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -266,9 +298,10 @@ where
     builder.http2().max_header_list_size(u32::try_from(HEADER_BYTES_LIMIT).unwrap_or(u32::MAX));
     builder.http2().keep_alive_interval(PROBE_EVERY).keep_alive_timeout(PROBE_LIMIT);
     let service = service_fn(|request: Request<Incoming>| {
-        let shell = shell.clone();
+        let (shell, certificate) = (shell.clone(), certificate.clone());
         async move {
-            let answer: Response<Body> = shell.answer(origin, request.map(Body::new)).await;
+            let request = request.map(Body::new);
+            let answer: Response<Body> = shell.answer(origin, certificate.as_deref(), request).await;
             Ok::<_, std::convert::Infallible>(answer)
         }
     });

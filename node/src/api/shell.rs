@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Limited};
@@ -18,18 +18,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::access::known::Cache;
+use super::access::{self, Caller, authenticate, impersonate};
 use super::answer::{self, Answer};
+use super::audit::{Audit, Entry};
 use super::backend::Backend;
 use super::hub::{Hub, random_tag};
 use super::streams::CLIENTS_LIMIT;
 use super::{admin, health, routes};
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
+use crate::pki::client::Subject;
 
 /// The largest request body, in bytes: as much as Kubernetes takes.
 pub const BODY_LIMIT: usize = 3 << 20;
 /// How long a request may take until its answer's head. Watches and logs go on after that.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(60);
+/// The longest name of a user that is kept with what they write, in characters.
+const USER_LIMIT: usize = 128;
 /// The milliseconds between the Unix epoch and 2024, where stamps begin, and a stamp's bits below the millisecond.
 const STAMP_EPOCH_MS: u64 = 1_704_067_200_000;
 const STAMP_COUNTER_BITS: u32 = 6;
@@ -37,7 +43,7 @@ const STAMP_COUNTER_BITS: u32 = 6;
 /// Where a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Over TLS: it must bring a token.
+    /// Over TLS: it must say who it is from.
     Network(SocketAddr),
     /// Over the socket, which only this node's administrator can open.
     Socket,
@@ -51,8 +57,12 @@ pub struct Shell {
     pub hub: Hub,
     /// The numbers.
     pub metrics: Arc<Metrics>,
-    /// The certificate and the token.
+    /// The certificate, and what tokens are signed with.
     pub identity: Arc<ServerIdentity>,
+    /// Who may do what.
+    pub known: Cache,
+    /// Where requests are written down, once the API is open.
+    pub audit: OnceLock<Audit>,
     /// The cluster's name, for the kubeconfig.
     pub cluster: String,
     /// The URL that the kubeconfig names, such as `https://192.0.2.7:7443`.
@@ -84,6 +94,8 @@ pub struct Call {
     pub body: Bytes,
     /// Where it came from.
     pub origin: Origin,
+    /// Who sent it.
+    pub caller: Caller,
     /// Its connection, for who may go over to another protocol.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -101,13 +113,14 @@ impl Call {
         self.uri.path().trim_end_matches('/')
     }
 
-    /// Who asks, for blame.
+    /// Who asks, for blame: of somebody who acts as somebody else both.
     #[must_use]
-    pub fn user(&self) -> &'static str {
-        match self.origin {
-            Origin::Network(_) => "admin",
-            Origin::Socket => "root",
-        }
+    pub fn user(&self) -> String {
+        let name = match &self.caller.by {
+            None => self.caller.user.name.clone(),
+            Some(by) => format!("{} (by {})", self.caller.user.name, by.name),
+        };
+        name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(USER_LIMIT).collect()
     }
 }
 
@@ -123,9 +136,12 @@ impl Shell {
     ) -> Self {
         let stamp = now_ms().saturating_sub(STAMP_EPOCH_MS) << STAMP_COUNTER_BITS;
         let hub = Hub::new(random_tag(), stamp, metrics.clone());
+        let known = Cache::new(backend.changes());
         Shell {
             backend,
             hub,
+            known,
+            audit: OnceLock::new(),
             metrics,
             identity,
             cluster,
@@ -136,12 +152,19 @@ impl Shell {
         }
     }
 
-    /// Answers one request. Never fails: what goes wrong is the answer.
-    pub async fn answer(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Answer {
+    /// Answers one request that came over a connection, with the certificate of its client if it showed one. Never fails:
+    /// what goes wrong is the answer.
+    pub async fn answer(
+        self: &Arc<Self>,
+        origin: Origin,
+        certificate: Option<&Subject>,
+        request: Request<Body>,
+    ) -> Answer {
         let started = Instant::now();
+        let mut entry = Entry::begin(origin, &request);
         // The path only: a query may hold what is nobody's business, headers hold the token.
         let span = tracing::debug_span!("api", method = %request.method(), path = request.uri().path());
-        let handled = self.limited(origin, request).instrument(span.clone()).await;
+        let handled = self.limited(origin, certificate, request, &mut entry).instrument(span.clone()).await;
         let answer = handled.unwrap_or_else(|status| answer::failure(&status));
         let took = started.elapsed();
         self.metrics.api_requests.increment();
@@ -149,12 +172,21 @@ impl Shell {
         if answer.status().is_server_error() {
             self.metrics.api_errors.increment();
         }
+        if let (Some(audit), false) = (self.audit.get(), entry.is_about_health()) {
+            audit.write(entry.end(answer.status().as_u16(), took));
+        }
         span.in_scope(|| tracing::debug!(status = answer.status().as_u16(), ms = took.as_millis(), "answered"));
         answer
     }
 
-    async fn limited(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Status> {
-        let work = AssertUnwindSafe(self.admitted(origin, request)).catch_unwind();
+    async fn limited(
+        self: &Arc<Self>,
+        origin: Origin,
+        certificate: Option<&Subject>,
+        request: Request<Body>,
+        entry: &mut Entry,
+    ) -> Result<Answer, Status> {
+        let work = AssertUnwindSafe(self.admitted(origin, certificate, request, entry)).catch_unwind();
         match tokio::time::timeout(REQUEST_LIMIT, work).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
@@ -169,18 +201,18 @@ impl Shell {
         }
     }
 
-    async fn admitted(self: &Arc<Self>, origin: Origin, request: Request<Body>) -> Result<Answer, Status> {
+    async fn admitted(
+        self: &Arc<Self>,
+        origin: Origin,
+        certificate: Option<&Subject>,
+        request: Request<Body>,
+        entry: &mut Entry,
+    ) -> Result<Answer, Status> {
         if let Some(answer) = health::answer(self, request.uri()).await {
             return Ok(answer);
         }
-        if matches!(origin, Origin::Network(_)) && !self.is_admin(request.headers()) {
-            self.metrics.api_unauthorized.increment();
-            return Err(Status::new(
-                401,
-                "Unauthorized",
-                "Unauthorized: a valid token is needed; `skein kubeconfig` prints one",
-            ));
-        }
+        let caller = self.caller(origin, certificate, request.headers()).await?;
+        entry.is_from(&caller);
         let (mut head, body) = request.into_parts();
         let upgrade = head.extensions.remove::<OnUpgrade>();
         let body = match Limited::new(body, BODY_LIMIT).collect().await {
@@ -190,8 +222,9 @@ impl Shell {
             }
             Err(error) => return Err(Status::bad_request(format!("the request's body could not be read: {error}"))),
         };
-        let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin, upgrade };
+        let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin, caller, upgrade };
         if call.path() == "/metrics" {
+            access::permit(self, &call.caller.user, &access::path_action(&call.method, call.path())).await?;
             self.backend.measure(&self.metrics).await;
             let text = self.metrics.render();
             return Ok(super::answer::bytes_answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text));
@@ -202,10 +235,24 @@ impl Shell {
         routes::serve(self, call).await
     }
 
-    fn is_admin(&self, headers: &HeaderMap) -> bool {
-        let Some(value) = headers.get(header::AUTHORIZATION) else { return false };
-        let Some((scheme, token)) = value.as_bytes().split_at_checked(7) else { return false };
-        scheme.eq_ignore_ascii_case(b"bearer ") && self.identity.secrets().is_admin(token.trim_ascii())
+    /// Who sends a request, and who they act as.
+    async fn caller(
+        &self,
+        origin: Origin,
+        certificate: Option<&Subject>,
+        headers: &HeaderMap,
+    ) -> Result<Caller, Status> {
+        let user = match origin {
+            Origin::Socket => authenticate::master(authenticate::ROOT),
+            Origin::Network(_) => match authenticate::caller(self, certificate, headers).await {
+                Err(status) if status.code == 401 => {
+                    self.metrics.api_unauthorized.increment();
+                    return Err(status);
+                }
+                other => other?,
+            },
+        };
+        impersonate::caller(self, user, headers).await
     }
 }
 

@@ -17,12 +17,15 @@ use skein_kube::admission::{Prepared, prepare_create, prepare_patch, prepare_upd
 use skein_kube::apply::{is_apply, only_for_apply, owners};
 use skein_kube::convert;
 use skein_kube::patch::Patch;
-use skein_kube::resource::{self, CONFIG_MAPS, NAMESPACES, Resource, SERVICE_ACCOUNTS};
+use skein_kube::resource::{
+    self, CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, CONFIG_MAPS, NAMESPACES, Resource, SERVICE_ACCOUNTS,
+};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::access::escalate;
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
 use super::apply;
 use super::backend::{ApiRef, Authored, ProjectedChange, Rendered};
@@ -42,8 +45,8 @@ pub const REQUEST_ID_HEADER: &str = "skein-request-id";
 pub(super) const RACES_LIMIT: usize = 5;
 /// How long a write waits that names a version which another peer gave out: news takes a second at most where peers are connected.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
-/// The kinds of which every namespace is given an object that nobody writes.
-const GIVEN: [&Resource; 2] = [&SERVICE_ACCOUNTS, &CONFIG_MAPS];
+/// The kinds of objects that are there without being written: what every namespace is given, and roles that are built in.
+const DERIVED: [&Resource; 4] = [&SERVICE_ACCOUNTS, &CONFIG_MAPS, &CLUSTER_ROLES, &CLUSTER_ROLE_BINDINGS];
 /// How often another name is drawn for `generateName`, and how many letters are drawn.
 const NAMES_LIMIT: usize = 8;
 const NAME_LETTERS: usize = 5;
@@ -101,14 +104,15 @@ pub async fn create_prepared(
         name: prepared.name.as_str().into(),
     };
     let target = Target { resource, object };
+    escalate::may_store(shell, &asked.call.caller.user, &target, None, &prepared.object).await?;
     if prepared.dry_run {
         return match shell.backend.get(target.object.clone()).await? {
             Some(_) => Err(Status::already_exists(resource, target.name())),
             None => Ok(dry_create(&target, prepared)),
         };
     }
-    // What every namespace is given is there before anybody writes it.
-    if GIVEN.contains(&resource) && shell.backend.get(target.object.clone()).await?.is_some() {
+    // What every namespace is given, and the roles that are built in, are there before anybody writes them.
+    if DERIVED.contains(&resource) && shell.backend.get(target.object.clone()).await?.is_some() {
         return Err(Status::already_exists(resource, target.name()));
     }
     let mut edits = edits(shell, &target, None, kind, json!({}), prepared.object).await?;
@@ -250,6 +254,7 @@ pub async fn update(
     let resource = target.resource;
     let Prepared { object: mut new, mut warnings, dry_run, .. } = prepared;
     let Change { if_heads, notes, operation } = change;
+    escalate::may_store(shell, &asked.call.caller.user, target, Some(&current.value), &new).await?;
     let Some(key) = current.key.clone() else {
         if *resource == CONFIG_MAPS {
             let why = "it holds the certificate that clients trust this cluster by, and follows from it";
@@ -308,7 +313,7 @@ fn owners_notes(
 /// Whether an object follows from another one and is there without being written, as what every namespace is given.
 #[must_use]
 pub fn is_derived(resource: &Resource, object: &Rendered) -> bool {
-    GIVEN.contains(&resource) && object.key.is_none()
+    DERIVED.contains(&resource) && object.key.is_none()
 }
 
 /// Writes an object for the first time that was there without being written.
@@ -354,7 +359,7 @@ async fn send_as(
     let request = WriteRequest {
         op,
         durability: durability(asked.call)?,
-        user: asked.call.user().to_owned(),
+        user: asked.call.user(),
         manager: manager(asked),
         operation,
         request_id: request_id(asked.call)?,

@@ -10,11 +10,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use serde_json::Value;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::{Value, json};
+use skein_node::api::audit::AUDIT_FILE;
 use skein_node::api::server::{SOCKET_FILE, Server, listen};
-use skein_node::api::shell::Shell;
+use skein_node::api::shell::{Shell, now_ms};
 use skein_node::metrics::Metrics;
+use skein_node::pki::client::Issued;
+use skein_node::pki::token::{Claims, TokenKey};
 use skein_node::pki::{ClusterSecrets, ServerIdentity};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -53,8 +56,45 @@ impl World {
             headers: Vec::new(),
             body: Bytes::new(),
             socket: false,
+            certificate: None,
         }
         .header("authorization", &format!("Bearer {}", self.secrets.admin_token))
+    }
+
+    /// A request over TLS with a user's token.
+    pub fn user(&self, name: &str, groups: &[&str], method: &str, path: &str) -> Ask<'_> {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let token = self.sign(Claims::of_user(name, groups, now_s(), 600));
+        self.stranger(method, path).header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// A token of this cluster.
+    pub fn sign(&self, claims: Claims) -> String {
+        TokenKey::of(&self.secrets).sign(claims).unwrap()
+    }
+
+    /// Gives a ClusterRole to a user: in a namespace, or everywhere if that is empty.
+    pub fn bind(&self, user: &str, role: &str, namespace: &str) {
+        let binding = json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        });
+        let kind = if namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
+        let kind = format!("{kind}.rbac.authorization.k8s.io");
+        self.fake.put(&kind, namespace, &format!("{user}-{role}"), &binding);
+    }
+
+    /// The lines of the audit log, once one fulfils a condition.
+    pub async fn audited(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        for _ in 0..200 {
+            let text = std::fs::read_to_string(self.dir.path().join(AUDIT_FILE)).unwrap_or_default();
+            let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            if lines.iter().any(&wanted) {
+                return lines;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the audit log does not say it");
     }
 
     /// A request over TLS without a token.
@@ -66,27 +106,46 @@ impl World {
             headers: Vec::new(),
             body: Bytes::new(),
             socket: false,
+            certificate: None,
         }
     }
 
     /// A TLS connection that trusts the cluster.
     pub async fn tls(&self) -> TlsStream<TcpStream> {
+        self.tls_as(None).await.unwrap()
+    }
+
+    /// The same with a certificate of the client's own.
+    pub async fn tls_as(&self, certificate: Option<&Issued>) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.secrets.ca_certificate.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config =
             rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let config = config.with_root_certificates(roots);
+        let config = match certificate {
+            None => config.with_no_client_auth(),
+            Some(issued) => {
+                let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
+                let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
+                config.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
         let tcp = TcpStream::connect(self.server.address()).await.unwrap();
         // By address: the certificate must name the one that the client arrived at.
         let name = ServerName::from(self.server.address().ip());
-        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 
     /// A request over the Unix socket.
     pub fn socket(&self, method: &str, path: &str) -> Ask<'_> {
         Ask { socket: true, ..self.stranger(method, path) }
     }
+}
+
+/// Now, in seconds since the Unix epoch.
+pub fn now_s() -> u64 {
+    now_ms() / 1000
 }
 
 /// A request that is being put together.
@@ -97,6 +156,7 @@ pub struct Ask<'a> {
     headers: Vec<(String, String)>,
     body: Bytes,
     socket: bool,
+    certificate: Option<&'a Issued>,
 }
 
 /// A response that was read to its end.
@@ -112,7 +172,12 @@ impl Got {
     }
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    /// Shows a certificate.
+    pub fn certificate(self, certificate: &'a Issued) -> Self {
+        Ask { certificate: Some(certificate), ..self }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -152,7 +217,7 @@ impl Ask<'_> {
             let stream = UnixStream::connect(self.world.dir.path().join(SOCKET_FILE)).await.unwrap();
             return exchange(stream, request).await;
         }
-        exchange(self.world.tls().await, request).await
+        exchange(self.world.tls_as(self.certificate).await.unwrap(), request).await
     }
 }
 

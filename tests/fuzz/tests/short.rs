@@ -16,7 +16,12 @@ fn no_target_breaks_at_the_first_thousands_of_inputs() {
     for target in &mut all() {
         let report = run(target.as_mut(), 7, limits, &directory).unwrap();
         if let Some((path, what)) = report.broken {
-            panic!("{}: {what}\nreplay: cargo run -p skein-fuzz --bin fuzz -- {} --replay {}", target.name(), target.name(), path.display());
+            panic!(
+                "{}: {what}\nreplay: cargo run -p skein-fuzz --bin fuzz -- {} --replay {}",
+                target.name(),
+                target.name(),
+                path.display()
+            );
         }
         assert!(report.executions > 100 && report.kinds > 1, "{}: {report:?}", target.name());
     }

@@ -290,10 +290,7 @@ pub(crate) const ROWS: &[Row] = &[
          kubectl delete deployment brief --cascade=foreground --timeout=50s && kubectl get pods -l app=brief",
         &["deleted", "No resources found"],
     ),
-    missing(
-        newer("create token", "kubectl create token robot", &[]),
-        "accounts have no tokens yet; roles are not enforced",
-    ),
+    newer("create token", "kubectl create token robot", &["eyJ"]),
     row(
         "delete",
         "kubectl delete pod solo configmap/more 2>/dev/null || kubectl delete pod/solo configmap/more",

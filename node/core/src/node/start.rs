@@ -102,7 +102,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         membership: Membership::new(MembershipConfig::default(), me, boot, rng_for(seed, 2)),
         election: Election::new(election_config, me, vote, rng_for(seed, 3)),
         agent: Agent::new(agent_config, rng_for(seed, 4)),
-        projection: Projection::default(),
+        projection: Projection::with_built_in(config.built_in.clone()),
         view_cache: ViewCache::default(),
         notes: Notes::default(),
         peers: Peers::default(),

@@ -6,11 +6,13 @@ use skein_crdt_state::{ClusterId, Kind, ObjectKey, ObjectState};
 
 use super::metadata::{api_names, time};
 use super::node::NODE_KIND;
-use super::{ApiRef, Made};
+use super::{ApiRef, Made, Sources};
 use crate::model::{ROOT_CA_KEY, ROOT_CA_NAME};
 
 /// The account that pods have in their namespace unless they name another.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
+/// The namespace that built-in objects are as old as, and that they follow from: it is there as long as its cluster.
+const SYSTEM_NAMESPACE: &str = "kube-system";
 
 /// Adds to a rendered object what follows from its kind. `fields` has apiVersion, kind and metadata.
 pub(super) fn complete(kind: &str, fields: &mut Map<String, Value>, object: &ObjectState) {
@@ -126,4 +128,40 @@ fn given(namespace: &ObjectState, cluster: &ClusterId, kind_name: &str, name: &s
         over: true,
         at: None,
     }
+}
+
+/// The objects that every cluster has, as old as its system namespace. One that somebody writes is shown in its place.
+pub(super) fn built_in<'a>(
+    sources: &'a Sources<'_>,
+    key: &'a ObjectKey,
+    objects: &'a [Value],
+) -> impl Iterator<Item = Made> + 'a {
+    let is_system = key.kind().as_str() == "Namespace" && key.name() == SYSTEM_NAMESPACE && sources.store.is_live(key);
+    let namespace = sources.store.object(key).filter(|_| is_system);
+    let cluster = sources.store.cluster();
+    namespace.into_iter().flat_map(move |namespace| {
+        objects.iter().filter_map(move |object| built_in_object(namespace, &cluster, object))
+    })
+}
+
+fn built_in_object(namespace: &ObjectState, cluster: &ClusterId, object: &Value) -> Option<Made> {
+    let name = object["metadata"]["name"].as_str()?;
+    let (kind, api_version) = (object["kind"].as_str()?, object["apiVersion"].as_str()?);
+    let kind = match api_version.split_once('/') {
+        Some((group, _)) => Kind::new(&format!("{kind}.{group}")),
+        None => Kind::new(kind),
+    };
+    let mut value = object.clone();
+    let born = namespace.born().millis();
+    value["metadata"]["uid"] = namespace.key().child(&kind, name, 1).uid(cluster).to_string().into();
+    value["metadata"]["creationTimestamp"] = time(born);
+    Some(Made {
+        object: ApiRef { kind, namespace: "".into(), name: name.into() },
+        value,
+        key: None,
+        heads: Vec::new(),
+        newest_ms: born,
+        over: true,
+        at: None,
+    })
 }

@@ -145,6 +145,12 @@ pub static SERVICE_ACCOUNTS: Resource = Resource {
     singular: "serviceaccount",
     kind_name: "ServiceAccount",
     short_names: &["sa"],
+    subresources: &[SubresourceInfo {
+        part: Subresource::Token,
+        name: "token",
+        kind: ("authentication.k8s.io", "v1", "TokenRequest"),
+        verbs: &["create"],
+    }],
     schema: &schema::endpoints::SERVICE_ACCOUNT,
     ..NAMESPACED
 };

@@ -80,7 +80,7 @@ pub static NETWORK_POLICIES: Resource = Resource {
     ..NAMESPACED
 };
 
-/// Roles; they are stored only.
+/// Roles.
 pub static ROLES: Resource = Resource {
     stored_kind: "Role.rbac.authorization.k8s.io",
     group: "rbac.authorization.k8s.io",
@@ -91,7 +91,7 @@ pub static ROLES: Resource = Resource {
     ..NAMESPACED
 };
 
-/// Who has which role; stored only.
+/// Who has which role.
 pub static ROLE_BINDINGS: Resource = Resource {
     stored_kind: "RoleBinding.rbac.authorization.k8s.io",
     group: "rbac.authorization.k8s.io",
@@ -102,7 +102,7 @@ pub static ROLE_BINDINGS: Resource = Resource {
     ..NAMESPACED
 };
 
-/// Roles of the cluster; they are stored only.
+/// Roles of the cluster.
 pub static CLUSTER_ROLES: Resource = Resource {
     stored_kind: "ClusterRole.rbac.authorization.k8s.io",
     group: "rbac.authorization.k8s.io",
@@ -113,7 +113,7 @@ pub static CLUSTER_ROLES: Resource = Resource {
     ..CLUSTER
 };
 
-/// Who has which role of the cluster; stored only.
+/// Who has which role of the cluster.
 pub static CLUSTER_ROLE_BINDINGS: Resource = Resource {
     stored_kind: "ClusterRoleBinding.rbac.authorization.k8s.io",
     group: "rbac.authorization.k8s.io",

@@ -1,4 +1,4 @@
-//! Questions about the asker: they are posted and answered, and never stored.
+//! Questions about who may do what, and about who somebody is: they are posted and answered, and never stored.
 
 use super::Resource;
 use crate::schema::{self, TypeSchema};
@@ -29,6 +29,31 @@ pub static SELF_SUBJECT_REVIEWS: Resource = review(
     "SelfSubjectReview",
     &schema::review::SUBJECT_REVIEW,
 );
+
+/// "May they do this?"
+pub static SUBJECT_ACCESS_REVIEWS: Resource = review(
+    "authorization.k8s.io",
+    "subjectaccessreviews",
+    "subjectaccessreview",
+    "SubjectAccessReview",
+    &schema::review::SUBJECT_ACCESS_REVIEW,
+);
+
+/// "May they do this in this namespace?"
+pub static LOCAL_SUBJECT_ACCESS_REVIEWS: Resource = Resource {
+    namespaced: true,
+    ..review(
+        "authorization.k8s.io",
+        "localsubjectaccessreviews",
+        "localsubjectaccessreview",
+        "LocalSubjectAccessReview",
+        &schema::review::LOCAL_SUBJECT_ACCESS_REVIEW,
+    )
+};
+
+/// "Whose token is this?"
+pub static TOKEN_REVIEWS: Resource =
+    review("authentication.k8s.io", "tokenreviews", "tokenreview", "TokenReview", &schema::review::TOKEN_REVIEW);
 
 const fn review(
     group: &'static str,

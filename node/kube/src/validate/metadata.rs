@@ -59,7 +59,7 @@ fn name_fault(resource: &Resource, name: &str) -> Option<String> {
     }
 }
 
-/// Roles may be called by anything that can be a part of a path, but for what parts names from each other here.
+/// Roles may be called by anything that can be a part of a path, and is ASCII.
 fn segment_fault(name: &str) -> Option<String> {
     if matches!(name, "." | "..") {
         return Some(format!("may not be '{name}'"));
@@ -67,7 +67,6 @@ fn segment_fault(name: &str) -> Option<String> {
     if let Some(part) = ['/', '%'].into_iter().find(|part| name.contains(*part)) {
         return Some(format!("may not contain '{part}'"));
     }
-    let held = |b: u8| b.is_ascii_graphic() && b != b'@';
-    (name.len() > 253 || !name.bytes().all(held))
-        .then(|| "skein takes names of at most 253 printable ASCII characters without '@' and spaces".to_owned())
+    (name.len() > 253 || !name.bytes().all(|b| b.is_ascii_graphic()))
+        .then(|| "skein takes names of at most 253 printable ASCII characters without spaces".to_owned())
 }

@@ -348,7 +348,8 @@ fn roles_say_what_and_bindings_say_who() {
             ("/rules/0/verbs", json!([]), "rules[0].verbs: Required value: verbs must contain at least one value"),
             ("/rules/0/resources", json!([]), "rules[0].resources: Required value: resource rules must supply"),
             ("/rules/0/nonResourceURLs", json!(["/"]), "rules[0].nonResourceURLs: Invalid value"),
-            ("/metadata/name", json!("a@b"), "metadata.name: Invalid value: \"a@b\": skein takes names"),
+            ("/metadata/name", json!("a b"), "metadata.name: Invalid value: \"a b\": skein takes names"),
+            ("/metadata/name", json!("a/b"), "metadata.name: Invalid value: \"a/b\": may not contain '/'"),
         ],
     );
     breaks(
@@ -359,6 +360,8 @@ fn roles_say_what_and_bindings_say_who() {
             ("/subjects/0/kind", json!("ServiceAccount"), "subjects[0].namespace: Required value"),
         ],
     );
+    let named = change(&resource::ROLES, &role(), "/metadata/name", json!("system:aggregate@to:view"));
+    assert_eq!(named, [""; 0]);
     let found = change(&resource::ROLE_BINDINGS, &binding(), "/roleRef/name", json!("b"));
     assert!(found[0].starts_with("roleRef: Invalid value") && found[0].ends_with("cannot change roleRef"), "{found:?}");
 }

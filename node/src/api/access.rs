@@ -1,0 +1,172 @@
+//! Who asks, and whether they may: the caller of a request, what its route asks for, and the decision. The rules are
+//! Kubernetes' and live in `skein-kube`.
+
+use axum::http::Method;
+use skein_kube::authorize::{Action, User};
+use skein_kube::resource::{self, Resource, Subresource};
+use skein_kube::status::Status;
+
+use super::paths::Route;
+use super::routes::Asked;
+use super::shell::Shell;
+
+pub mod authenticate;
+pub mod escalate;
+pub mod impersonate;
+pub mod known;
+pub mod tokens;
+
+/// Who asks, as what follows takes them, and who they are besides if they act as somebody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose rights count.
+    pub user: User,
+    /// Who acts as that user.
+    pub by: Option<User>,
+}
+
+impl Caller {
+    /// Somebody who is themselves.
+    #[must_use]
+    pub fn of(user: User) -> Self {
+        Caller { user, by: None }
+    }
+}
+
+/// Refuses what somebody may not do.
+///
+/// # Errors
+/// 403 in the words of a real server.
+pub async fn permit(shell: &Shell, user: &User, action: &Action<'_>) -> Result<(), Status> {
+    // The administrator waits for nothing.
+    if user.is_master() {
+        return Ok(());
+    }
+    let known = shell.known.now(&*shell.backend).await?;
+    match known.policy.allows(user, action) {
+        Some(_) => Ok(()),
+        None => {
+            shell.metrics.api_forbidden.increment();
+            Err(action.refusal(user))
+        }
+    }
+}
+
+/// Refuses a request that its caller may not make.
+///
+/// # Errors
+/// As [`permit`].
+pub async fn permit_route(shell: &Shell, asked: &Asked<'_>, route: &Route) -> Result<(), Status> {
+    let user = &asked.call.caller.user;
+    if user.is_master() {
+        return Ok(());
+    }
+    let action = action_of(asked, route);
+    permit(shell, user, &action).await?;
+    // A WebSocket cannot be opened by a POST. Who opens one to run a command must be allowed to run it.
+    match (route, action) {
+        (
+            Route::Object { part: Some(Subresource::Exec | Subresource::Attach | Subresource::PortForward), .. },
+            Action::Resource { verb: "get", group, resource, subresource, namespace, name },
+        ) => {
+            let creates = Action::Resource { verb: "create", group, resource, subresource, namespace, name };
+            permit(shell, user, &creates).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a request asks for.
+#[must_use]
+pub fn action_of<'a>(asked: &'a Asked<'_>, route: &'a Route) -> Action<'a> {
+    let method = &asked.call.method;
+    match route {
+        Route::Document(..) => match definitions_of(asked.call.path()) {
+            Some(resource) => Action::Resource {
+                verb: verb_of(method),
+                group: resource,
+                resource: "customresourcedefinitions",
+                subresource: "",
+                namespace: "",
+                name: "",
+            },
+            None => path_action(method, asked.call.path()),
+        },
+        Route::Review { resource, namespace } => on(resource, verb_of(method), namespace.as_deref(), "", None),
+        Route::Collection { resource, namespace } => {
+            let (verb, name) = match verb_of(method) {
+                "get" if asked.query.flag("watch").unwrap_or(false) => ("watch", selected_name(asked)),
+                "get" => ("list", selected_name(asked)),
+                "delete" => ("deletecollection", ""),
+                other => (other, ""),
+            };
+            on(resource, verb, namespace.as_deref(), name, None)
+        }
+        Route::Object { resource, namespace, name, part } => {
+            on(resource, verb_of(method), Some(namespace), name, *part)
+        }
+    }
+}
+
+/// What a request for a path asks for that is no resource's.
+#[must_use]
+pub fn path_action<'a>(method: &Method, path: &'a str) -> Action<'a> {
+    let verb = match *method {
+        Method::GET => "get",
+        Method::HEAD => "head",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::OPTIONS => "options",
+        // Only who may do everything may do this.
+        _ => "",
+    };
+    Action::Path { verb, path: if path.is_empty() { "/" } else { path } }
+}
+
+/// A verb on a resource.
+#[must_use]
+pub fn on<'a>(
+    resource: &'static Resource,
+    verb: &'a str,
+    namespace: Option<&'a str>,
+    name: &'a str,
+    part: Option<Subresource>,
+) -> Action<'a> {
+    let info = part.and_then(|part| resource.subresources.iter().find(|info| info.part == part));
+    // A namespace is in itself, so that who has a role in it may be allowed to see it.
+    let namespace = if *resource == resource::NAMESPACES { name } else { namespace.unwrap_or_default() };
+    Action::Resource {
+        verb,
+        group: resource.group,
+        resource: resource.plural,
+        subresource: info.map_or("", |info| info.name),
+        namespace,
+        name,
+    }
+}
+
+fn verb_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "",
+    }
+}
+
+/// The one object that a list or a watch is about, as its field selector says.
+fn selected_name<'a>(asked: &'a Asked<'_>) -> &'a str {
+    let fields = asked.query.get("fieldSelector").unwrap_or_default().split(',');
+    let name = fields.filter_map(|field| field.trim().strip_prefix("metadata.name=")).next().unwrap_or_default();
+    name.strip_prefix('=').unwrap_or(name)
+}
+
+/// The list of kinds of users' own, which is a document here and a resource to clients.
+fn definitions_of(path: &str) -> Option<&'static str> {
+    let group = "apiextensions.k8s.io";
+    path.strip_prefix("/apis/")?.strip_prefix(group)?.ends_with("/customresourcedefinitions").then_some(group)
+}
