@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod before;
+mod found;
 
 use serde_json::json;
 use skein_crdt_state::{Kind, ObjectKey};
