@@ -181,6 +181,7 @@ impl Engine {
             image_id: format!("id-of-{}", spec.image),
             ip: Some("10.0.0.1".into()),
             started_at_ms: wall_ms,
+            before_boot: false,
         };
         let cpu_millis = spec.cpu_request_millis.unwrap_or(0);
         self.containers.insert(spec.id.clone(), Container { info: info.clone(), cpu_millis });

@@ -3,6 +3,7 @@
 //! `docker` and `process`. What should run is decided elsewhere, by the agent in skein-core.
 
 mod attached;
+mod boot;
 mod dial;
 mod dispatch;
 mod docker;

@@ -303,6 +303,9 @@ pub enum RuntimeAction {
         action: ProbeAction,
         /// Give up after this long.
         timeout: Duration,
+        /// Whether it is a hook, which may take long: looks at other containers do not wait for it.
+        #[serde(default)]
+        is_hook: bool,
     },
 }
 
@@ -355,6 +358,9 @@ pub struct ContainerInfo {
     pub ip: Option<String>,
     /// When it started, milliseconds since the Unix epoch.
     pub started_at_ms: u64,
+    /// Whether it was made before the machine was last started, and so does not run: what it left in memory is gone.
+    #[serde(default)]
+    pub before_boot: bool,
 }
 
 /// What the agent hears from the runtime.

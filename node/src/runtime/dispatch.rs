@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, ContainerState, RuntimeAction, RuntimeEvent};
+use skein_core::runtime::{
+    ContainerInfo, ContainerRef, ContainerSpec, ContainerState, ProbeAction, RuntimeAction, RuntimeEvent,
+};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{Engine, ImageError, StartError};
@@ -25,6 +27,9 @@ const PULLS_LIMIT: usize = 3;
 const STOPS_LIMIT: usize = 64;
 /// How many probes run at once.
 const PROBES_LIMIT: usize = 64;
+/// How many hooks run at once. They may take as long as a pod has to end, so probes do not wait for them; one more waits as
+/// long as it may take, and fails then.
+const HOOKS_LIMIT: usize = 64;
 /// Time limits of actions.
 const LIST_LIMIT: Duration = Duration::from_secs(20);
 const PULL_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -91,6 +96,7 @@ pub(super) fn dispatcher<E: Engine>(
         pulls: Semaphore::new(PULLS_LIMIT),
         stops: Semaphore::new(STOPS_LIMIT),
         probes: Semaphore::new(PROBES_LIMIT),
+        hooks: Semaphore::new(HOOKS_LIMIT),
     };
     let dispatcher = Dispatcher {
         actions,
@@ -197,6 +203,7 @@ struct Work<E> {
     pulls: Semaphore,
     stops: Semaphore,
     probes: Semaphore,
+    hooks: Semaphore,
 }
 
 impl<E: Engine> Work<E> {
@@ -252,13 +259,31 @@ impl<E: Engine> Work<E> {
                 let _permit = self.stops.acquire().await;
                 self.remove(id).await;
             }
-            RuntimeAction::Probe { id, token, action, timeout: limit } => {
-                let _permit = self.probes.acquire().await;
-                let answer = timeout(limit.saturating_add(SLACK), self.engine.probe(&id, &action, limit)).await;
-                let result = answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())));
+            RuntimeAction::Probe { id, token, action, timeout: limit, is_hook } => {
+                let result = match is_hook {
+                    true => self.run_hook(&id, &action, limit).await,
+                    false => {
+                        let _permit = self.probes.acquire().await;
+                        self.probe(&id, &action, limit).await
+                    }
+                };
                 self.send(RuntimeEvent::Probed { id, token, result }).await;
             }
         }
+    }
+
+    async fn probe(&self, id: &ContainerRef, action: &ProbeAction, limit: Duration) -> Result<(), String> {
+        let answer = timeout(limit.saturating_add(SLACK), self.engine.probe(id, action, limit)).await;
+        answer.unwrap_or_else(|_| Err(format!("no answer within {} ms", limit.as_millis())))
+    }
+
+    /// One that cannot begin in its time is not run any more: nobody waits for it.
+    async fn run_hook(&self, id: &ContainerRef, action: &ProbeAction, limit: Duration) -> Result<(), String> {
+        let begun = Instant::now();
+        let Ok(_permit) = timeout(limit, self.hooks.acquire()).await else {
+            return Err(format!("{HOOKS_LIMIT} other hooks ran all the time that it had"));
+        };
+        self.probe(id, action, limit.saturating_sub(begun.elapsed())).await
     }
 
     /// Lets the file system work without making others wait.
@@ -394,7 +419,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::runtime::logs::{LogError, LogOptions, LogStream};
-    use skein_core::runtime::{Exit, Login, ProbeAction, PullPolicy};
+    use skein_core::runtime::{Exit, Login, PullPolicy};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -434,8 +459,11 @@ mod tests {
             Ok(())
         }
 
-        async fn probe(&self, _id: &ContainerRef, _action: &ProbeAction, _limit: Duration) -> Result<(), String> {
-            Ok(())
+        async fn probe(&self, _id: &ContainerRef, action: &ProbeAction, _limit: Duration) -> Result<(), String> {
+            match action {
+                ProbeAction::Exec(_) => std::future::pending().await,
+                _ => Ok(()),
+            }
         }
 
         async fn logs(&self, id: &ContainerRef, _options: LogOptions) -> Result<LogStream, LogError> {
@@ -486,6 +514,28 @@ mod tests {
             assert!(matches!(events.recv().await.unwrap(), RuntimeEvent::ImageReady { .. }));
         }
         assert_eq!(engine.most_pulling.load(Ordering::SeqCst), PULLS_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn probes_do_not_wait_for_hooks_and_a_hook_that_cannot_begin_in_its_time_fails() {
+        let (_engine, queue, dispatcher, mut events) = set_up();
+        tokio::spawn(dispatcher.run());
+        let hook = |token, timeout| {
+            let action = ProbeAction::Exec(vec!["sleep".to_owned()]);
+            RuntimeAction::Probe { id: id("a"), token, action, timeout, is_hook: true }
+        };
+        (0..64).for_each(|token| queue.push(hook(token, Duration::from_secs(600))));
+        assert_eq!(HOOKS_LIMIT, 64);
+        let action = ProbeAction::TcpSocket { host: None, port: 80 };
+        let limit = Duration::from_secs(1);
+        queue.push(RuntimeAction::Probe { id: id("b"), token: 1000, action, timeout: limit, is_hook: false });
+        let seen = RuntimeEvent::Probed { id: id("b"), token: 1000, result: Ok(()) };
+        assert_eq!(timeout(limit, events.recv()).await.unwrap(), Some(seen));
+        queue.push(hook(2000, Duration::from_millis(10)));
+        match timeout(limit, events.recv()).await.unwrap().unwrap() {
+            RuntimeEvent::Probed { token: 2000, result: Err(why), .. } => assert!(why.contains("64 other hooks")),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]

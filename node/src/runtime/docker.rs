@@ -15,6 +15,7 @@ mod watch;
 mod words;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use skein_core::runtime::{
     ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent,
 };
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use self::connection::Connection;
@@ -41,7 +43,7 @@ use super::engine::{Engine, ImageError, StartError};
 use super::ledger::Ledger;
 use super::logs::{LogError, LogOptions, LogStream};
 use super::volumes::VolumeStore;
-use super::{LABEL_CLUSTER, LABEL_NODE, RuntimeConfig, probe, timestamp};
+use super::{LABEL_CLUSTER, LABEL_NODE, RuntimeConfig, boot, probe, timestamp};
 
 /// How many containers are inspected at once for a list.
 const INSPECTIONS_LIMIT: usize = 8;
@@ -149,7 +151,7 @@ impl DockerEngine {
     pub(super) fn new(config: &RuntimeConfig, volumes: Arc<VolumeStore>) -> Result<DockerEngine, DockerHostError> {
         Ok(DockerEngine {
             connection: Connection::new(config.docker_host.as_deref())?,
-            owner: Owner { cluster: config.cluster.clone(), node: config.node.clone() },
+            owner: Owner { cluster: config.cluster.clone(), node: config.node.clone(), boot: boot::id() },
             max_pods: config.max_pods,
             volumes,
             ids: Mutex::default(),
@@ -252,7 +254,7 @@ impl DockerEngine {
             body.user = security.group.map(|group| container::with_group(&of_image, group));
         }
         if let Some(host) = body.host_config.as_mut().filter(|_| !spec.mounts.is_empty()) {
-            host.mounts = Some(self.mounts(spec)?);
+            host.mounts = Some(self.mounts(spec).await?);
         }
         let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         match docker.create_container(Some(options), body).await {
@@ -275,9 +277,14 @@ impl DockerEngine {
         found.and_then(|found| found.id).ok_or_else(gone).map(Some)
     }
 
-    fn mounts(&self, spec: &ContainerSpec) -> Result<Vec<Mount>, StartError> {
-        let mount = |mount: &skein_core::runtime::Mount| {
-            let source = self.volumes.source(&spec.id.uid, mount).map_err(StartError::create)?;
+    /// Where the mounts lead to. Lets the file system work without making others wait.
+    async fn mounts(&self, spec: &ContainerSpec) -> Result<Vec<Mount>, StartError> {
+        let (volumes, uid, mounts) = (Arc::clone(&self.volumes), Arc::clone(&spec.id.uid), spec.mounts.clone());
+        let sources = spawn_blocking(move || -> Result<Vec<PathBuf>, String> {
+            mounts.iter().map(|mount| volumes.source(&uid, mount)).collect()
+        });
+        let sources = sources.await.map_err(|error| StartError::create(error.to_string()))?;
+        let mount = |(mount, source): (&skein_core::runtime::Mount, PathBuf)| {
             let source = source.into_os_string().into_string();
             Ok(Mount {
                 typ: Some(MountType::BIND),
@@ -287,7 +294,7 @@ impl DockerEngine {
                 ..Mount::default()
             })
         };
-        spec.mounts.iter().map(mount).collect()
+        spec.mounts.iter().zip(sources.map_err(StartError::create)?).map(mount).collect()
     }
 
     /// The engine's id of a container that exists under the name, if it is the one that is meant.

@@ -1,6 +1,8 @@
 //! The volumes of this node's pods: a directory for each pod below the daemon's data directory, and one in memory for what
-//! must not be written to a disk. What they hold is decided by the agent; how files are swapped at once is in `files`.
+//! must not be written to a disk. What they hold is decided by the agent; how files are swapped at once is in `files`, and how
+//! a path is kept within its volume in `beneath`.
 
+mod beneath;
 mod files;
 
 use std::collections::BTreeSet;
@@ -92,32 +94,10 @@ impl VolumeStore {
         if mount.sub_path.is_empty() {
             return Ok(base);
         }
-        let failed =
-            |error: io::Error| format!("subPath \"{}\" of volume \"{}\": {error}", mount.sub_path, mount.volume);
-        let wanted = base.join(within(&mount.sub_path)?);
-        let base = base.canonicalize().map_err(failed)?;
-        if !wanted.exists() {
-            // What is made there would stand in the way of the file that comes later.
-            if files::is_of_files(&base) {
-                return Err(format!(
-                    "subPath \"{}\" of volume \"{}\": there is no such file",
-                    mount.sub_path, mount.volume
-                ));
-            }
-            let mode = base.metadata().map_err(failed)?.permissions().mode() & 0o777;
-            // A link that leads out of the volume would have it made elsewhere, so the first part that is there is looked at.
-            let there = wanted.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(&base);
-            if !there.canonicalize().map_err(failed)?.starts_with(&base) {
-                return Err(format!("subPath \"{}\" leads out of volume \"{}\"", mount.sub_path, mount.volume));
-            }
-            DirBuilder::new().recursive(true).mode(mode).create(&wanted).map_err(failed)?;
-            fs::set_permissions(&wanted, Permissions::from_mode(mode)).map_err(failed)?;
-        }
-        let found = wanted.canonicalize().map_err(failed)?;
-        match found.starts_with(&base) {
-            true => Ok(found),
-            false => Err(format!("subPath \"{}\" leads out of volume \"{}\"", mount.sub_path, mount.volume)),
-        }
+        // What is made among files would stand in the way of the file that comes later.
+        let may_make = !files::is_of_files(&base);
+        beneath::find(&base, within(&mount.sub_path)?, may_make)
+            .map_err(|error| format!("subPath \"{}\" of volume \"{}\": {error}", mount.sub_path, mount.volume))
     }
 
     fn write_one(&self, uid: &str, volume: &VolumeSpec) -> Result<(), String> {

@@ -112,7 +112,7 @@ impl Runtime {
     /// Probes once.
     pub async fn probe(&mut self, id: &ContainerRef, action: ProbeAction, timeout_ms: u64) -> Result<(), String> {
         let timeout = Duration::from_millis(timeout_ms);
-        self.handle.act(RuntimeAction::Probe { id: id.clone(), token: 9, action, timeout });
+        self.handle.act(RuntimeAction::Probe { id: id.clone(), token: 9, action, timeout, is_hook: false });
         match self.event(|event| matches!(event, RuntimeEvent::Probed { .. })).await {
             RuntimeEvent::Probed { token: 9, result, .. } => result,
             other => panic!("{other:?}"),

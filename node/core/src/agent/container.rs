@@ -138,13 +138,32 @@ impl Container {
         self.ever_started = true;
     }
 
-    /// It was found running before it was known how to look at it.
-    pub(super) fn learn(&mut self, template: &ContainerTemplate) {
+    /// It was found before it was known how to look at it, and whether its end is its last.
+    pub(super) fn learn(&mut self, template: &ContainerTemplate, policy: RestartPolicy) {
         let ready = self.is_ready();
-        if let Some(instance) = self.current.as_mut().filter(|instance| instance.is_running()) {
+        let Some(instance) = self.current.as_mut() else { return };
+        if instance.is_running() {
             self.probes = Probes::start(template, instance.since, ready, 0.0);
             instance.hooks = Hooks::found(template);
+        } else if self.again && instance.exit().is_some_and(|exit| !starts_again(exit, policy)) {
+            self.again = false;
+            self.crash.clear();
+            self.last = self.previous.as_ref().and_then(Instance::terminated);
         }
+    }
+
+    /// It ended well, and what it did was lost: it is to do it again.
+    pub(super) fn redo(&mut self) {
+        if self.finished() == Some(true) && self.current.is_some() {
+            self.again = true;
+            self.last = self.current.as_ref().and_then(Instance::terminated);
+            self.waiting = self.idle();
+        }
+    }
+
+    /// Whether an attempt of it ran since the machine was last started.
+    pub(super) fn ran_since_boot(&self) -> bool {
+        self.instances().any(Instance::ran_since_boot)
     }
 
     /// Nothing came of its start.
@@ -166,13 +185,7 @@ impl Container {
         }
         let rejoins = self.must_end.take() == Some(MustEnd::Rejoin);
         self.probes = Probes::default();
-        let well = matches!(instance.exit(), Some(Exit { code: Some(0), oom_killed: false, .. }));
-        self.again = rejoins
-            || match policy {
-                RestartPolicy::Always => true,
-                RestartPolicy::OnFailure => !well,
-                RestartPolicy::Never => false,
-            };
+        self.again = rejoins || instance.exit().is_none_or(|exit| starts_again(exit, policy));
         if !self.again {
             return None;
         }
@@ -299,5 +312,14 @@ impl Container {
     /// Whether it has not run even once.
     pub(super) fn never_ran(&self) -> bool {
         !self.ever_started
+    }
+}
+
+/// Whether a container that ended is to be started again.
+fn starts_again(exit: &Exit, policy: RestartPolicy) -> bool {
+    match policy {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => exit.code != Some(0) || exit.oom_killed,
+        RestartPolicy::Never => false,
     }
 }

@@ -242,6 +242,7 @@ impl FakeRuntime {
             image_id: format!("sha256:{}", spec.image),
             ip: Some("10.1.0.1".into()),
             started_at_ms: wall_ms,
+            before_boot: false,
         };
         self.containers.insert(spec.id.clone(), info.clone());
         info
@@ -374,6 +375,20 @@ impl World {
         self.give(Input::Slots { changed: known, removed: Vec::new() });
         self.sync();
         self.give(Input::CaughtUp);
+    }
+
+    /// The machine is started again, and the daemon with it: nothing goes on, and what was asked for is lost.
+    pub(super) fn reboot(&mut self, known: Vec<SlotFacts>) {
+        self.runtime.asked.clear();
+        self.runtime.late.clear();
+        for info in self.runtime.containers.values_mut() {
+            if info.state == ContainerState::Running {
+                let exit = Exit { code: Some(255), finished_at_ms: self.now.wall_ms, ..Exit::default() };
+                info.state = ContainerState::Exited(exit);
+            }
+            info.before_boot = true;
+        }
+        self.restart(known);
     }
 
     /// The names of the containers that run, with their attempts.

@@ -40,7 +40,7 @@ impl Hook {
             Hook::Run(action) => {
                 let token = ctx.token();
                 let action = action.clone();
-                ctx.act(RuntimeAction::Probe { id: id.clone(), token, action, timeout: limit });
+                ctx.act(RuntimeAction::Probe { id: id.clone(), token, action, timeout: limit, is_hook: true });
                 (Some(token), limit)
             }
         };

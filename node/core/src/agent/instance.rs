@@ -46,6 +46,8 @@ pub(super) struct Instance {
     pub(super) since: Instant,
     /// Which attempt of the pod's first container it shares the network of.
     pub(super) joined: Option<u32>,
+    /// Whether it is known to have been made since the machine was last started.
+    pub(super) since_boot: bool,
     /// Which input last changed it: a list that was asked for before says nothing new.
     pub(super) touched: u64,
     /// What is run in it beside its own process.
@@ -66,6 +68,7 @@ impl Instance {
             started_at_ms: 0,
             since: ctx.now.mono,
             joined,
+            since_boot: true,
             touched: ctx.seq,
             hooks: Hooks::default(),
             retry: Backoff::default(),
@@ -78,6 +81,7 @@ impl Instance {
         found.take(info);
         let age = Duration::from_millis(ctx.now.wall_ms.saturating_sub(info.started_at_ms));
         found.since = ctx.now.mono - age;
+        found.since_boot = !info.before_boot;
         found.state = match &info.state {
             ContainerState::Created => State::Created,
             ContainerState::Running => State::Running,
@@ -88,7 +92,7 @@ impl Instance {
 
     /// One that ran when it was last heard of.
     pub(super) fn remembered(id: ContainerRef, ctx: &Context<'_>) -> Self {
-        Instance { state: State::Running, ..Instance::starting(id, None, ctx) }
+        Instance { state: State::Running, since_boot: false, ..Instance::starting(id, None, ctx) }
     }
 
     /// Learns what the engine says of it.
@@ -102,6 +106,11 @@ impl Instance {
 
     pub(super) fn is_running(&self) -> bool {
         matches!(self.state, State::Running | State::Stopping)
+    }
+
+    /// Whether it ran, or runs, since the machine was last started.
+    pub(super) fn ran_since_boot(&self) -> bool {
+        self.since_boot && !matches!(self.state, State::Created | State::Starting)
     }
 
     /// Whether its process has surely ended.

@@ -100,6 +100,8 @@ pub(super) struct Pod {
     complaint: String,
     /// Whether it was active for longer than it may.
     overdue: bool,
+    /// Whether none of its containers has run since the machine was last started, as far as was found.
+    anew: bool,
 }
 
 impl Pod {
@@ -130,6 +132,7 @@ impl Pod {
             ip: String::new(),
             complaint: String::new(),
             overdue: false,
+            anew: false,
         }
     }
 
@@ -140,28 +143,6 @@ impl Pod {
     /// Says for people why it waits.
     pub(super) fn complain(&mut self, message: String) {
         self.complaint = message;
-    }
-
-    /// What it is made from came late. Containers that were found before go on if it names them.
-    pub(super) fn learn_template(&mut self, template: Arc<PodTemplateSpec>) {
-        self.needs.clone_from(&template.needs);
-        self.complaint.clear();
-        let mut found = std::mem::take(&mut self.containers);
-        let has_init = !template.spec.init_containers.is_empty();
-        let mut taken = |spec: &model::Container| {
-            let known = found.iter().position(|container| *container.name == *spec.name);
-            let mut container = known.map_or_else(|| Container::new(&spec.name, has_init), |n| found.swap_remove(n));
-            container.learn(spec);
-            container
-        };
-        self.init = template.spec.init_containers.iter().map(&mut taken).collect();
-        self.containers = template.spec.containers.iter().map(&mut taken).collect();
-        if template.spec.mounted_volumes().next().is_some() {
-            self.volumes.may_exist();
-        }
-        let unnamed = found.into_iter().flat_map(|container| container.current.into_iter().chain(container.previous));
-        self.leftovers.extend(unnamed);
-        self.template = Some(template);
     }
 
     /// Whether the engine may have containers of it.

@@ -61,6 +61,8 @@ pub(super) struct Probes {
     pub(super) complaint: Option<String>,
     /// How long the container may take to end because of the probe that failed, if the probe says so.
     pub(super) grace: Option<Duration>,
+    /// Whether it was not ready when it was last heard of, and nothing is known of its probes.
+    unready: bool,
 }
 
 impl Probes {
@@ -87,7 +89,12 @@ impl Probes {
                 probe,
             })
         };
-        Probes { probers: probers.into_iter().filter_map(prober).collect(), complaint: None, grace: None }
+        Probes { probers: probers.into_iter().filter_map(prober).collect(), ..Probes::default() }
+    }
+
+    /// Those of a container that was found and of which only its last readiness is known.
+    pub(super) fn unknown(known_ready: bool) -> Self {
+        Probes { unready: !known_ready, ..Probes::default() }
     }
 
     /// Whether its startup is over.
@@ -97,7 +104,7 @@ impl Probes {
 
     /// Whether it is ready to serve, as far as probes say.
     pub(super) fn ready(&self) -> bool {
-        self.started() && self.holds(Kind::Readiness)
+        !self.unready && self.started() && self.holds(Kind::Readiness)
     }
 
     /// Asks for the looks that are due.
@@ -115,7 +122,8 @@ impl Probes {
             let token = ctx.token();
             prober.in_flight = Some((token, ctx.now.mono));
             let timeout = Duration::from_secs(u64::from(prober.probe.timeout_seconds()));
-            ctx.act(RuntimeAction::Probe { id: id.clone(), token, action: prober.action.clone(), timeout });
+            let action = prober.action.clone();
+            ctx.act(RuntimeAction::Probe { id: id.clone(), token, action, timeout, is_hook: false });
         }
     }
 

@@ -32,6 +32,8 @@ enum Step {
     Late,
     /// The daemon is restarted; what was asked of the runtime is lost, or done unseen. It may know less than before.
     Restart { done: usize, behind: bool },
+    /// The machine is restarted.
+    Reboot { behind: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -45,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1_u64..20_000).prop_map(Step::Pass),
         1 => Just(Step::Late),
         1 => (0_usize..3, any::<bool>()).prop_map(|(done, behind)| Step::Restart { done, behind }),
+        1 => any::<bool>().prop_map(|behind| Step::Reboot { behind }),
     ]
 }
 
@@ -116,6 +119,10 @@ impl Run {
                 }
                 let known = self.facts.values().filter(|_| !behind);
                 self.world.restart(known.cloned().collect());
+            }
+            Step::Reboot { behind } => {
+                let known = self.facts.values().filter(|_| !behind);
+                self.world.reboot(known.cloned().collect());
             }
         }
     }

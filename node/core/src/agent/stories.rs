@@ -3,6 +3,7 @@
 
 mod before;
 mod ephemeral;
+mod found;
 
 use serde_json::json;
 use skein_crdt_state::{Kind, ObjectKey};

@@ -8,13 +8,15 @@ use bollard::models::{
 };
 use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit};
 
-use super::super::{LABEL_CLUSTER, LABEL_NODE, timestamp};
+use super::super::{LABEL_CLUSTER, LABEL_NODE, boot, timestamp};
 
 const LABEL_UID: &str = "skein.dev/uid";
 const LABEL_CONTAINER: &str = "skein.dev/container";
 const LABEL_ATTEMPT: &str = "skein.dev/attempt";
 const LABEL_SLOT: &str = "skein.dev/slot";
 const LABEL_WRITE: &str = "skein.dev/write";
+/// Which start of the machine it was made in.
+const LABEL_BOOT: &str = "skein.dev/boot";
 const LABEL_POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const LABEL_POD_NAME: &str = "io.kubernetes.pod.name";
 /// The longest host name that Linux takes, in bytes.
@@ -25,6 +27,8 @@ const HOSTNAME_BYTES: usize = 63;
 pub(super) struct Owner {
     pub(super) cluster: String,
     pub(super) node: String,
+    /// This start of the machine.
+    pub(super) boot: String,
 }
 
 impl Owner {
@@ -61,6 +65,7 @@ impl Owner {
             (LABEL_ATTEMPT, &attempt),
             (LABEL_SLOT, &spec.slot),
             (LABEL_WRITE, &spec.write),
+            (LABEL_BOOT, &self.boot),
             (LABEL_POD_NAMESPACE, &spec.namespace),
             (LABEL_POD_NAME, &spec.pod),
         ];
@@ -209,6 +214,7 @@ pub(super) fn info(owner: &Owner, found: &ContainerInspectResponse, ip: Option<S
         pod: label(LABEL_POD_NAME),
         slot: label(LABEL_SLOT),
         write: label(LABEL_WRITE),
+        before_boot: state != ContainerState::Running && boot::is_before(&label(LABEL_BOOT), &owner.boot),
         ip: ip.filter(|_| state == ContainerState::Running),
         state,
         runtime_id: format!("docker://{}", found.id.as_deref().unwrap_or_default()),
@@ -255,10 +261,11 @@ pub(super) fn address(found: &ContainerInspectResponse) -> (Option<String>, Opti
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use bollard::models::ContainerConfig;
     use skein_core::runtime::{Port, Security};
 
     fn owner() -> Owner {
-        Owner { cluster: "c".to_owned(), node: "n".to_owned() }
+        Owner { cluster: "c".to_owned(), node: "n".to_owned(), boot: "b".to_owned() }
     }
 
     fn spec() -> ContainerSpec {
@@ -303,6 +310,20 @@ mod tests {
         let other = Owner { node: "m".to_owned(), ..owner() };
         assert_eq!(other.container(Some(&labels)), None);
         assert_eq!(owner().container(None), None);
+    }
+
+    #[test]
+    fn what_was_made_before_the_machine_was_started_is_told_unless_it_runs() {
+        let made = |boot: &str, status| {
+            let labels = Owner { boot: boot.to_owned(), ..owner() }.labels(&spec());
+            let config = ContainerConfig { labels: Some(labels), ..ContainerConfig::default() };
+            let state = EngineState { status: Some(status), ..EngineState::default() };
+            let found = ContainerInspectResponse { config: Some(config), state: Some(state), ..Default::default() };
+            info(&owner(), &found, None).unwrap().before_boot
+        };
+        assert!(made("a", ContainerStateStatusEnum::EXITED) && made("a", ContainerStateStatusEnum::CREATED));
+        assert!(!made("b", ContainerStateStatusEnum::EXITED) && !made("a", ContainerStateStatusEnum::RUNNING));
+        assert!(!made("", ContainerStateStatusEnum::EXITED), "an earlier version did not say it");
     }
 
     #[test]

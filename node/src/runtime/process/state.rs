@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit};
 
+use super::super::boot;
+
 /// What the daemon tells the shim.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -246,6 +248,7 @@ pub(crate) fn info(record: &Record, started: Option<&Started>, ended: Option<&En
         image_id: String::new(),
         ip: record.ip.clone(),
         started_at_ms: started.map_or(0, |started| started.started_at_ms),
+        before_boot: ended.is_some() && started.is_some_and(|started| boot::is_before(&started.boot, &boot::id())),
     }
 }
 
@@ -263,8 +266,8 @@ pub(crate) fn identify(pid: i32) -> Option<(u64, String)> {
         return None;
     }
     let ticks = fields.nth(18)?.parse().ok()?;
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some((ticks, boot.trim().to_owned()))
+    let boot = boot::id();
+    (!boot.is_empty()).then_some((ticks, boot))
 }
 
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -1,6 +1,6 @@
 //! A pod whose containers the engine listed: after a restart of the daemon, or after the engine came back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -11,6 +11,7 @@ use crate::agent::container::Container;
 use crate::agent::hooks::Hooks;
 use crate::agent::instance::{Instance, OOM_KILLED, State, unknown_exit};
 use crate::agent::probe::Probes;
+use crate::model::pod::{self as model, PodTemplateSpec};
 use crate::runtime::{ContainerInfo, ContainerRef, ContainerState, Exit};
 use crate::status::{ContainerPhase, ContainerStatus, Phase, PodStatus};
 
@@ -36,12 +37,22 @@ impl Pod {
         }
         let mut attempts: BTreeMap<Arc<str>, Vec<&ContainerInfo>> = BTreeMap::new();
         found.iter().for_each(|info| attempts.entry(info.id.container.clone()).or_default().push(info));
-        if self.template.is_none() {
-            let unknown = attempts.keys().filter(|name| !self.is_ephemeral(name));
-            self.containers = unknown.map(|name| Container::new(name, false)).collect();
+        // What was created and not started belongs to a machine that is gone, with the network that it was to join.
+        for infos in attempts.values_mut() {
+            let stale = |info: &&ContainerInfo| info.before_boot && info.state == ContainerState::Created;
+            self.leftovers.extend(infos.iter().filter(|info| stale(info)).map(|info| Instance::found(info, ctx)));
+            infos.retain(|info| !stale(info));
         }
-        if self.template.as_ref().is_some_and(|template| template.spec.mounted_volumes().next().is_some()) {
-            self.volumes.may_exist();
+        match &self.template {
+            None => {
+                let told = before.iter().flat_map(|before| &before.containers).filter(|status| has_run(status));
+                let names: BTreeSet<&Arc<str>> = attempts.keys().chain(told.map(|status| &status.name)).collect();
+                let names: Vec<&Arc<str>> = names.into_iter().filter(|name| !self.is_ephemeral(name)).collect();
+                self.containers = names.into_iter().map(|name| Container::new(name, false)).collect();
+                self.volumes.may_exist();
+            }
+            Some(template) if template.spec.mounted_volumes().next().is_some() => self.volumes.may_exist(),
+            Some(_) => {}
         }
         let init = (0..self.init.len()).map(At::Init);
         let ephemeral = (0..self.ephemeral.len()).map(At::Ephemeral);
@@ -54,6 +65,7 @@ impl Pod {
         }
         self.leftovers.extend(attempts.into_values().flatten().map(|info| Instance::found(info, ctx)));
         self.note_networks();
+        self.begin_anew();
         if !found.is_empty() {
             self.admission = Admission::Admitted;
         }
@@ -61,6 +73,35 @@ impl Pod {
         if before.is_none_or(|before| before.ready != self.ready) {
             self.ready_changed_ms = ctx.now.wall_ms;
         }
+    }
+
+    /// What it is made from came late. Containers that were found before go on if it names them, and what the end of one
+    /// means is judged now.
+    pub(in crate::agent) fn learn_template(&mut self, template: Arc<PodTemplateSpec>) {
+        self.needs.clone_from(&template.needs);
+        self.complaint.clear();
+        let mut found = std::mem::take(&mut self.containers);
+        let has_init = !template.spec.init_containers.is_empty();
+        let mut taken = |spec: &model::Container| {
+            let known = found.iter().position(|container| *container.name == *spec.name);
+            known.map_or_else(|| Container::new(&spec.name, has_init), |n| found.swap_remove(n))
+        };
+        self.init = template.spec.init_containers.iter().map(&mut taken).collect();
+        self.containers = template.spec.containers.iter().map(&mut taken).collect();
+        if template.spec.mounted_volumes().next().is_some() {
+            self.volumes.may_exist();
+        }
+        let unnamed = found.into_iter().flat_map(|container| container.current.into_iter().chain(container.previous));
+        self.leftovers.extend(unnamed);
+        self.template = Some(template.clone());
+        for spec in template.spec.all_containers() {
+            let policy = self.policy_of(&spec.name);
+            if let Some(container) = self.all_mut().find(|container| *container.name == *spec.name) {
+                container.learn(spec, policy);
+            }
+        }
+        self.note_networks();
+        self.begin_anew();
     }
 
     /// Compares with a list that was asked for when nothing was under way for the containers that it may speak of.
@@ -113,8 +154,10 @@ impl Pod {
             let known_ready = before.is_some_and(|before| before.ready);
             current.hooks = spec.as_ref().map(Hooks::found).unwrap_or_default();
             let spread = ctx.rng.random_range(0.0..1.0);
-            container.probes =
-                spec.map(|spec| Probes::start(&spec, current.since, known_ready, spread)).unwrap_or_default();
+            container.probes = match spec {
+                Some(spec) => Probes::start(&spec, current.since, known_ready, spread),
+                None => Probes::unknown(known_ready),
+            };
         }
         if let (ContainerState::Exited(exit), Some(_)) = (&newest.state, current.exit()) {
             // Its end is judged now, as if it had been heard of now.
@@ -136,8 +179,10 @@ impl Pod {
 
     /// What started before the first container's current attempt cannot have joined its network.
     fn note_networks(&mut self) {
+        // Which one is the first only the template says.
+        let Some(template) = &self.template else { return };
         let Some((first, others)) = self.containers.split_first_mut() else { return };
-        let on_host = self.template.as_ref().is_some_and(|template| template.spec.host_network);
+        let on_host = template.spec.host_network;
         let Some(first) = first.current.as_ref().filter(|first| first.is_running() && !on_host) else { return };
         for instance in others.iter_mut().filter_map(|container| container.current.as_mut()) {
             let joined = instance.started_at_ms >= first.started_at_ms;

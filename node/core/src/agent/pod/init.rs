@@ -2,6 +2,7 @@
 
 use super::{Admission, Pod};
 use crate::agent::Context;
+use crate::agent::container::Container;
 use crate::agent::volumes::Ready;
 use crate::model::pod::RestartPolicy;
 
@@ -17,9 +18,12 @@ pub(super) enum Turn {
 }
 
 impl Pod {
-    /// Whose turn it is. Once a container ran it stays the containers': what the init containers did is not done again.
+    /// Whose turn it is. Once a container ran it stays the containers': what the init containers did is not done again,
+    /// unless it may be lost and there is a container that would need it.
     pub(super) fn turn(&self) -> Turn {
-        if self.init.is_empty() || self.containers.iter().any(|container| !container.never_ran()) {
+        let ran = self.containers.iter().any(|container| !container.never_ran());
+        let is_over = self.containers.iter().all(|container| container.finished().is_some());
+        if self.init.is_empty() || (ran && !self.anew) || is_over {
             return Turn::Main;
         }
         match self.init.iter().position(|container| container.finished() != Some(true)) {
@@ -27,6 +31,16 @@ impl Pod {
             Some(n) if self.init[n].finished() == Some(false) => Turn::Nobody,
             Some(n) => Turn::Init(n),
         }
+    }
+
+    /// The pod was found. If none of its containers ran since the machine was last started, all its init containers run
+    /// again, as with a kubelet that finds the pod's sandbox gone: what they filled may have been in memory.
+    pub(super) fn begin_anew(&mut self) {
+        if self.template.is_none() || self.containers.iter().any(Container::ran_since_boot) {
+            return;
+        }
+        self.anew = true;
+        self.init.iter_mut().filter(|container| !container.ran_since_boot()).for_each(Container::redo);
     }
 
     /// Whether an init container failed, and the pod with it.

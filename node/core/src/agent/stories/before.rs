@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::super::fake::{CLUSTER, World, slot, write};
 use super::super::{Input, SlotFacts};
-use crate::model::pod::PodTemplateSpec;
+use crate::model::pod::{PodSpecError, PodTemplateSpec};
 use crate::model::source::{SourceData, SourceKind, SourceName, Sources};
-use crate::runtime::{ContainerRef, ProbeAction, RuntimeAction, VolumeKind};
+use crate::runtime::{ContainerRef, ContainerState, ProbeAction, RuntimeAction, VolumeKind};
 use crate::slot::pod_uid;
 use crate::status::{ContainerPhase, Phase};
 
@@ -111,6 +111,74 @@ fn init_containers_run_one_after_the_other_before_the_others() {
     world.give(Input::Slots { changed: Vec::new(), removed: vec![slot(0)] });
     world.work();
     assert!(world.runtime.containers.is_empty() && world.reports.is_empty());
+}
+
+/// A pod whose init containers are done.
+fn prepared(policy: &str) -> (World, SlotFacts) {
+    let mut world = World::ready();
+    let facts = facts_of(&with_init(policy), &[]);
+    world.learn(facts.clone());
+    world.work();
+    for name in ["one", "two"] {
+        world.end(&id(name, 0), 0);
+        world.work();
+    }
+    assert_eq!(names(&world), ["web"]);
+    (world, facts)
+}
+
+#[test]
+fn init_containers_run_again_after_the_machine_was_restarted_even_if_the_daemon_is_restarted_meanwhile() {
+    let late = SlotFacts { template: Err(PodSpecError("its ReplicaSet is not here yet".into())), ..super::mine(0) };
+    for is_late in [false, true] {
+        let (mut world, facts) = prepared("Always");
+        world.reboot(vec![if is_late { late.clone() } else { facts.clone() }]);
+        world.pass(1000);
+        world.learn(facts.clone());
+        world.pass(1000);
+        assert_eq!(world.running(), [("one".to_owned(), 1)], "late: {is_late}");
+        world.end(&id("one", 1), 0);
+        world.work();
+        world.restart(vec![facts.clone()]);
+        world.pass(1000);
+        assert_eq!(world.running(), [("two".to_owned(), 1)], "the first is not run a third time");
+        world.end(&id("two", 1), 0);
+        world.pass(60_000);
+        assert_eq!((world.running(), world.report().ready), (vec![("web".to_owned(), 1)], true));
+        world.end(&id("web", 1), 1);
+        world.restart(vec![facts]);
+        world.pass(60_000);
+        assert_eq!(world.running(), [("web".to_owned(), 2)], "within one boot what is done stays done");
+    }
+}
+
+#[test]
+fn init_containers_do_not_run_again_for_containers_that_have_ended_for_good() {
+    for policy in ["Never", "OnFailure"] {
+        let (mut world, facts) = prepared(policy);
+        if policy == "OnFailure" {
+            world.end(&id("web", 0), 0);
+            world.work();
+        }
+        world.reboot(vec![facts]);
+        world.pass(60_000);
+        let phase = if policy == "Never" { Phase::Failed } else { Phase::Succeeded };
+        assert_eq!((world.report().phase, names(&world).len()), (phase, 0), "{policy}");
+    }
+}
+
+#[test]
+fn a_container_that_was_created_before_the_machine_was_restarted_makes_room_for_a_new_one() {
+    let (mut world, facts) = prepared("Always");
+    world.runtime.containers.get_mut(&id("web", 0)).unwrap().state = ContainerState::Created;
+    world.reboot(vec![facts]);
+    world.pass(1000);
+    for name in ["one", "two"] {
+        world.end(&id(name, 1), 0);
+        world.pass(60_000);
+    }
+    assert_eq!(world.running(), [("web".to_owned(), 1)]);
+    assert!(!world.runtime.containers.contains_key(&id("web", 0)));
 }
 
 #[test]
