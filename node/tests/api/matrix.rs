@@ -66,11 +66,9 @@ fn tries() -> Vec<Try> {
                     "update" => plain("update", "PUT", "none", ""),
                     "patch" => plain("patch", "PATCH", "none", ""),
                     "delete" => plain("delete", "DELETE", "none", ""),
+                    "deletecollection" => plain("deletecollection", "DELETE", "", "?labelSelector=no=such"),
                     other => panic!("no request is known for {other}"),
                 });
-            }
-            if resource.allows("delete") {
-                all.push(plain("deletecollection", "DELETE", "", "?labelSelector=no=such"));
             }
             let parts = resource
                 .subresources

@@ -330,15 +330,3 @@ fn an_autoscaler_of_the_first_version_is_stored_in_the_second() {
         prepare_patch(v1, &stored, b"{}", Some("application/merge-patch+json"), &WriteOptions::default()).unwrap();
     assert_eq!(same.object, storable(v1, &stored));
 }
-
-#[test]
-fn a_lease_is_no_lock_and_every_write_of_it_says_so() {
-    let body = br#"{"metadata":{"name":"a"},"spec":{"holderIdentity":"me","renewTime":"2026-01-31T12:00:00.000001Z"}}"#;
-    let made = prepare_create(&resource::LEASES, "shop", body, None, &WriteOptions::default(), "").unwrap();
-    assert!(made.warnings[0].contains("do not use it as a lock"), "{:?}", made.warnings);
-    let mut stored = made.object;
-    stored["metadata"] = json!({"name": "a", "namespace": "shop"});
-    let taken = br#"{"metadata":{"name":"a"},"spec":{"holderIdentity":"you"}}"#;
-    let changed = prepare_update(&resource::LEASES, &stored, taken, None, &WriteOptions::default()).unwrap();
-    assert_eq!(changed.warnings, made.warnings);
-}
