@@ -158,6 +158,7 @@ pub struct Store {
     drained: u64,
     unseen: Vec<Unseen>,
     ended: BTreeMap<ObjectKey, unseen::Last>,
+    awaited: unseen::Awaited,
     records: Vec<Record>,
 }
 
@@ -182,6 +183,7 @@ impl Store {
             changed: BTreeSet::new(),
             drained: 0,
             unseen: Vec::new(),
+            awaited: unseen::Awaited::default(),
             ended: BTreeMap::new(),
             records: Vec::new(),
         }
