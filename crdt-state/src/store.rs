@@ -159,6 +159,7 @@ pub struct Store {
     drained: u64,
     unseen: Vec<Unseen>,
     ended: BTreeMap<ObjectKey, unseen::Last>,
+    awaited: unseen::Awaited,
     records: Vec<Record>,
 }
 
@@ -183,6 +184,7 @@ impl Store {
             changed: BTreeSet::new(),
             drained: 0,
             unseen: Vec::new(),
+            awaited: unseen::Awaited::default(),
             ended: BTreeMap::new(),
             records: Vec::new(),
         }

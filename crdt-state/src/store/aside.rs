@@ -108,10 +108,11 @@ impl Store {
                 "a value beside a document that is too long, or of a key that no node makes".into(),
             );
         }
+        let id = BlobRef::of(salt, text).id;
         if !self.lives.is_live(key) {
+            self.awaited.take(key, &id, text);
             return Received::Known;
         }
-        let id = BlobRef::of(salt, text).id;
         if self.blobs.get(key, &id).is_some() {
             return Received::Known;
         }

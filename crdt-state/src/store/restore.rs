@@ -1,6 +1,6 @@
 //! Bringing the store back from what a disk holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Arc, Body, Envelope, Now, ObjectKey, Opened, Received, Record, Store, gate, member_records, tables};
 use crate::gate::GateError;
@@ -51,7 +51,12 @@ impl Store {
     pub fn restore(&mut self, now: Now, records: impl IntoIterator<Item = (String, Vec<u8>, Vec<u8>)>) -> Vec<Damaged> {
         let mut damaged = Vec::new();
         let mut by_table: BTreeMap<String, Vec<Said>> = BTreeMap::new();
-        for (table, key, value) in records.into_iter().filter(|(table, _, _)| table != tables::DAMAGED) {
+        let mut hurt = Hurt::default();
+        for (table, key, value) in records {
+            if table == tables::DAMAGED {
+                hurt.note_aside(&key);
+                continue;
+            }
             match Envelope::decode(&value).and_then(|envelope| self.open(&Arc::new(envelope))) {
                 Ok(opened) => by_table.entry(table).or_default().push(((key, value), opened)),
                 Err(error) => damaged.push(damage(&table, (key, value), error.to_string())),
@@ -72,7 +77,8 @@ impl Store {
         }
         self.restore_objects(now, by_table.remove(tables::CHANGES).unwrap_or_default(), &mut damaged);
         self.records.clear();
-        self.restore_blobs(now, by_table.remove(tables::BLOBS).unwrap_or_default(), &mut damaged);
+        damaged.iter().for_each(|record| hurt.note(&record.table, &record.record.0));
+        self.restore_blobs(now, by_table.remove(tables::BLOBS).unwrap_or_default(), &hurt, &mut damaged);
         self.keep_members_twice(copies, &damaged);
         damaged
     }
@@ -99,8 +105,9 @@ impl Store {
         }
     }
 
-    /// What an object does without, a disk may still hold: it went in the same moment as the power, or a change was damaged.
-    fn restore_blobs(&mut self, now: Now, blobs: Vec<Said>, damaged: &mut Vec<Damaged>) {
+    /// What an object does without, a disk may still hold: it went in the same moment as the power. What is mentioned by a change
+    /// that was damaged stays: peers that give the change again need not have it.
+    fn restore_blobs(&mut self, now: Now, blobs: Vec<Said>, hurt: &Hurt, damaged: &mut Vec<Damaged>) {
         for (record, said) in blobs {
             if !matches!(said.body(), Body::Blob { .. }) {
                 damaged.push(damage(tables::BLOBS, record, "it is no value beside a document".into()));
@@ -110,9 +117,15 @@ impl Store {
             match self.take_in(now, &said) {
                 Received::Applied => drop(self.records.pop()),
                 Received::Refused(reason) => damaged.push(damage(tables::BLOBS, record, reason)),
+                _ if hurt.holds(&key) && self.is_live_subject(said.body()) => {}
                 _ => self.records.push(Record { table: tables::BLOBS, key: key.into(), value: None }),
             }
         }
+    }
+
+    /// Whether what is said is about an object that is not over.
+    fn is_live_subject(&self, body: &Body) -> bool {
+        matches!(body, Body::Blob { key, .. } if self.lives.is_live(key))
     }
 
     fn restore_objects(&mut self, now: Now, changes: Vec<Said>, damaged: &mut Vec<Damaged>) {
@@ -152,6 +165,35 @@ impl Store {
             }
         }
     }
+}
+
+/// The objects of which a change was damaged, now or at an earlier start, by the text of their keys.
+#[derive(Debug, Default)]
+struct Hurt(BTreeSet<Vec<u8>>);
+
+impl Hurt {
+    fn note(&mut self, table: &str, row: &[u8]) {
+        if table == tables::CHANGES {
+            self.0.extend(object_of_row(row).map(<[u8]>::to_vec));
+        }
+    }
+
+    /// Of a record that was set aside: its table comes first.
+    fn note_aside(&mut self, row: &[u8]) {
+        let mut parts = row.splitn(2, |byte| *byte == 0);
+        if let (Some(table), Some(row)) = (parts.next(), parts.next()) {
+            self.note(std::str::from_utf8(table).unwrap_or_default(), row);
+        }
+    }
+
+    fn holds(&self, row: &[u8]) -> bool {
+        object_of_row(row).is_some_and(|object| self.0.contains(object))
+    }
+}
+
+/// Which object the row of a change or of a blob is of; see [`change_row`](super::change_row).
+fn object_of_row(row: &[u8]) -> Option<&[u8]> {
+    row.split(|byte| *byte == 0).next()
 }
 
 fn damage(table: &str, record: Raw, reason: String) -> Damaged {

@@ -12,6 +12,9 @@ use crate::{Edit, LeafPath, NameKey, ObjectKey, ObjectState, Scalar, WriteId};
 
 /// The most ended objects whose deletion has not come that are kept; beyond it those first in order are let go.
 const MAX_ENDED: usize = 256;
+/// The most texts of ended objects that are waited for, and the most bytes of them that are kept; what is beyond is let go.
+const MAX_AWAITED: usize = 1024;
+const MAX_AWAITED_BYTES: usize = 16 << 20;
 /// The most unseen creations that wait to be drained; more are let go with a report.
 const MAX_UNSEEN: usize = 1024;
 
@@ -54,10 +57,80 @@ impl Unseen {
     }
 }
 
+/// Texts that ended objects mention and that were not here when they ended. What was under way then still comes.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    texts: BTreeMap<(ObjectKey, BlobId), Option<Arc<str>>>,
+    bytes: usize,
+}
+
+impl Awaited {
+    /// Waits for what an object's values in force mention and `here` does not have.
+    fn begin(&mut self, object: &ObjectState, here: &BTreeMap<BlobId, Arc<str>>) {
+        for id in mentions_in_force(object).filter(|id| !here.contains_key(id)) {
+            if self.texts.len() < MAX_AWAITED {
+                self.texts.entry((object.key().clone(), id)).or_default();
+            }
+        }
+    }
+
+    /// Takes a text in, if it is waited for.
+    pub(super) fn take(&mut self, key: &ObjectKey, id: &BlobId, text: &Arc<str>) {
+        if self.texts.is_empty() || self.bytes + text.len() > MAX_AWAITED_BYTES {
+            return;
+        }
+        if let Some(waiting) = self.texts.get_mut(&(key.clone(), *id))
+            && waiting.is_none()
+        {
+            self.bytes += text.len();
+            *waiting = Some(text.clone());
+        }
+    }
+
+    /// Whether nothing is waited for.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.bytes == 0
+    }
+
+    /// What has come for an object.
+    fn of<'a>(&'a self, key: &ObjectKey) -> impl Iterator<Item = (BlobId, &'a Arc<str>)> + use<'a> {
+        let of_it = self.texts.range((key.clone(), [0; 32])..=(key.clone(), [0xff; 32]));
+        of_it.filter_map(|((_, id), text)| Some((*id, text.as_ref()?)))
+    }
+
+    fn end(&mut self, key: &ObjectKey) {
+        if self.texts.is_empty() {
+            return;
+        }
+        let came: usize = self.of(key).map(|(_, text)| text.len()).sum();
+        self.bytes -= came;
+        self.texts.retain(|(other, _), _| other != key);
+    }
+}
+
+fn mentions_in_force(object: &ObjectState) -> impl Iterator<Item = BlobId> {
+    let mention = |leaf: &crate::Leaf| if let Scalar::Blob(blob) = &leaf.value { Some(blob.id) } else { None };
+    object.leaves().values().filter_map(mention)
+}
+
 impl Store {
     /// The creations since the last call that ended with a life whose deleter had not seen them.
     pub fn drain_unseen(&mut self) -> Vec<Unseen> {
         std::mem::take(&mut self.unseen)
+    }
+
+    /// Gives an unseen creation the texts that have come since it ended. Whether none is missing; one that is may be on its way
+    /// until [`Store::forget_unseen`].
+    pub fn complete(&mut self, unseen: &mut Unseen) -> bool {
+        let came = self.awaited.of(unseen.object.key()).map(|(id, text)| (id, text.clone()));
+        unseen.texts.extend(came);
+        mentions_in_force(&unseen.object).all(|id| unseen.texts.contains_key(&id))
+    }
+
+    /// Nothing more is waited for of an unseen creation.
+    pub fn forget_unseen(&mut self, key: &ObjectKey) {
+        self.awaited.end(key);
     }
 
     /// An object ended by the deletion of its own life.
@@ -65,8 +138,12 @@ impl Store {
         let Last { object, texts } = last;
         let created_apart = object.births().any(|birth| !seen.contains(&birth));
         if created_apart && self.unseen.len() < MAX_UNSEEN {
+            self.awaited.begin(&object, &texts);
             self.unseen.push(Unseen { object, by, texts });
-        } else if object.heads().iter().any(|head| !seen.contains(head)) {
+            return;
+        }
+        self.awaited.end(object.key());
+        if object.heads().iter().any(|head| !seen.contains(head)) {
             self.changed.insert(StoreChange::EditLost(object.key().clone(), by));
         }
     }
@@ -74,9 +151,12 @@ impl Store {
     /// An object ended since a later life of its name is known; what its deleter had seen is told by the deletion, which is
     /// still to come.
     pub(super) fn ended_before_its_deletion(&mut self, last: Last) {
+        self.awaited.begin(&last.object, &last.texts);
         self.ended.insert(last.object.key().clone(), last);
-        if self.ended.len() > MAX_ENDED {
-            self.ended.pop_first();
+        if self.ended.len() > MAX_ENDED
+            && let Some((key, _)) = self.ended.pop_first()
+        {
+            self.awaited.end(&key);
         }
     }
 
@@ -91,6 +171,7 @@ impl Store {
                 self.ended_by(last, by, seen);
             } else {
                 // The word on its own life was overtaken by one on a later life, so nobody knows what was seen of it.
+                self.awaited.end(&key);
                 self.changed.insert(StoreChange::EditLost(key, by));
             }
         }

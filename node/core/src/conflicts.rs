@@ -3,7 +3,7 @@
 
 use skein_crdt_state::layout::NOTE_PREFIX;
 use skein_crdt_state::path::{self, Step};
-use skein_crdt_state::{Hlc, LeafPath, Message, ObjectState, Scalar, WriteId};
+use skein_crdt_state::{Hlc, LeafPath, Message, ObjectState, Scalar, Store, WriteId};
 use skein_gossip::NodeId;
 
 use crate::slot::SLOT_KIND;
@@ -79,9 +79,10 @@ impl Conflict {
     }
 }
 
-/// The conflicts in an object, by path.
+/// The conflicts in an object of a store, by path. Texts that are kept aside are compared as far as they are here: the same one
+/// set twice is no conflict, though it is mentioned by two names.
 #[must_use]
-pub fn of(object: &ObjectState) -> Vec<Conflict> {
+pub fn of(store: &Store, object: &ObjectState) -> Vec<Conflict> {
     let kind = object.key().kind().as_str();
     if kind == SLOT_KIND {
         return Vec::new();
@@ -95,11 +96,13 @@ pub fn of(object: &ObjectState) -> Vec<Conflict> {
             Setting { value, user: user.to_owned(), manager: manager.to_owned(), node, stamp, write }
         };
         let kept = setting(&leaf.value, leaf.stamp, leaf.author, leaf.write);
-        let mut said = vec![&leaf.value];
+        let in_place = |value: &Scalar| store.in_place(object.key(), value);
+        let mut said = vec![in_place(&leaf.value)];
         let mut lost = Vec::new();
         for other in &leaf.others {
-            if !said.contains(&&other.value) {
-                said.push(&other.value);
+            let value = in_place(&other.value);
+            if !said.contains(&value) {
+                said.push(value);
                 lost.push(setting(&other.value, other.stamp, other.author, other.write));
             }
         }

@@ -20,10 +20,10 @@ use serde_json::Value;
 use skein_crdt_state::Operation;
 
 use crate::admission::{self, Checked, Prepared, WriteOptions};
-use crate::body;
 use crate::resource::{Resource, Subresource};
 use crate::status::{Cause, Details, MAX_CAUSES, Problem, Status};
 use crate::structure::{FieldValidation, normalise};
+use crate::{body, convert};
 
 pub mod field_set;
 mod merge;
@@ -224,7 +224,8 @@ impl Applied {
     }
 }
 
-/// What comes of an object, as clients see it, when something is applied to it.
+/// What comes of an object when something is applied to it. `live` is the object as it is shown in the version that it is stored
+/// in.
 ///
 /// # Errors
 /// 409 when others own fields that it has other values for, or another life is meant, 422 when the result is not valid.
@@ -246,10 +247,13 @@ pub fn onto(
     }
     let is_mine = |owner: &&Owner| owner.manager == options.manager && owner.operation == Operation::Apply;
     let others: Vec<&Owner> = owners.iter().filter(|owner| !is_mine(owner)).collect();
+    // What is applied is in the words of this version, so it is laid onto what that version shows.
+    let shown = convert::from_stored(resource, live);
+    let shown = shown.as_ref().unwrap_or(live);
     if !options.force {
-        refuse_conflicts(resource, live, applied, &others, &options.manager)?;
+        refuse_conflicts(resource, shown, applied, &others, &options.manager)?;
     }
-    let mut new = merge::merged(resource.schema, live, &applied.object);
+    let mut new = merge::merged(resource.schema, shown, &applied.object);
     if let Some(before) = owners.iter().find(is_mine) {
         let mut theirs = FieldSet::default();
         others.iter().for_each(|owner| theirs.add(&owner.fields));

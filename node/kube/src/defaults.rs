@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::resource;
 
-    fn filled(resource: &Resource, mut object: Value) -> Value {
+    pub(super) fn filled(resource: &Resource, mut object: Value) -> Value {
         fill(resource, object.as_object_mut().unwrap());
         object
     }

@@ -47,8 +47,12 @@ pub async fn apply_read(
             Some((current, authored)) => update(shell, target, (&current, authored), applied, options),
         };
         // What the tool may not do is not tried again.
-        match step?.carry_out(shell, asked, target).await {
-            Err(status) if matches!(status.reason, "Conflict" | "AlreadyExists") && race < RACES_LIMIT => {}
+        let step = step?;
+        let seen = step.current.as_ref().map(|current| current.heads.clone());
+        match step.carry_out(shell, asked, target).await {
+            Err(status) if matches!(status.reason, "Conflict" | "AlreadyExists") && race < RACES_LIMIT => {
+                write::until_shown_anew(shell, target, seen.as_deref()).await?;
+            }
             other => return other,
         }
     }
@@ -80,8 +84,8 @@ impl Step {
 }
 
 fn create(target: &Target, applied: &Applied, options: &ApplyOptions) -> Result<Step, Status> {
-    let note = owners::note_applied(target.resource, &Authored::default(), &[], &options.manager, &applied.fields);
-    let change = Change { if_heads: None, notes: note.into_iter().collect(), operation: Operation::Apply };
+    let notes = owners::note_applied(target.resource, &Authored::default(), &[], &options.manager, &applied.fields)?;
+    let change = Change { if_heads: None, notes, operation: Operation::Apply };
     let prepared = applied.clone().alone(target.resource, &target.object.namespace, target.name(), options)?;
     Ok(Step { current: None, prepared, change })
 }
@@ -97,11 +101,10 @@ fn update(
     write::lock(shell, target, current, applied.resource_version.as_deref())?;
     let owners = owners::owners(resource, &authored);
     let prepared = onto(resource, &current.value, applied, &owners, options)?;
-    let note = owners::note_applied(resource, &authored, &owners, &options.manager, &applied.fields);
+    let mut notes = owners::note_applied(resource, &authored, &owners, &options.manager, &applied.fields)?;
     // Who owns what holds for what was read.
     let if_heads = Some(current.heads.clone());
-    let confirmed = owners::confirmations(resource, &authored, &applied.fields);
-    let notes = note.into_iter().chain(confirmed).collect();
+    notes.extend(owners::confirmations(resource, &authored, &applied.fields));
     let change = Change { if_heads, notes, operation: Operation::Apply };
     let current = read::with_managed_fields(resource, current, &authored);
     Ok(Step { current: Some(current), prepared, change })

@@ -24,6 +24,7 @@ use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::timeout;
 
 use super::access::escalate;
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
@@ -47,6 +48,8 @@ pub(super) const RACES_LIMIT: usize = 5;
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// The kinds of objects that are there without being written: what every namespace is given, and roles that are built in.
 const DERIVED: [&Resource; 4] = [&SERVICE_ACCOUNTS, &CONFIG_MAPS, &CLUSTER_ROLES, &CLUSTER_ROLE_BINDINGS];
+/// How long it may take until what a peer wrote is shown: a second more than the node waits for all of it to come.
+const SHOWN_WAIT: Duration = Duration::from_secs(6);
 /// How often another name is drawn for `generateName`, and how many letters are drawn.
 const NAMES_LIMIT: usize = 8;
 const NAME_LETTERS: usize = 5;
@@ -202,7 +205,9 @@ pub async fn patch(shell: &Arc<Shell>, asked: &Asked<'_>, target: &Target) -> Re
         notes.extend(owners::confirmations(target.resource, &authored, &named_fields));
         let change = Change { if_heads, notes, ..Change::default() };
         match update(shell, asked, target, &current, prepared, change).await {
-            Err(status) if status.reason == "Conflict" && retry => {}
+            Err(status) if status.reason == "Conflict" && retry => {
+                until_shown_anew(shell, target, Some(&current.heads)).await?;
+            }
             other => return Ok(other?.into_answer(shell, target)),
         }
     }
@@ -339,6 +344,28 @@ async fn write_derived(
     warnings.extend(reply.warnings);
     let after = shell.backend.get(target.object.clone()).await?;
     Ok(After { object: after.as_deref().unwrap_or(current).clone(), warnings })
+}
+
+/// Waits until an object is shown as something else than what `seen` are the heads of. What a peer wrote is shown once all of it
+/// has come, and until then a write onto what is shown would be refused again.
+///
+/// # Errors
+/// When the node stops.
+pub(super) async fn until_shown_anew(shell: &Shell, target: &Target, seen: Option<&[WriteId]>) -> Result<(), Status> {
+    let mut changes = shell.backend.changes();
+    let shown_anew = async {
+        loop {
+            let now = shell.backend.get(target.object.clone()).await?;
+            if now.as_deref().map(|now| &*now.heads) != seen {
+                return Ok::<(), Status>(());
+            }
+            // Any change is reason to look, also one of which only is known that there were too many.
+            if let Err(RecvError::Closed) = changes.recv().await {
+                return Ok(());
+            }
+        }
+    };
+    timeout(SHOWN_WAIT, shown_anew).await.unwrap_or(Ok(()))
 }
 
 /// Sends a write to the node, and tells its failures in the words of the resource.

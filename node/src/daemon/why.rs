@@ -52,7 +52,9 @@ fn disputes(node: &Node, object: &ObjectState) -> Vec<String> {
 }
 
 fn disputes_of<'a>(node: &'a Node, object: &ObjectState) -> impl Iterator<Item = String> + use<'a> {
-    conflicts::of(object).into_iter().map(move |conflict| conflict.sentence(|id| name_of(node, id), rfc3339))
+    conflicts::of(node.store(), object)
+        .into_iter()
+        .map(move |conflict| conflict.sentence(|id| name_of(node, id), rfc3339))
 }
 
 /// Who wrote an object last.

@@ -155,3 +155,27 @@ async fn who_sends_back_what_it_read_owns_what_it_changed() {
     let got = apply(&world, "fieldManager=me", &web("web:1", 2)).await;
     assert_eq!(got.status.as_u16(), 409, "{}", got.text);
 }
+
+#[tokio::test]
+async fn what_a_peer_wrote_and_is_not_shown_yet_is_waited_for() {
+    for form in ["json-patch+json", "apply-patch+yaml"] {
+        let world = World::new().await;
+        let map = world.fake.put("ConfigMap", "default", "c", &json!({"data": {"a": "1"}}));
+        world.fake.hold_back(&map);
+        let (path, other) = ("/api/v1/namespaces/default/configmaps/c", json!({"data": {"b": "2"}}));
+        let patched = world.request("PATCH", path).patch("merge-patch+json", &other).send().await;
+        assert_eq!(patched.status.as_u16(), 200, "{}", patched.text);
+        let shown = async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            world.fake.show(&map);
+        };
+        let body = match form {
+            "json-patch+json" => json!([{"op": "add", "path": "/data/d", "value": "3"}]),
+            _ => json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"d": "3"}}),
+        };
+        let asked = world.request("PATCH", &format!("{path}?fieldManager=me")).patch(form, &body).send();
+        let (got, ()) = tokio::join!(asked, shown);
+        assert_eq!(got.status.as_u16(), 200, "{form}: {}", got.text);
+        assert_eq!(got.json()["data"], json!({"a": "1", "b": "2", "d": "3"}));
+    }
+}

@@ -36,7 +36,11 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        let fake = Fake::new();
+        World::of(Fake::new()).await
+    }
+
+    /// One with this node behind it.
+    pub async fn of(fake: Arc<Fake>) -> Self {
         let secrets = ClusterSecrets::found("home").unwrap();
         let identity = Arc::new(ServerIdentity::new(secrets.clone(), ["goose".to_owned()], []).unwrap());
         let metrics = Arc::new(Metrics::default());

@@ -46,6 +46,8 @@ pub struct Fake {
 #[derive(Default)]
 struct Inner {
     objects: BTreeMap<ApiRef, Stored>,
+    /// What is shown in the place of objects.
+    held_back: BTreeMap<ApiRef, Option<Stored>>,
     lives: BTreeMap<NameKey, u32>,
     clock: u64,
     /// What each change says of who asked for it.
@@ -76,13 +78,18 @@ pub fn reference(kind_text: &str, namespace: &str, name: &str) -> ApiRef {
 
 impl Fake {
     pub fn new() -> Arc<Self> {
+        Fake::with_sessions(|sessions| sessions)
+    }
+
+    /// One whose sessions are served in another way.
+    pub fn with_sessions(change: impl FnOnce(SessionServer) -> SessionServer) -> Arc<Self> {
         let inner = Inner { clock: 1 << 46, message: "test\troot".into(), ..Inner::default() };
         let node_stops = CancellationToken::new();
         let fake = Fake {
             inner: Arc::new(Mutex::new(inner)),
             changes: broadcast::channel(1024).0,
             layout: skein_kube::schema::layout(),
-            sessions: Arc::new(SessionServer::new(Arc::new(Host), node_stops.clone())),
+            sessions: Arc::new(change(SessionServer::new(Arc::new(Host), node_stops.clone()))),
             node_stops,
         };
         fake.put("Namespace", "", "default", &json!({"spec": {"finalizers": ["kubernetes"]}}));
@@ -142,6 +149,21 @@ impl Fake {
         self.inner.lock().unwrap().next_life_comes = true;
     }
 
+    /// An object is shown as it is now until it is shown anew, as one is whose texts have not come yet.
+    pub fn hold_back(&self, object: &ApiRef) {
+        let mut inner = self.inner.lock().unwrap();
+        let now = inner.objects.get(object).cloned();
+        inner.held_back.insert(object.clone(), now);
+    }
+
+    /// What was held back is shown.
+    pub fn show(&self, object: &ApiRef) {
+        let mut inner = self.inner.lock().unwrap();
+        let old = inner.held_back.remove(object).flatten().map(|stored| stored.rendered);
+        let new = inner.objects.get(object).map(|stored| stored.rendered.clone());
+        let _ = self.changes.send(Arc::new(vec![ProjectedChange { object: object.clone(), old, new }]));
+    }
+
     pub fn writes(&self) -> Vec<WriteRequest> {
         self.inner.lock().unwrap().writes.clone()
     }
@@ -173,6 +195,10 @@ impl Inner {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
+    }
+
+    fn shown(&self, object: &ApiRef) -> Option<&Stored> {
+        self.held_back.get(object).map_or_else(|| self.objects.get(object), Option::as_ref)
     }
 
     fn find(&self, key: &ObjectKey) -> Option<ApiRef> {
@@ -400,7 +426,7 @@ impl Backend for Fake {
         Box::pin(async move {
             let inner = self.inner.lock().unwrap();
             assert_ne!(&*object.name, "panic", "a defect, planted by a test");
-            Ok(inner.objects.get(&object).map(|stored| stored.rendered.clone()))
+            Ok(inner.shown(&object).map(|stored| stored.rendered.clone()))
         })
     }
 
@@ -408,7 +434,7 @@ impl Backend for Fake {
         Box::pin(async move {
             let rendered = self.get(object.clone()).await?;
             let inner = self.inner.lock().unwrap();
-            let leaves = inner.objects.get(&object).map(|stored| stored.leaves.clone()).unwrap_or_default();
+            let leaves = inner.shown(&object).map(|stored| stored.leaves.clone()).unwrap_or_default();
             let messages = inner.messages.clone();
             Ok(rendered.map(|rendered| (rendered, Authored { leaves, messages })))
         })

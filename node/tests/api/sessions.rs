@@ -15,7 +15,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::client::World;
-use crate::host::GONE;
+use crate::fake::Fake;
+use crate::host::{GONE, deaf_ended};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const V5: &str = "v5.channel.k8s.io";
@@ -26,7 +27,16 @@ type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// A world with a pod on this node and one on its peer.
 async fn world() -> World {
-    let world = World::new().await;
+    with_pods(World::new().await)
+}
+
+/// One whose nodes soon notice that nobody listens any more.
+async fn world_that_notices() -> World {
+    let fake = Fake::with_sessions(|sessions| sessions.alive_every(Duration::from_millis(50)));
+    with_pods(World::of(fake).await)
+}
+
+fn with_pods(world: World) -> World {
     for (name, node) in [("here", "goose"), ("there", "gander")] {
         let containers = json!([{"name": "web", "image": "a", "stdin": true}, {"name": GONE, "image": "a"}]);
         let annotations = json!({"kubectl.kubernetes.io/default-container": "web"});
@@ -179,13 +189,22 @@ async fn a_command_ends_with_whoever_asked_for_it() {
     let script = format!("echo%20$$%20%3E{};%20exec%20sleep%201000", sign.display());
     let exec = path("there", &format!("exec?command=sh&command=-c&command={script}&stdout=1"));
     let socket = dial(&world, &exec, V5).await.unwrap();
-    let pid = loop {
-        match std::fs::read_to_string(&sign) {
-            Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
+    let pid = pid_in(&sign).await;
+    drop(socket);
+    until_ended(&pid).await;
+}
+
+/// The process that writes its number into a file.
+async fn pid_in(sign: &std::path::Path) -> String {
+    loop {
+        match std::fs::read_to_string(sign) {
+            Ok(pid) if pid.ends_with('\n') => return pid.trim().to_owned(),
             _ => tokio::time::sleep(Duration::from_millis(10)).await,
         }
-    };
-    drop(socket);
+    }
+}
+
+async fn until_ended(pid: &str) {
     let begun = Instant::now();
     let runs = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z"));
     while runs() {
@@ -281,12 +300,18 @@ impl Spdy {
 
     /// The streams of one forwarded connection, and all that is said on it.
     fn connection(&mut self, first: u32, port: u16, says: &'static [u8]) -> Vec<u8> {
+        let mut all = self.halves(first, port);
+        all.extend(self.data(first + 2, says, true));
+        all
+    }
+
+    /// The streams of one forwarded connection.
+    fn halves(&mut self, first: u32, port: u16) -> Vec<u8> {
         let (port, request) = (port.to_string(), first.to_string());
         let headers = |kind| [("streamtype", kind), ("port", port.as_str()), ("requestid", request.as_str())];
         let mut all = self.open(first, &headers("error"));
         all.extend(self.data(first, b"", true));
         all.extend(self.open(first + 2, &headers("data")));
-        all.extend(self.data(first + 2, says, true));
         all
     }
 }
@@ -410,4 +435,69 @@ async fn a_client_that_speaks_no_spdy_after_all_is_cut_off() {
     stream.write_all(&[0xff; 64]).await.unwrap();
     let mut rest = Vec::new();
     tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is cut off").unwrap();
+}
+
+/// Waits until the connections to a deaf port have ended.
+async fn until_deaf_ended(port: u16, connections: usize) {
+    let begun = Instant::now();
+    while deaf_ended(port) < connections {
+        assert!(begun.elapsed() < PATIENCE, "the connection outlives whoever asked for it");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_with_a_pod_that_takes_nothing_in_end_with_their_client() {
+    static PIECE: [u8; 16 << 10] = [7; 16 << 10];
+    let world = world_that_notices().await;
+    let mut socket = dial(&world, &path("there", "portforward?ports=1"), V4).await.unwrap();
+    for _ in 0..20 {
+        socket.send(binary(0, &PIECE)).await.unwrap();
+    }
+    drop(socket);
+    until_deaf_ended(1, 1).await;
+    let mut spdy = Spdy::default();
+    let mut bytes = spdy.halves(1, 2);
+    for _ in 0..20 {
+        bytes.extend(spdy.data(3, &PIECE, false));
+    }
+    let mut socket = dial(&world, &path("there", "portforward"), TUNNEL).await.unwrap();
+    for piece in bytes.chunks(PIECE.len()) {
+        socket.send(Message::Binary(Bytes::copy_from_slice(piece))).await.unwrap();
+    }
+    drop(socket);
+    until_deaf_ended(2, 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_its_client_resets_ends_though_its_pod_takes_nothing_in() {
+    let world = world_that_notices().await;
+    let (mut stream, _) = upgrade(&world, &path("there", "portforward"), &["portforward.k8s.io"]).await;
+    let mut spdy = Spdy::default();
+    let mut bytes = spdy.halves(1, 3);
+    for _ in 0..3 {
+        bytes.extend(spdy.data(3, &[7; 4096], false));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(deaf_ended(3), 0);
+    let reset = spdy.encoder.encode(&Frame::Reset { stream: 3 });
+    stream.write_all(&reset).await.unwrap();
+    until_deaf_ended(3, 1).await;
+}
+
+#[tokio::test]
+async fn a_command_that_closes_its_output_and_reads_nothing_ends_with_whoever_asked_for_it() {
+    let world = world_that_notices().await;
+    let dir = tempfile::tempdir().unwrap();
+    let sign = dir.path().join("pid");
+    let script = format!("exec%20%3E/dev/null%202%3E%261;%20echo%20$$%20%3E{};%20exec%20sleep%201000", sign.display());
+    let exec = path("there", &format!("exec?command=sh&command=-c&command={script}&stdin=1&stdout=1&stderr=1"));
+    let mut socket = dial(&world, &exec, V5).await.unwrap();
+    let pid = pid_in(&sign).await;
+    for _ in 0..20 {
+        socket.send(binary(0, &[7; 16 << 10])).await.unwrap();
+    }
+    drop(socket);
+    until_ended(&pid).await;
 }

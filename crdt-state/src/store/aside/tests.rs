@@ -267,3 +267,76 @@ fn a_text_of_a_value_that_lost_keeps_nobody_waiting() {
     assert_eq!((object.blobs().len(), object.leaf(PATH).unwrap().others.len()), (2, 1));
     assert!(b.is_complete(&object) && shown(&b).as_deref() == Some("of b"));
 }
+
+/// Tells a store of a change without the text that it mentions, which is left.
+fn without_text(to: &mut Store, said: Vec<Arc<Envelope>>) -> Arc<Envelope> {
+    let [text, change] = <[Arc<Envelope>; 2]>::try_from(said).unwrap();
+    assert_eq!(to.receive(NOW, &change), Received::Applied);
+    text
+}
+
+#[test]
+fn a_text_that_comes_after_the_end_of_what_nobody_had_seen_is_waited_for() {
+    for is_told_of_a_later_life_first in [false, true] {
+        let (mut a, mut b) = pair();
+        let mut c = store(3, 1);
+        for said in [a.found(NOW, [5; 32], "a"), a.admit(NOW, b.me(), "b", [0; 32]), a.admit(NOW, c.me(), "c", [1; 32])]
+        {
+            c.receive(NOW, &said);
+        }
+        write(&mut a, "of a");
+        let text = without_text(&mut c, write(&mut b, "of b"));
+        let deletion = a.delete(NOW, &secret()).unwrap();
+        if is_told_of_a_later_life_first {
+            let next = secret().name_key().life(2);
+            let said = a.edit(NOW, &next, &[Edit::set("data.x", Scalar::Int(1))], "t").unwrap();
+            said.iter().for_each(|one| drop(c.receive(NOW, one)));
+        }
+        let (early, late) = if is_told_of_a_later_life_first { (Some(&text), None) } else { (None, Some(&text)) };
+        early.into_iter().for_each(|text| drop(c.receive(NOW, text)));
+        c.receive(NOW, &deletion);
+        let mut unseen = c.drain_unseen().pop().unwrap();
+        assert_eq!(c.complete(&mut unseen), is_told_of_a_later_life_first);
+        late.into_iter().for_each(|text| assert_eq!(c.receive(NOW, text), Received::Known));
+        assert!(c.complete(&mut unseen));
+        assert!(unseen.edits().contains(&Edit::set(PATH, Scalar::Aside("of b".into()))));
+        c.forget_unseen(&secret());
+        c.receive(NOW, &text);
+        assert!(c.awaited.is_empty());
+    }
+}
+
+#[test]
+fn a_text_whose_change_was_damaged_is_kept_until_a_peer_gives_the_change_again() {
+    let (mut a, mut b) = pair();
+    let said = write(&mut a, "s");
+    without_text(&mut b, said);
+    let mut all = rows(&mut a);
+    let is_hurt = |(table, key): &(&str, Arc<[u8]>)| *table == tables::CHANGES && key.starts_with(b"Secret");
+    let hurt: Vec<_> = all.keys().filter(|row| is_hurt(row)).cloned().collect();
+    assert_eq!(hurt.len(), 1, "{:?}", all.keys());
+    let value: Vec<u8> = all[&hurt[0]].iter().rev().copied().collect();
+    all.insert(hurt[0].clone(), value.into());
+    // The second start finds the change set aside by the first.
+    for boot in 2..4 {
+        let mut again = store(1, boot);
+        let found =
+            again.restore(NOW, all.iter().map(|((t, key), value)| ((*t).to_owned(), key.to_vec(), value.to_vec())));
+        let aside = found.iter().flat_map(crate::store::restore::Damaged::set_aside);
+        for record in aside.chain(again.drain_records()) {
+            match record.value {
+                Some(value) => drop(all.insert((record.table, record.key), value)),
+                None => drop(all.remove(&(record.table, record.key))),
+            }
+        }
+        assert!(all.keys().any(|(table, _)| *table == tables::BLOBS), "start {boot}");
+        if boot == 3 {
+            // It takes the change first, and then has something to give.
+            compare(&mut again, &mut b);
+            compare(&mut again, &mut b);
+            assert_eq!((shown(&again).as_deref(), shown(&b).as_deref()), (Some("s"), Some("s")));
+            again.delete(NOW, &secret());
+            assert!(again.drain_records().iter().any(|record| record.table == tables::BLOBS && record.value.is_none()));
+        }
+    }
+}

@@ -258,6 +258,11 @@ impl Pod {
 
     pub(super) fn exited(&mut self, id: &ContainerRef, exit: Exit, ctx: &mut Context<'_>) {
         let (policy, pod) = (self.policy_of(&id.container), self.identity.name.clone());
+        // One that is removed may have the number of one that was only remembered.
+        if let Some(leftover) = self.leftovers.iter_mut().find(|instance| instance.id == *id) {
+            leftover.ended(exit, ctx);
+            return;
+        }
         match self.container_mut(id) {
             Some(container) => {
                 if container.ended(exit, policy, ctx).is_some_and(|wait| !wait.is_zero()) {
@@ -282,7 +287,10 @@ impl Pod {
     }
 
     pub(super) fn removed(&mut self, id: &ContainerRef) {
-        self.leftovers.retain(|instance| instance.id != *id);
+        if let Some(n) = self.leftovers.iter().position(|instance| instance.id == *id) {
+            self.leftovers.remove(n);
+            return;
+        }
         if let Some(container) = self.all_mut().find(|container| container.name == id.container) {
             container.removed(id.attempt);
         }

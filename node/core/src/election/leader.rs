@@ -166,10 +166,18 @@ impl Election {
         }
     }
 
-    /// Asks for a later term: peers are bound to others in this one. The tenure goes on.
+    /// Asks for a later term: peers are bound to others in this one. The tenure goes on, unless a disk that takes no vote
+    /// keeps it from being confirmed again: then another is told to ask.
     pub(super) fn renew(&mut self, now: Instant) {
         let Role::Leader(reign) = &self.role else { return };
-        if self.renewed.is_some_and(|at| now.since(at) < RENEWAL_PAUSE) || !self.may_campaign() {
+        if self.renewed.is_some_and(|at| now.since(at) < RENEWAL_PAUSE) {
+            return;
+        }
+        if self.disk_refuses && !self.is_quorate(reign, now) {
+            self.renewed = Some(now);
+            return self.hand_over(now);
+        }
+        if !self.may_campaign() {
             return;
         }
         let ends = reign.tenure_ends;
@@ -285,6 +293,7 @@ mod tests {
     struct Desk {
         machine: Election,
         ms: u64,
+        sent: Vec<(NodeId, Frame)>,
     }
 
     impl Desk {
@@ -293,8 +302,10 @@ mod tests {
             while let Some(input) = inputs.pop() {
                 self.machine.handle(Now { mono: Instant::from_millis(self.ms), wall_ms: self.ms }, input);
                 while let Some(output) = self.machine.poll_output() {
-                    if let Output::Persist { seq, .. } = output {
-                        inputs.push(Input::Persisted(seq));
+                    match output {
+                        Output::Persist { seq, .. } => inputs.push(Input::Persisted(seq)),
+                        Output::Send { to, bytes, .. } => self.sent.extend(Frame::decode(&bytes).map(|f| (to, f))),
+                        Output::Changed(_) => {}
                     }
                 }
             }
@@ -328,13 +339,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_voter_that_has_gone_over_to_a_later_term_does_not_count_as_holding_the_set() {
+    /// One of three voters that has been elected by the others.
+    fn elected() -> Desk {
         let weights = (0..3).map(|n| (id(n), 1)).collect();
         let voters = VoterSet { at: SetVersion { term: 0, version: 9 }, weights };
         let record = VoteRecord { voters, ..VoteRecord::default() };
         let machine = Election::new(ElectionConfig::default(), id(0), record, from_seed(1));
-        let mut desk = Desk { machine, ms: 0 };
+        let mut desk = Desk { machine, ms: 0, sent: Vec::new() };
         let all: BTreeSet<NodeId> = (0..4).map(id).collect();
         desk.give(Input::Members(all.clone()));
         desk.give(Input::Alive(all));
@@ -347,6 +358,33 @@ mod tests {
             desk.hear(from, &Frame::PreVoteReply { term, granted: true, state, leader: None });
         }
         desk.elect();
+        desk
+    }
+
+    #[test]
+    fn a_leader_that_can_write_no_later_vote_down_has_another_ask_for_one_once_nobody_confirms_it() {
+        for (is_full, others) in [(true, Stand::Bound), (true, Stand::Backs), (false, Stand::Bound)] {
+            let mut desk = elected();
+            desk.give(Input::DiskRefuses(is_full));
+            let term = desk.machine.record().term;
+            for _ in 0..8 {
+                desk.ms += 250;
+                desk.give(Input::Timeout);
+                for from in [1, 2] {
+                    if matches!(desk.machine.role, Role::Leader(_)) {
+                        desk.ack(from, term + 1, others);
+                    }
+                }
+            }
+            let asked = desk.sent.iter().any(|(_, frame)| *frame == Frame::Handover { term });
+            assert_eq!(asked, is_full && others == Stand::Bound, "{is_full} {others:?}");
+            assert_eq!(desk.machine.record().term > term, !is_full, "{is_full} {others:?}");
+        }
+    }
+
+    #[test]
+    fn a_voter_that_has_gone_over_to_a_later_term_does_not_count_as_holding_the_set() {
+        let mut desk = elected();
         // It has just asked for a later term, so it does not do so again within this second.
         desk.ack(1, 1, Stand::Bound);
         desk.elect();

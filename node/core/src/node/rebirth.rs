@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use skein_crdt_state::store::Unseen;
-use skein_crdt_state::{Kind, Leaf, LeafPath, ObjectKey};
+use skein_crdt_state::{Kind, Leaf, LeafPath, ObjectKey, Scalar};
 use skein_gossip::{Instant, NodeId, Now};
 
 use super::{Node, Wait};
@@ -18,8 +18,22 @@ const TURN: Duration = Duration::from_millis(500);
 /// Who the history says made it again.
 const MESSAGE: &str = "skein\tsystem:merge";
 
-/// What is to be made again, and when it is this node's turn.
-pub(crate) type Rebirths = BTreeMap<ObjectKey, (Instant, Unseen)>;
+/// How long texts are waited for that an object mentions and that are not here. They may be on their way, and who has them all
+/// makes the object again meanwhile.
+const TEXTS_WAIT: Duration = Duration::from_secs(10);
+
+/// What is to be made again.
+pub(crate) type Rebirths = BTreeMap<ObjectKey, Rebirth>;
+
+/// One object that is to be made again.
+#[derive(Debug)]
+pub(crate) struct Rebirth {
+    /// When it is this node's turn.
+    turn: Instant,
+    /// Until when its texts are waited for.
+    until: Instant,
+    unseen: Unseen,
+}
 
 impl Node {
     /// Takes up what the store has let go.
@@ -29,7 +43,10 @@ impl Node {
             let owners = unseen.object.key().owner().into_iter().flat_map(|owner| owner.lineage().collect::<Vec<_>>());
             if owners.into_iter().all(|owner| *owner.kind() == Kind::new("Namespace")) {
                 let turn = now.mono + TURN * self.place_for(unseen.object.key());
-                self.rebirths.insert(unseen.object.key().clone(), (turn, unseen));
+                let until = now.mono + TEXTS_WAIT;
+                self.rebirths.insert(unseen.object.key().clone(), Rebirth { turn, until, unseen });
+            } else {
+                self.store.forget_unseen(unseen.object.key());
             }
         }
         self.set_rebirth_timer();
@@ -37,23 +54,30 @@ impl Node {
 
     /// Makes again whatever it is this node's turn to make, unless somebody has done so.
     pub(super) fn rebirths_due(&mut self, now: Now) {
-        let due = |(_, (turn, _)): &(&ObjectKey, &(Instant, Unseen))| *turn <= now.mono;
+        let due = |(_, rebirth): &(&ObjectKey, &Rebirth)| rebirth.turn <= now.mono;
         let keys: Vec<ObjectKey> = self.rebirths.iter().filter(due).map(|(key, _)| key.clone()).collect();
         for key in keys {
-            if let Some((_, unseen)) = self.rebirths.remove(&key) {
-                self.make_again(now, &unseen);
+            let Some(mut rebirth) = self.rebirths.remove(&key) else { continue };
+            let is_complete = self.store.complete(&mut rebirth.unseen);
+            if !is_complete && now.mono < rebirth.until && self.store.current_life(&key.name_key()).is_none() {
+                rebirth.turn = rebirth.until.min(now.mono + TURN);
+                self.rebirths.insert(key, rebirth);
+                continue;
             }
+            self.store.forget_unseen(&key);
+            self.make_again(now, &rebirth.unseen, is_complete);
         }
         self.set_rebirth_timer();
     }
 
-    fn make_again(&mut self, now: Now, unseen: &Unseen) {
+    fn make_again(&mut self, now: Now, unseen: &Unseen, is_complete: bool) {
         let name = unseen.object.key().name_key();
         if let Some(living) = self.store.current_life(&name).and_then(|key| self.store.object(&key)) {
             // Made again by the peer before in the order; or a user has made something else of the name, and this is lost.
             let is_kept = |(path, leaf): (&LeafPath, &Leaf)| {
                 let was = unseen.object.get(path).map(|value| unseen.in_place(value));
-                was == Some(self.store.in_place(living.key(), &leaf.value))
+                // Nobody can say here that a text which never came is another one.
+                matches!(was, Some(Scalar::Blob(_))) || was == Some(self.store.in_place(living.key(), &leaf.value))
             };
             if !living.leaves().iter().all(is_kept) {
                 self.edit_lost(now, unseen.object.key(), &unseen.by);
@@ -64,6 +88,10 @@ impl Node {
         // Its owner may be over by now; then it is too.
         let Ok(said) = self.store.edit(now, &key, &unseen.edits(), MESSAGE) else { return };
         self.push(&said);
+        if !is_complete {
+            // What it mentions nobody has who could be asked, so it is made without.
+            self.edit_lost(now, unseen.object.key(), &unseen.by);
+        }
         let by = self.store.members().get(&unseen.by).map_or_else(|| unseen.by.short(), |member| member.name.clone());
         self.event(Event {
             kind: key.kind().to_string(),
@@ -95,7 +123,7 @@ impl Node {
     }
 
     fn set_rebirth_timer(&mut self) {
-        match self.rebirths.values().map(|(turn, _)| *turn).min() {
+        match self.rebirths.values().map(|rebirth| rebirth.turn).min() {
             Some(turn) => self.timers.set(Wait::Rebirth, turn),
             None => self.timers.clear(&Wait::Rebirth),
         }

@@ -24,7 +24,7 @@ pub(super) fn events(sources: &Sources<'_>, key: &ObjectKey) -> Vec<Made> {
     }
     let live = sources.store.object(key).filter(|_| sources.store.is_live(key));
     let Some(object) = live else { return Vec::new() };
-    conflicts::of(object).iter().map(|conflict| event(sources, object, conflict)).collect()
+    conflicts::of(sources.store, object).iter().map(|conflict| event(sources, object, conflict)).collect()
 }
 
 fn event(sources: &Sources<'_>, object: &ObjectState, conflict: &Conflict) -> Made {

@@ -5,7 +5,7 @@
 //! already, so that a field can have several owners and one that is left out later can be removed; and which fields a tool
 //! gave up without anybody writing them. A note holds for what was written up to its own stamp.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ const RELEASED: &str = "$released";
 pub(super) const BY_SCALE: &str = "\u{1f}scale";
 /// The most entries of `managedFields` that are taken from a client.
 const MAX_ENTRIES: usize = 256;
+/// The most tools with notes of one sort on an object. Of those that own nothing any more the notes go first; a tool beyond it is
+/// refused. Where peers let tools in apart there may be more, until no more are let in.
+pub const MAX_APPLIERS: usize = 64;
 /// The longest name of a tool, in characters, as in Kubernetes.
 pub(super) const MAX_MANAGER_CHARS: usize = 128;
 
@@ -127,28 +130,65 @@ pub(super) fn through(manager: &str) -> (&str, &str) {
     manager.strip_suffix(BY_SCALE).map_or((manager, ""), |name| (name, "scale"))
 }
 
-/// The note that a tool applied these fields. `None`: what is known says so already.
-#[must_use]
+/// What it takes to note that a tool applied these fields. Nothing: what is known says so already.
+///
+/// # Errors
+/// 422 when more tools apply than are noted, see [`MAX_APPLIERS`].
 pub fn note_applied(
     resource: &Resource,
     authored: &Authored,
     owners: &[Owner],
     manager: &str,
     fields: &FieldSet,
-) -> Option<Edit> {
+) -> Result<Vec<Edit>, Status> {
     let notes = notes(authored, APPLIED);
     let known = notes.get(manager).map(Vec::as_slice).unwrap_or_default();
     if known.is_empty() && fields.is_empty() {
-        return None;
+        return Ok(Vec::new());
     }
-    let owned = owners.iter().find(|owner| owner.manager == manager && owner.operation == Operation::Apply);
-    let lost = owned.map_or_else(|| fields.clone(), |owned| fields.without(&owned.fields));
+    let owned = |manager: &str| {
+        let mut applied = owners.iter().filter(|owner| owner.operation == Operation::Apply);
+        applied.find(|owner| owner.manager == manager)
+    };
+    let lost = owned(manager).map_or_else(|| fields.clone(), |owned| fields.without(&owned.fields));
     // What is not there yet is written together with the note, and an empty object that others filled is not there.
     let is_there = |path: &Vec<Element>| lost.contains(path);
     let has_lost =
         fields_of(resource, authored).any(|(steps, leaf)| Place::of(resource, &steps, leaf).paths.iter().any(is_there));
-    let says_so = matches!(known, [(_, set)] if set == fields) && !has_lost;
-    (!says_so).then(|| note(authored, APPLIED, manager, fields))
+    if matches!(known, [(_, set)] if set == fields) && !has_lost {
+        return Ok(Vec::new());
+    }
+    let mut edits = vec![note(authored, APPLIED, manager, fields)];
+    if known.is_empty() && notes.len() >= MAX_APPLIERS {
+        let idle = notes.keys().filter(|manager| owned(manager).is_none());
+        edits.extend(idle.map(|manager| note(authored, APPLIED, manager, &FieldSet::default())));
+    }
+    within_limit(resource, authored, &edits)?;
+    Ok(edits)
+}
+
+/// Refuses edits that would add to notes of which there are too many.
+fn within_limit(resource: &Resource, authored: &Authored, edits: &[Edit]) -> Result<(), Status> {
+    for sort in [APPLIED, RELEASED] {
+        let is_note = |path: &str| matches!(path::parse(path).as_deref(), Some([Step::Field(root), _]) if root == sort);
+        let mut now: BTreeSet<&LeafPath> = authored.leaves.keys().filter(|path| is_note(path)).collect();
+        let before = now.len();
+        for edit in edits.iter().filter(|edit| is_note(&edit.path)) {
+            if edit.value.is_some() {
+                now.insert(&edit.path)
+            } else {
+                now.remove(&edit.path)
+            };
+        }
+        if now.len() > MAX_APPLIERS && now.len() > before {
+            let why = format!(
+                "must be fields of no more than {MAX_APPLIERS} managers; take those out of it that apply this object no more"
+            );
+            let problem = Problem::invalid("metadata.managedFields", &now.len().into(), &why);
+            return Err(Status::invalid(resource.group, resource.kind_name, "", &[problem]));
+        }
+    }
+    Ok(())
 }
 
 /// What it takes to confirm fields that were set apart to different values: whoever names one with the value that stands has
@@ -168,7 +208,7 @@ pub fn confirmations(resource: &Resource, authored: &Authored, named: &FieldSet)
 /// fields up; who wrote a field last stays who wrote it. Also a warning, if more was asked for.
 ///
 /// # Errors
-/// 422 when it cannot be read.
+/// 422 when it cannot be read, or names more tools than are noted, see [`MAX_APPLIERS`].
 pub fn rewrite(
     resource: &Resource,
     authored: &Authored,
@@ -216,6 +256,7 @@ pub fn rewrite(
         let ignored = ignored.join(", ");
         format!("metadata.managedFields: nothing was added for {ignored}: who updated a field follows from who wrote it last")
     });
+    within_limit(resource, authored, &edits)?;
     Ok((edits, warning))
 }
 

@@ -69,9 +69,9 @@ impl World {
         let applied = Applied::read(&DEPLOYMENTS, "shop", "web", object.to_string().as_bytes(), &options)?;
         let owners = owners::owners(&DEPLOYMENTS, &self.authored);
         let prepared = onto(&DEPLOYMENTS, &self.live(), &applied, &owners, &options)?;
-        let note = owners::note_applied(&DEPLOYMENTS, &self.authored, &owners, manager, &applied.fields);
+        let notes = owners::note_applied(&DEPLOYMENTS, &self.authored, &owners, manager, &applied.fields)?;
         let old = admission::storable(&DEPLOYMENTS, &self.live());
-        Ok(self.write(manager, Operation::Apply, &old, &prepared.object, note.into_iter().collect()))
+        Ok(self.write(manager, Operation::Apply, &old, &prepared.object, notes))
     }
 
     /// Who owns a path, as `manager/operation`.
@@ -403,4 +403,53 @@ proptest! {
         let options = ApplyOptions::of_query([("fieldManager", "me")]).unwrap();
         let _ = Applied::read(&DEPLOYMENTS, "shop", "web", &bytes, &options);
     }
+}
+
+#[test]
+fn a_version_that_an_object_is_not_stored_in_is_applied_onto_what_it_shows() {
+    let v1 = &crate::resource::HORIZONTAL_POD_AUTOSCALERS_V1;
+    let options = ApplyOptions::of_query([("fieldManager", "me")]).unwrap();
+    let read = |percent: u32| {
+        let body = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"}, "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "maxReplicas": 3, "targetCPUUtilizationPercentage": percent}});
+        Applied::read(v1, "shop", "a", body.to_string().as_bytes(), &options).unwrap()
+    };
+    let mut live = read(50).alone(v1, "shop", "a", &options).unwrap().object;
+    live["metadata"] = json!({"name": "a", "namespace": "shop"});
+    let memory = json!({"type": "Resource", "resource": {
+        "name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}});
+    live["spec"]["metrics"].as_array_mut().unwrap().push(memory.clone());
+    let again = onto(v1, &live, &read(70), &[], &options).unwrap();
+    assert_eq!(again.object["spec"]["metrics"], json!([crate::convert::processor_metric(70), memory]));
+}
+
+#[test]
+fn one_tool_too_many_takes_the_place_of_one_that_owns_nothing_or_is_refused() {
+    let mut world = World::new("kubectl-create");
+    let sets = |fields: &[(usize, &str)]| {
+        let annotations: serde_json::Map<String, Value> =
+            fields.iter().map(|(n, value)| (format!("a{n}"), (*value).into())).collect();
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "annotations": annotations}})
+    };
+    let limit = owners::MAX_APPLIERS;
+    for n in 0..limit {
+        world.apply(&format!("tool-{n}"), &sets(&[(n, "x")]), false).unwrap();
+    }
+    let refused = world.apply("late", &sets(&[(limit, "x")]), false).unwrap_err();
+    assert_eq!(refused.code, 422);
+    assert!(refused.message.contains("no more than 64 managers"), "{}", refused.message);
+    world.apply("tool-1", &sets(&[(1, "z")]), false).unwrap();
+    world.apply("tool-1", &sets(&[(0, "y"), (1, "z")]), true).unwrap();
+    world.apply("late", &sets(&[(limit, "x")]), false).unwrap();
+    let notes = world.authored.leaves.keys().filter(|path| path.starts_with("$applied")).count();
+    assert_eq!(
+        (notes, world.owners_of(&format!(".metadata.annotations.a{limit}"))),
+        (limit, vec!["late/Apply".to_owned()])
+    );
+    let mut entries = world.managed_fields();
+    let mut more = entries[0].clone();
+    more["manager"] = json!("one-more");
+    entries.as_array_mut().unwrap().push(more);
+    assert_eq!(owners::rewrite(&DEPLOYMENTS, &world.authored, &entries).unwrap_err().code, 422);
 }

@@ -89,14 +89,9 @@ pub(super) fn subject(object: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::fill;
-    use crate::resource::{self, Resource};
+    use super::super::tests::filled;
+    use crate::resource;
     use serde_json::{Value, json};
-
-    fn filled(resource: &Resource, mut object: Value) -> Value {
-        fill(resource, object.as_object_mut().unwrap());
-        object
-    }
 
     fn template() -> Value {
         json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}})

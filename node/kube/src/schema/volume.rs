@@ -6,6 +6,25 @@ use super::{Check, Field, Ty, TypeSchema};
 const HOST_PATH_TYPES: &[&str] =
     &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
+/// What the elements of such a list are.
+static KEY: Ty = Ty::Object(&KEY_TO_PATH);
+/// Which keys become files; empty: all.
+const KEYS: Field = Field::new("items", 2, Ty::List(&KEY));
+/// Whether the pod does without the source.
+const OPTIONAL: Field = Field::new("optional", 4, Ty::Bool).explicit();
+/// The name of the source.
+const SOURCE_NAME: Field = Field::new("name", 1, Ty::Str).within(1).required();
+
+/// The permissions of files that have none of their own.
+const fn default_mode(tag: u32) -> Field {
+    Field::new("defaultMode", tag, Ty::Int32).explicit().default("420").check(Check::FileMode)
+}
+
+/// The permissions of one file.
+const fn mode(tag: u32) -> Field {
+    Field::new("mode", tag, Ty::Int32).explicit().check(Check::FileMode)
+}
+
 /// A directory that the containers of a pod may share.
 pub static VOLUME: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.Volume",
@@ -65,23 +84,13 @@ pub static EMPTY_DIR: TypeSchema = TypeSchema {
 /// The keys of a Secret as files.
 pub static SECRET: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.SecretVolumeSource",
-    fields: &[
-        Field::new("secretName", 1, Ty::Str).required(),
-        Field::new("items", 2, Ty::List(&Ty::Object(&KEY_TO_PATH))),
-        Field::new("defaultMode", 3, Ty::Int32).explicit().default("420").check(Check::FileMode),
-        Field::new("optional", 4, Ty::Bool).explicit(),
-    ],
+    fields: &[Field::new("secretName", 1, Ty::Str).required(), KEYS, default_mode(3), OPTIONAL],
 };
 
 /// The keys of a ConfigMap as files.
 pub static CONFIG_MAP: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.ConfigMapVolumeSource",
-    fields: &[
-        Field::new("name", 1, Ty::Str).within(1).required(),
-        Field::new("items", 2, Ty::List(&Ty::Object(&KEY_TO_PATH))),
-        Field::new("defaultMode", 3, Ty::Int32).explicit().default("420").check(Check::FileMode),
-        Field::new("optional", 4, Ty::Bool).explicit(),
-    ],
+    fields: &[SOURCE_NAME, KEYS, default_mode(3), OPTIONAL],
 };
 
 /// Which key becomes which file.
@@ -90,17 +99,14 @@ pub static KEY_TO_PATH: TypeSchema = TypeSchema {
     fields: &[
         Field::new("key", 1, Ty::Str).required(),
         Field::new("path", 2, Ty::Str).required().check(Check::FileWithin),
-        Field::new("mode", 3, Ty::Int32).explicit().check(Check::FileMode),
+        mode(3),
     ],
 };
 
 /// What a pod is, as files.
 pub static DOWNWARD_API: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.DownwardAPIVolumeSource",
-    fields: &[
-        Field::new("items", 1, Ty::List(&Ty::Object(&DOWNWARD_API_FILE))),
-        Field::new("defaultMode", 2, Ty::Int32).explicit().default("420").check(Check::FileMode),
-    ],
+    fields: &[Field::new("items", 1, Ty::List(&Ty::Object(&DOWNWARD_API_FILE))), default_mode(2)],
 };
 
 /// One file that says something of the pod.
@@ -110,7 +116,7 @@ pub static DOWNWARD_API_FILE: TypeSchema = TypeSchema {
         Field::new("path", 1, Ty::Str).required().check(Check::FileWithin),
         Field::new("fieldRef", 2, Ty::Object(&FILE_FIELD_SELECTOR)),
         Field::new("resourceFieldRef", 3, Ty::Object(&RESOURCE_FIELD_SELECTOR)),
-        Field::new("mode", 4, Ty::Int32).explicit().check(Check::FileMode),
+        mode(4),
     ],
 };
 
@@ -123,10 +129,7 @@ pub static FILE_FIELD_SELECTOR: TypeSchema = TypeSchema {
 /// Several sources in one directory.
 pub static PROJECTED: TypeSchema = TypeSchema {
     name: "io.k8s.api.core.v1.ProjectedVolumeSource",
-    fields: &[
-        Field::new("sources", 1, Ty::List(&Ty::Object(&PROJECTION))),
-        Field::new("defaultMode", 2, Ty::Int32).explicit().default("420").check(Check::FileMode),
-    ],
+    fields: &[Field::new("sources", 1, Ty::List(&Ty::Object(&PROJECTION))), default_mode(2)],
 };
 
 /// One of several sources.
@@ -143,24 +146,12 @@ pub static PROJECTION: TypeSchema = TypeSchema {
 };
 
 /// A Secret among several sources.
-pub static SECRET_PROJECTION: TypeSchema = TypeSchema {
-    name: "io.k8s.api.core.v1.SecretProjection",
-    fields: &[
-        Field::new("name", 1, Ty::Str).within(1).required(),
-        Field::new("items", 2, Ty::List(&Ty::Object(&KEY_TO_PATH))),
-        Field::new("optional", 4, Ty::Bool).explicit(),
-    ],
-};
+pub static SECRET_PROJECTION: TypeSchema =
+    TypeSchema { name: "io.k8s.api.core.v1.SecretProjection", fields: &[SOURCE_NAME, KEYS, OPTIONAL] };
 
 /// A ConfigMap among several sources.
-pub static CONFIG_MAP_PROJECTION: TypeSchema = TypeSchema {
-    name: "io.k8s.api.core.v1.ConfigMapProjection",
-    fields: &[
-        Field::new("name", 1, Ty::Str).within(1).required(),
-        Field::new("items", 2, Ty::List(&Ty::Object(&KEY_TO_PATH))),
-        Field::new("optional", 4, Ty::Bool).explicit(),
-    ],
-};
+pub static CONFIG_MAP_PROJECTION: TypeSchema =
+    TypeSchema { name: "io.k8s.api.core.v1.ConfigMapProjection", fields: &[SOURCE_NAME, KEYS, OPTIONAL] };
 
 /// What a pod is, among several sources.
 pub static DOWNWARD_API_PROJECTION: TypeSchema = TypeSchema {

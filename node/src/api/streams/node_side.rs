@@ -2,6 +2,7 @@
 //! away, or the daemon stops.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct SessionServer {
     source: Arc<dyn SessionSource>,
     room: Semaphore,
     stop: CancellationToken,
+    alive_every: Duration,
 }
 
 impl std::fmt::Debug for SessionServer {
@@ -63,7 +65,13 @@ impl SessionServer {
     /// Serves what a source has, until `stop`.
     #[must_use]
     pub fn new(source: Arc<dyn SessionSource>, stop: CancellationToken) -> Self {
-        SessionServer { source, room: Semaphore::new(SESSIONS_LIMIT), stop }
+        SessionServer { source, room: Semaphore::new(SESSIONS_LIMIT), stop, alive_every: ALIVE_EVERY }
+    }
+
+    /// The same, saying that it is there so often while there is nothing else to say.
+    #[must_use]
+    pub fn alive_every(self, alive_every: Duration) -> Self {
+        SessionServer { alive_every, ..self }
     }
 
     /// Whether a stream that begins like this is a session.
@@ -113,10 +121,11 @@ impl SessionServer {
         };
         let Attached { stdin, output, resize, outcome } = attached;
         let output = async {
-            if let Some(error) = said(output, to).await? {
+            if let Some(error) = said(output, to, self.alive_every).await? {
                 return Ok(Outcome::failed(&format!("{verb}: {error}")));
             }
-            Ok(outcome.await.map_or_else(|why| Outcome::failed(&format!("{verb}: {why}")), Outcome::Exited))
+            let ended = or_alive(outcome, to, self.alive_every).await?;
+            Ok(ended.map_or_else(|why| Outcome::failed(&format!("{verb}: {why}")), Outcome::Exited))
         };
         let ended: io::Result<Outcome> = tokio::select! {
             ended = output => ended,
@@ -147,13 +156,9 @@ impl SessionServer {
         let output = async {
             let mut chunk = vec![0; PAYLOAD_LIMIT];
             loop {
-                let count = match timeout(ALIVE_EVERY, read.read(&mut chunk)).await {
-                    Err(_) => {
-                        to.send(&Frame::Alive).await?;
-                        continue;
-                    }
-                    Ok(Ok(count)) => count,
-                    Ok(Err(error)) => {
+                let count = match or_alive(read.read(&mut chunk), to, self.alive_every).await? {
+                    Ok(count) => count,
+                    Err(error) => {
                         let why = format!("error forwarding port {port} to pod {}: {error}", request.pod);
                         return Ok(Outcome::failed(&why));
                     }
@@ -177,14 +182,25 @@ impl SessionServer {
 async fn said(
     mut output: futures::stream::BoxStream<'static, io::Result<Output>>,
     to: &mut ToAsker,
+    alive_every: Duration,
 ) -> io::Result<Option<io::Error>> {
     loop {
-        match timeout(ALIVE_EVERY, output.next()).await {
+        match or_alive(output.next(), to, alive_every).await? {
+            Some(Ok(Output::Stdout(bytes))) => to.send(&Frame::Output(bytes)).await?,
+            Some(Ok(Output::Stderr(bytes))) => to.send(&Frame::ErrorOutput(bytes)).await?,
+            Some(Err(error)) => return Ok(Some(error)),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// What something comes to. Until then says now and then that it is there. An error means that nobody listens.
+async fn or_alive<T>(what: impl Future<Output = T>, to: &mut ToAsker, alive_every: Duration) -> io::Result<T> {
+    let mut what = pin!(what);
+    loop {
+        match timeout(alive_every, &mut what).await {
+            Ok(result) => return Ok(result),
             Err(_) => to.send(&Frame::Alive).await?,
-            Ok(Some(Ok(Output::Stdout(bytes)))) => to.send(&Frame::Output(bytes)).await?,
-            Ok(Some(Ok(Output::Stderr(bytes)))) => to.send(&Frame::ErrorOutput(bytes)).await?,
-            Ok(Some(Err(error))) => return Ok(Some(error)),
-            Ok(None) => return Ok(None),
         }
     }
 }

@@ -114,3 +114,20 @@ fn a_long_value_is_cut_and_a_secret_is_not_told() {
     assert!(message("c").len() < 600, "{}", message("c").len());
     assert!(!message("s").contains("\"x\"") && message("s").contains("a value that is not shown"), "{}", message("s"));
 }
+
+#[test]
+fn the_same_secret_set_apart_is_no_conflict_and_another_one_is() {
+    let (mut rig, _) = apart();
+    let secret = namespace().child(&Kind::new("Secret"), "s", 1);
+    for (n, text) in ["one", "other"].into_iter().enumerate() {
+        let kept = |field: &str, text: &str| Edit::set(field, Scalar::Aside(text.into()));
+        rig.edit(n, &secret, &[kept("data.same", "password"), kept("data.other", text)]);
+    }
+    rig.meet(0);
+    let object = rig.stores[0].object(&secret).unwrap();
+    assert_eq!(object.leaf("data.same").unwrap().others.len(), 1, "it is mentioned by two names");
+    let events = shown(&mut rig);
+    assert_eq!(events[0], events[1]);
+    let [event] = events[0].as_slice() else { panic!("{events:?}") };
+    assert!(event["message"].as_str().unwrap().starts_with("data.other was set apart"), "{event}");
+}

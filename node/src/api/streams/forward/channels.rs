@@ -79,8 +79,15 @@ pub(in super::super) async fn over_channels(
             }
         }
     };
+    let carrying = async {
+        futures::future::join_all(connections).await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        _ = futures::future::join(futures::future::join_all(connections), outbound) => {}
+        // It comes to its end after all connections, or at once when the client is gone: a pod that takes nothing in keeps
+        // what the client sends from being read, and its end with it.
+        () = outbound => {}
+        () = carrying => {}
         () = inbound => {}
         () = activity.idle() => {}
         () = stop.cancelled() => {}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::super::session::Activity;
@@ -63,10 +63,18 @@ struct Forwarding {
     activity: Arc<Activity>,
     /// Streams whose other one is not open yet, by their request.
     halves: BTreeMap<String, Half>,
-    /// Where data of open connections goes to, by their data stream.
-    inputs: BTreeMap<u32, mpsc::Sender<Piece>>,
-    /// The connections; each results in its data stream.
+    /// The open connections by their data stream.
+    inputs: BTreeMap<u32, Connection>,
+    /// What carries the connections; each results in its data stream.
     tasks: JoinSet<u32>,
+}
+
+/// An open connection.
+struct Connection {
+    /// Where its data goes to.
+    input: mpsc::Sender<Piece>,
+    /// What carries it: it may wait for a pod that takes nothing in, and then sees nothing else.
+    task: AbortHandle,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +98,7 @@ impl Forwarding {
             }
             Frame::Data { stream, bytes, fin } => {
                 // What comes on a stream for errors, or of a connection that is over, is for nobody.
-                let Some(input) = self.inputs.get(&stream) else { return Ok(()) };
+                let Some(Connection { input, .. }) = self.inputs.get(&stream) else { return Ok(()) };
                 let is_over = (!bytes.is_empty() && input.send(Piece::Bytes(bytes)).await.is_err())
                     || (fin && input.send(Piece::End).await.is_err());
                 if is_over {
@@ -98,7 +106,9 @@ impl Forwarding {
                 }
             }
             Frame::Reset { stream } => {
-                self.inputs.remove(&stream);
+                if let Some(connection) = self.inputs.remove(&stream) {
+                    connection.task.abort();
+                }
                 self.halves.retain(|_, half| half.stream != stream);
             }
             Frame::Reply { .. } | Frame::Ping { .. } | Frame::GoAway => {}
@@ -125,7 +135,7 @@ impl Forwarding {
             Some(other) if other.is_data != is_data => Some(Some(if is_data { (half, other) } else { (other, half) })),
             // A second stream of the same kind makes the request void.
             Some(_) => None,
-            None if self.halves.len() + self.inputs.len() >= CONNECTIONS_LIMIT => None,
+            None if self.halves.len() + self.tasks.len() >= CONNECTIONS_LIMIT => None,
             None => {
                 self.halves.insert(request, half);
                 Some(None)
@@ -135,13 +145,13 @@ impl Forwarding {
 
     fn begin(&mut self, data: Half, error: Half) {
         let (sender, input) = mpsc::channel(INPUT_LIMIT);
-        self.inputs.insert(data.stream, sender);
         let (target, activity) = (self.target.clone(), self.activity.clone());
         let lane = Streams { out: self.out.clone(), data: data.stream, error: Some(error.stream) };
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             carry(&target, data.port, input, lane, &activity).await;
             data.stream
         });
+        self.inputs.insert(data.stream, Connection { input: sender, task });
     }
 }
 

@@ -43,8 +43,15 @@ pub(in super::super) async fn over_tunnel(target: Arc<Target>, socket: WebSocket
         }
         let _ = sink.send(close()).await;
     };
+    let serving = async {
+        over_spdy(target, ours, stop).await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        _ = futures::future::join(over_spdy(target, ours, stop), outbound) => {}
+        // It comes to its end after what it serves, or at once when the client is gone: a pod that takes nothing in keeps
+        // what the client sends from being read, and its end with it.
+        () = outbound => {}
+        () = serving => {}
         () = inbound => {}
     }
 }
