@@ -178,11 +178,11 @@ impl ObjectKey {
         let sane = |text: &str| {
             !text.is_empty()
                 && text.len() <= MAX_NAME_BYTES
-                && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'@' | b':'))
+                && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'@'))
         };
-        !self.0.is_empty()
-            && self.0.len() <= MAX_CHAIN
-            && self.0.iter().all(|s| s.incarnation > 0 && sane(&s.kind.0) && sane(&s.name))
+        // In a key's text the first colon of a link ends the kind, so that a name may have more, as those of roles do.
+        let sound = |link: &Segment| sane(&link.kind.0) && !link.kind.0.contains(':') && sane(&link.name);
+        !self.0.is_empty() && self.0.len() <= MAX_CHAIN && self.0.iter().all(|s| s.incarnation > 0 && sound(s))
     }
 
     fn last(&self) -> &Segment {
@@ -354,6 +354,8 @@ mod tests {
     #[test]
     fn a_key_is_read_back_as_it_was_written() {
         assert_eq!(web().to_string().parse(), Ok(web()));
+        let role = ObjectKey::root(&Kind::new("ClusterRole.rbac.authorization.k8s.io"), "system:a:b", 2);
+        assert_eq!(role.to_string().parse(), Ok(role));
         for text in ["", "a", "Pod:a", "Pod:a@0", "Pod:a@x", "/Pod:a@1", "Pod:a@1/", "Pod:@1", &"Pod:a@1/".repeat(9)] {
             assert!(text.parse::<ObjectKey>().is_err(), "{text}");
         }
@@ -373,6 +375,7 @@ mod tests {
         assert!(!ObjectKey([].into()).check());
         assert!(!web().name_key().life(0).check());
         assert!(!ObjectKey::root(&Kind::new("Pod"), "a/b", 1).check());
+        assert!(!ObjectKey::root(&Kind::new("Pod:a"), "b", 1).check());
         assert!(!ObjectKey::root(&Kind::new("Pod"), &"x".repeat(300), 1).check());
     }
 }

@@ -67,7 +67,7 @@ fn segment_fault(name: &str) -> Option<String> {
     if let Some(part) = ['/', '%'].into_iter().find(|part| name.contains(*part)) {
         return Some(format!("may not contain '{part}'"));
     }
-    let held = |b: u8| b.is_ascii_graphic() && !matches!(b, b'@' | b':');
+    let held = |b: u8| b.is_ascii_graphic() && b != b'@';
     (name.len() > 253 || !name.bytes().all(held))
-        .then(|| "skein takes names of at most 253 printable ASCII characters without '@', ':' and spaces".to_owned())
+        .then(|| "skein takes names of at most 253 printable ASCII characters without '@' and spaces".to_owned())
 }

@@ -348,7 +348,7 @@ fn roles_say_what_and_bindings_say_who() {
             ("/rules/0/verbs", json!([]), "rules[0].verbs: Required value: verbs must contain at least one value"),
             ("/rules/0/resources", json!([]), "rules[0].resources: Required value: resource rules must supply"),
             ("/rules/0/nonResourceURLs", json!(["/"]), "rules[0].nonResourceURLs: Invalid value"),
-            ("/metadata/name", json!("system:x"), "metadata.name: Invalid value: \"system:x\": skein takes names"),
+            ("/metadata/name", json!("a@b"), "metadata.name: Invalid value: \"a@b\": skein takes names"),
         ],
     );
     breaks(
