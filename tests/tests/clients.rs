@@ -16,13 +16,16 @@ const PYTHON: &str = "/usr/local/lib/skein/python/bin/python";
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python_client.py");
 const HELM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/helm_client.py");
 
+type Program = fn(&Cluster) -> Outcome<()>;
+
+const PROGRAMS: [(&str, Program); 2] = [("the Python client", client), ("Helm", helm)];
+
 #[test]
 fn programs_on_other_clients_find_what_they_expect() -> Outcome<()> {
     let mut steps = Steps::of("clients");
     let mut cluster = Cluster::form(Lab::with_engines(3)?, 3)?;
     let shared = std::cell::RefCell::new(&mut cluster);
-    let programs: [(&str, fn(&Cluster) -> Outcome<()>); 2] = [("the Python client", client), ("Helm", helm)];
-    for (name, program) in programs {
+    for (name, program) in PROGRAMS {
         let run = || program(&shared.borrow()).map(|()| String::new());
         steps.run(name, run, || shared.borrow_mut().evidence());
     }
