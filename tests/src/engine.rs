@@ -116,14 +116,23 @@ impl Engine {
     /// When it does not answer in time: the end of its log.
     pub fn prepare(&mut self, image: &[u8]) -> Outcome<()> {
         self.wait_ready()?;
-        let (name, tag) = image::NAME.split_once(':').unwrap_or((image::NAME, "latest"));
-        let path = format!("/images/create?fromSrc=-&repo={name}&tag={tag}&changes={}", encode(image::COMMAND));
-        let headers = [("Content-Type", "application/x-tar")];
-        let request = Request { method: "POST", path: &path, headers: &headers, body: image };
-        accepted(Connection::unix(&self.socket())?.call(&request, ANSWER)?, "importing the image")?;
+        self.import(image::NAME, image, &[image::COMMAND])?;
         let (repository, tag) = image::SECOND_NAME.split_once(':').unwrap_or((image::SECOND_NAME, "latest"));
         let path = format!("/images/{}/tag?repo={repository}&tag={tag}", image::NAME);
         accepted(self.call("POST", &path, None)?, "naming the image").map(|_| ())
+    }
+
+    /// Makes an image called `name` of a packed file system, with what the lines of a Dockerfile in `changes` say.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn import(&self, name: &str, image: &[u8], changes: &[&str]) -> Outcome<()> {
+        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
+        let changes: String = changes.iter().map(|change| format!("&changes={}", encode(change))).collect();
+        let path = format!("/images/create?fromSrc=-&repo={}&tag={tag}{changes}", encode(repository));
+        let headers = [("Content-Type", "application/x-tar")];
+        let request = Request { method: "POST", path: &path, headers: &headers, body: image };
+        accepted(Connection::unix(&self.socket())?.call(&request, ANSWER)?, "importing the image").map(|_| ())
     }
 
     /// Waits until the engine answers.

@@ -247,6 +247,13 @@ pub enum ProbeAction {
         /// The port.
         port: u16,
     },
+    /// Ask the pod by gRPC's health protocol; the answer `SERVING` is success.
+    Grpc {
+        /// The port.
+        port: u16,
+        /// The service to ask about; empty: the server as a whole.
+        service: String,
+    },
 }
 
 /// What the agent asks of the runtime. Every action is answered by exactly one [`RuntimeEvent`] that names it, success or

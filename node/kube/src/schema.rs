@@ -9,6 +9,7 @@ use skein_crdt_state::{Kind, Layout};
 
 use crate::resource;
 
+pub mod affinity;
 pub mod autoscaling;
 pub mod batch;
 pub mod claim;

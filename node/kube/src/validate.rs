@@ -28,7 +28,7 @@ pub fn create(resource: &Resource, object: &Map<String, Value>) -> Vec<Problem> 
     match resource.stored_kind {
         "Pod" => {
             metadata::partition_policy(&object["metadata"], "metadata", &mut problems);
-            pod::spec(&object["spec"], "spec", &mut problems);
+            pod::spec(&object["spec"], &object["metadata"]["labels"], "spec", &mut problems);
         }
         "Deployment.apps" => workload::deployment(&object, &mut problems),
         "ReplicaSet.apps" => workload::replica_set(&object, &mut problems),

@@ -448,6 +448,7 @@ impl Engine for DockerEngine {
                 probe::http_get(probe::HttpGet { host: &target, port: *port, path, https: *https, headers }, left).await
             }
             ProbeAction::TcpSocket { port, .. } => probe::tcp_connect(&target, *port, left).await,
+            ProbeAction::Grpc { port, service } => probe::grpc(&target, *port, service, left).await,
             ProbeAction::Exec(_) => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! Probes that go over the network, the same for all engines. Commands inside a container are the engines' matter.
 
+mod grpc;
 mod insecure;
 
 use std::sync::Arc;
@@ -41,6 +42,14 @@ pub(super) async fn tcp_connect(host: &str, port: u16, limit: Duration) -> Resul
     match tokio::time::timeout(limit, connect(host, port)).await {
         Ok(answer) => answer.map(drop),
         Err(_) => Err(format!("TCP probe: {host}:{port} did not answer within {} ms", limit.as_millis())),
+    }
+}
+
+/// Succeeds when the server says by gRPC's health protocol that `service` is served.
+pub(super) async fn grpc(host: &str, port: u16, service: &str, limit: Duration) -> Result<(), String> {
+    match tokio::time::timeout(limit, grpc::check(host, port, service)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("timeout: health rpc did not complete within {} ms", limit.as_millis())),
     }
 }
 

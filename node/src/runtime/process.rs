@@ -288,6 +288,7 @@ impl Engine for ProcessEngine {
             ProbeAction::TcpSocket { host, port } => {
                 probe::tcp_connect(host.as_deref().unwrap_or(&own), *port, limit).await
             }
+            ProbeAction::Grpc { port, service } => probe::grpc(&own, *port, service, limit).await,
         }
     }
 

@@ -197,6 +197,9 @@ pub(super) fn action_of(probe: &Probe, container: &Container) -> ProbeAction {
     if let Some(tcp) = &probe.tcp_socket {
         return ProbeAction::TcpSocket { host: host(&tcp.host), port: port(&tcp.port) };
     }
+    if let Some(grpc) = &probe.grpc {
+        return ProbeAction::Grpc { port: grpc.port, service: grpc.service.clone() };
+    }
     ProbeAction::Exec(probe.exec.as_ref().map(|exec| exec.command.clone()).unwrap_or_default())
 }
 
@@ -268,5 +271,16 @@ mod tests {
         .unwrap();
         let action = action_of(container.readiness_probe.as_ref().unwrap(), &container);
         assert!(matches!(action, ProbeAction::HttpGet { port: 8080, https: true, host: None, .. }));
+    }
+
+    #[test]
+    fn a_grpc_probe_asks_the_pod_about_a_service_or_about_all_of_it() {
+        let action = |probe: serde_json::Value| {
+            let container = Container::deserialize(json!({"livenessProbe": probe})).unwrap();
+            action_of(container.liveness_probe.as_ref().unwrap(), &container)
+        };
+        let of = |service: &str| ProbeAction::Grpc { port: 7000, service: service.to_owned() };
+        assert_eq!(action(json!({"grpc": {"port": 7000, "service": "cart"}})), of("cart"));
+        assert_eq!(action(json!({"grpc": {"port": 7000, "service": null}})), of(""));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::affinity::NodeAffinity;
 use super::quantity::Quantity;
 use super::taint::Toleration;
 
@@ -42,6 +43,8 @@ pub struct PodNeeds {
     pub host_ports: BTreeSet<HostPort>,
     /// Labels that the node must have.
     pub node_selector: BTreeMap<String, String>,
+    /// What else is said about the node by its labels and its name.
+    pub node_affinity: NodeAffinity,
     /// The one node to run on, by name; empty: any.
     pub node_name: String,
     /// Taints that it bears.
@@ -58,6 +61,7 @@ impl PodNeeds {
         let (containers, init) = (list("containers"), list("initContainers"));
         let mut needs = PodNeeds {
             node_selector: text_map(spec.get("nodeSelector")),
+            node_affinity: spec.get("affinity").map(NodeAffinity::of).unwrap_or_default(),
             node_name: spec.get("nodeName").and_then(Value::as_str).unwrap_or_default().to_owned(),
             tolerations: spec.get("tolerations").map(Toleration::list).unwrap_or_default(),
             images: containers.iter().chain(init).filter_map(image).collect(),

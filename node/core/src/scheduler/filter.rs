@@ -18,6 +18,8 @@ pub enum Refusal<'a> {
     Unschedulable,
     /// It lacks labels that the pod asks for.
     NodeSelector,
+    /// Its labels or its name are not as the pod asks.
+    NodeAffinity,
     /// It has a taint that the pod does not tolerate.
     Taint(&'a Taint),
     /// A port is taken.
@@ -50,6 +52,9 @@ pub(crate) fn refusal<'a>(room: &NodeRoom<'a>, needs: &'a PodNeeds) -> Option<Re
     }
     if needs.node_selector.iter().any(|(key, value)| node.labels.get(key) != Some(value)) {
         return Some(Refusal::NodeSelector);
+    }
+    if !needs.node_affinity.admits(&node.name, &node.labels) {
+        return Some(Refusal::NodeAffinity);
     }
     if let Some(taint) = untolerated(room, needs) {
         return Some(Refusal::Taint(taint));

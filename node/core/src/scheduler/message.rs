@@ -56,6 +56,7 @@ pub(super) fn detail(room: &NodeRoom<'_>, refusal: &Refusal<'_>, needs: &PodNeed
             let missing: Vec<String> = missing.map(|(key, value)| format!("{key}={value}")).collect();
             format!("it lacks the label {}", missing.join(", "))
         }
+        Refusal::NodeAffinity => "it does not match the pod's node affinity".to_owned(),
         Refusal::Taint(taint) => format!("the pod does not tolerate its taint {taint}"),
         Refusal::HostPort(port) => format!("host port {port} is taken"),
         Refusal::TooManyPods => format!("it runs {} of at most {} pods", room.used.pods(), capacity.max_pods),
@@ -80,7 +81,7 @@ fn reason(refusal: &Refusal<'_>) -> String {
         Refusal::NotReady => format!("node(s) had untolerated taint {{{NOT_READY}: }}"),
         Refusal::NodeName => "node(s) didn't match the requested node name".to_owned(),
         Refusal::Unschedulable => "node(s) were unschedulable".to_owned(),
-        Refusal::NodeSelector => "node(s) didn't match Pod's node affinity/selector".to_owned(),
+        Refusal::NodeSelector | Refusal::NodeAffinity => "node(s) didn't match Pod's node affinity/selector".to_owned(),
         Refusal::Taint(taint) => format!("node(s) had untolerated taint {taint}"),
         Refusal::HostPort(_) => "node(s) didn't have free ports for the requested pod ports".to_owned(),
         Refusal::TooManyPods => "Too many pods".to_owned(),

@@ -17,6 +17,8 @@ const LARGE_IMAGES_BYTES: u64 = 1 << 30;
 pub(super) struct Standing {
     repelling_taints: usize,
     of_group: u32,
+    /// How much the pods would rather be there.
+    preference: Reverse<u32>,
     of_workload: u32,
     /// What would be left, of 10, and how much of the images is there, of 10. Coarse, so that small differences leave
     /// the choice to the tie-break, which spreads.
@@ -42,6 +44,7 @@ pub(super) fn standing(
     Standing {
         repelling_taints: if room.is_open { 0 } else { taints().filter(repelling).count() },
         of_group,
+        preference: Reverse(needs.node_affinity.preference(&room.node.name, &room.node.labels)),
         of_workload,
         room_and_images: Reverse(left / 10 + 10 * images / LARGE_IMAGES_BYTES),
     }

@@ -130,6 +130,33 @@ fn pods_of_a_workload_are_spread_before_anything_else() {
     assert_eq!(placed[0], "n0", "which gets the first is decided by room and images");
 }
 
+/// An affinity to nodes with the label `disk` of that value.
+fn disk(value: &str, required: bool) -> PodNeeds {
+    let term = json!({"matchExpressions": [{"key": "disk", "operator": "In", "values": [value]}]});
+    let nodes = if required {
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}})
+    } else {
+        json!({"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": term}]})
+    };
+    pod(json!({"affinity": {"nodeAffinity": nodes}}))
+}
+
+#[test]
+fn pods_go_where_their_affinity_wants_them() {
+    let fast = NodeView { labels: Arc::new([("disk".into(), "ssd".into())].into()), ..node(2) };
+    let view = view([node(0), node(1), fast]);
+    assert_eq!(place(&view, &disk("ssd", true), 3).unwrap(), ["n2"; 3]);
+    let text = message(&view, &disk("tape", true));
+    assert!(
+        text.starts_with("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."),
+        "{text}"
+    );
+    let placed = place(&view, &disk("ssd", false), 3).unwrap();
+    assert_eq!(placed[0], "n2", "the first of them goes where they would rather be");
+    assert_eq!(placed.iter().collect::<BTreeSet<_>>().len(), 3, "and they are spread all the same");
+    assert_eq!(place(&view, &disk("tape", false), 3).unwrap().len(), 3);
+}
+
 #[test]
 fn single_pods_of_many_workloads_are_spread_by_room() {
     let view = view((0..4).map(node));

@@ -185,13 +185,22 @@ pub static PROBE: TypeSchema = TypeSchema {
         Field::new("exec", 1, Ty::Object(&EXEC_ACTION)).within(1),
         Field::new("httpGet", 2, Ty::Object(&HTTP_GET_ACTION)).within(1),
         Field::new("tcpSocket", 3, Ty::Object(&TCP_SOCKET_ACTION)).within(1),
-        Field::new("grpc", 4, Ty::Any).within(1).not_yet(),
+        Field::new("grpc", 4, Ty::Object(&GRPC_ACTION)).within(1),
         Field::new("initialDelaySeconds", 2, Ty::Int32).check(Check::Range(0, i32::MAX as i64)),
         Field::new("timeoutSeconds", 3, Ty::Int32).default("1").check(Check::Range(1, i32::MAX as i64)),
         Field::new("periodSeconds", 4, Ty::Int32).default("10").check(Check::Range(1, i32::MAX as i64)),
         Field::new("successThreshold", 5, Ty::Int32).default("1").check(Check::Range(1, i32::MAX as i64)),
         Field::new("failureThreshold", 6, Ty::Int32).default("3").check(Check::Range(1, i32::MAX as i64)),
         Field::new("terminationGracePeriodSeconds", 7, Ty::Int64).explicit().check(Check::Range(1, i32::MAX as i64)),
+    ],
+};
+
+/// Ask a service of gRPC's health protocol.
+pub static GRPC_ACTION: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.GRPCAction",
+    fields: &[
+        Field::new("port", 1, Ty::Int32).required().check(Check::Port),
+        Field::new("service", 2, Ty::Str).explicit().default("\"\""),
     ],
 };
 

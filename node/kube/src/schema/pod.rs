@@ -1,5 +1,6 @@
 //! Pods and what they are made from: the pod's own fields. Those of its containers live in `container`.
 
+use super::affinity::AFFINITY;
 use super::container::{CONTAINER, EPHEMERAL_CONTAINER};
 use super::endpoints::LOCAL_OBJECT_REFERENCE;
 use super::meta::OBJECT_META;
@@ -60,7 +61,7 @@ pub static POD_SPEC: TypeSchema = TypeSchema {
         Field::new("imagePullSecrets", 15, Ty::List(&Ty::Object(&LOCAL_OBJECT_REFERENCE))).keyed(&["name"]),
         Field::new("hostname", 16, Ty::Str).check(Check::DnsLabel),
         Field::new("subdomain", 17, Ty::Str).not_yet(),
-        Field::new("affinity", 18, Ty::Any).not_yet(),
+        Field::new("affinity", 18, Ty::Object(&AFFINITY)),
         Field::new("schedulerName", 19, Ty::Str).default("\"default-scheduler\""),
         Field::new("tolerations", 22, Ty::List(&Ty::Object(&TOLERATION))),
         Field::new("hostAliases", 23, Ty::List(&Ty::Object(&HOST_ALIAS))).keyed(&["ip"]),
@@ -104,7 +105,7 @@ pub static TOLERATION: TypeSchema = TypeSchema {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Support, container, security, volume};
+    use super::super::{Support, affinity, container, security, volume};
     use super::*;
 
     /// The lines below a heading: field and word.
@@ -119,6 +120,10 @@ mod tests {
     fn the_document_says_of_each_field_what_becomes_of_it() {
         for of in [
             &POD_SPEC,
+            &affinity::AFFINITY,
+            &affinity::NODE_AFFINITY,
+            &affinity::POD_ANTI_AFFINITY,
+            &affinity::POD_AFFINITY_TERM,
             &container::CONTAINER,
             &container::ENV_VAR_SOURCE,
             &container::RESOURCE_REQUIREMENTS,

@@ -84,7 +84,7 @@ fn job_spec(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
     if template["spec"].is_object() {
         let here = format!("{path}.template");
         metadata::annotations(&template["metadata"], &format!("{here}.metadata"), problems);
-        pod::spec(&template["spec"], &format!("{here}.spec"), problems);
+        pod::spec(&template["spec"], &template["metadata"]["labels"], &format!("{here}.spec"), problems);
         if template["spec"]["restartPolicy"] == "Always" {
             let why = "valid values: \"OnFailure\", \"Never\"";
             problems.push(Problem::required(format!("{here}.spec.restartPolicy"), why));

@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::quantity::Quantity;
 use crate::status::Problem;
 
+mod affinity;
 mod volumes;
 
 const SOURCES: &str = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
 
-/// Checks a pod's spec, or a template's.
-pub(super) fn spec(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
+/// Checks the spec of a pod with some labels, or a template's.
+pub(super) fn spec(spec: &Value, labels: &Value, path: &str, problems: &mut Vec<Problem>) {
     let host_network = spec["hostNetwork"] == true;
     let mut host_ports = BTreeSet::new();
     let volumes = volumes::volumes(spec, path, problems);
@@ -44,6 +45,7 @@ pub(super) fn spec(spec: &Value, path: &str, problems: &mut Vec<Problem>) {
             problems.push(Problem::invalid(format!("{here}.image"), &image.into(), why));
         }
     }
+    affinity::affinity(&spec["affinity"], labels, &format!("{path}.affinity"), problems);
     for (i, toleration) in list(&spec["tolerations"]).enumerate() {
         check_toleration(toleration, &format!("{path}.tolerations[{i}]"), problems);
     }
@@ -209,7 +211,7 @@ fn probe_handler(probe: &Value, path: &str, problems: &mut Vec<Problem>) {
     let handlers = ["exec", "httpGet", "tcpSocket", "grpc"].into_iter().filter(|name| probe.get(*name).is_some());
     match handlers.collect::<Vec<_>>().as_slice() {
         [_] => {}
-        [] => problems.push(Problem::required(path, "must specify a handler type: exec, httpGet or tcpSocket")),
+        [] => problems.push(Problem::required(path, "must specify a handler type")),
         [_, others @ ..] => {
             for other in others {
                 let why = "may not specify more than 1 handler type";

@@ -89,7 +89,7 @@ fn workload(object: &Value, problems: &mut Vec<Problem>) {
     metadata::annotations(&template["metadata"], "spec.template.metadata", problems);
     selector(spec, problems);
     if template["spec"].is_object() {
-        pod::spec(&template["spec"], "spec.template.spec", problems);
+        pod::spec(&template["spec"], &template["metadata"]["labels"], "spec.template.spec", problems);
         if template["spec"]["activeDeadlineSeconds"].is_i64() {
             let why = "activeDeadlineSeconds in ReplicaSet is not Supported";
             problems.push(Problem::forbidden("spec.template.spec.activeDeadlineSeconds", why));

@@ -14,6 +14,8 @@ pub struct Probe {
     pub http_get: Option<HttpGetAction>,
     /// Open a connection.
     pub tcp_socket: Option<TcpSocketAction>,
+    /// Ask by gRPC's health protocol.
+    pub grpc: Option<GrpcAction>,
     initial_delay_seconds: Option<u32>,
     period_seconds: Option<u32>,
     timeout_seconds: Option<u32>,
@@ -118,6 +120,18 @@ pub struct TcpSocketAction {
     /// The host; empty: the pod.
     #[serde(deserialize_with = "or_default")]
     pub host: String,
+}
+
+/// Ask a service of the pod by gRPC's health protocol; `SERVING` is success.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct GrpcAction {
+    /// The port, by number.
+    #[serde(deserialize_with = "or_default")]
+    pub port: u16,
+    /// The service to ask about; empty: the server as a whole.
+    #[serde(deserialize_with = "or_default")]
+    pub service: String,
 }
 
 /// A port, by number or by the name that the container gives it.

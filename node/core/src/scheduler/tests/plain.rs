@@ -62,7 +62,7 @@ fn nodes() -> impl Strategy<Value = Vec<NodeView>> {
 fn needs(set: usize) -> PodNeeds {
     let port = json!([{"containerPort": 80, "hostPort": 80}]);
     match set {
-        0 => pod(json!({})),
+        0 => disk("ssd", false),
         1 => asks(json!({"cpu": "400m", "memory": "1Gi"})),
         2 => pod(json!({"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "a", "operator": "Exists"}]})),
         3 => pod(json!({"containers": [{"name": "a", "image": "i", "ports": port}]})),
