@@ -60,7 +60,7 @@ pub fn of_pod(pod: &Value, taken: Taken, usage: &BTreeMap<&str, Usage>) -> Optio
 
 /// A list of what was measured.
 #[must_use]
-pub fn list(resource: &Resource, items: Vec<Value>) -> Value {
+pub fn list(resource: &Resource, items: &[Value]) -> Value {
     json!({
         "kind": format!("{}List", resource.kind_name),
         "apiVersion": resource.api_version(),

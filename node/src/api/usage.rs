@@ -39,7 +39,7 @@ pub async fn list(
     let of = measured(resource);
     let objects = read::selected(shell, asked, of, namespace).await?;
     let items = metrics(shell, of, &objects).await?;
-    Ok(json_answer(StatusCode::OK, &usage::list(resource, items)))
+    Ok(json_answer(StatusCode::OK, &usage::list(resource, &items)))
 }
 
 /// Answers a get.
