@@ -52,6 +52,15 @@ fn a_node_that_left_may_be_let_in_until_its_removal_is_heard_of() {
     assert_eq!(run(&knobs).end, End::Clean);
 }
 
+/// A container that an earlier daemon had left behind carried the value of a displaced pod as its label and another uid. It was taken
+/// for that pod and claimed the slot; its replacement waited for the pod of that value to be ready, and both ran for ever.
+#[test]
+fn what_only_looks_like_a_displaced_pod_claims_nothing() {
+    for seed in [200_331, 300_618] {
+        holds(seed);
+    }
+}
+
 /// Nothing breaks where nothing is broken, and it settles at once.
 #[test]
 fn a_calm_cluster_settles_at_once() {

@@ -8,7 +8,7 @@ use skein_crdt_state::{ClusterId, WriteId};
 use skein_gossip::NodeId;
 
 use super::SlotFacts;
-use crate::slot::{Displaced, SLOT_KIND, Winner, pod_uid, winner};
+use crate::slot::{Displaced, Winner, pod_uid, winner};
 use crate::status::Claim;
 
 /// A pod of this node's that fills or filled the slot.
@@ -16,8 +16,6 @@ use crate::status::Claim;
 pub struct Ours {
     /// The pod's uid.
     pub uid: Arc<str>,
-    /// The value that placed it. Not known of a pod without an owner that was found after a restart: then its uid says it.
-    pub write: Option<WriteId>,
     /// Whether it has containers.
     pub started: bool,
     /// Whether it is ready to serve.
@@ -81,11 +79,10 @@ impl Bench<'_> {
         own.any(|value| pod_uid(self.cluster, &self.facts.slot, &value.write) == *pod.uid)
     }
 
-    /// Whether this is the pod that a value gave up for lost.
+    /// Whether this is the pod that a value gave up for lost. Its uid alone says so: all others look for the pod that a claim
+    /// keeps by the uid that follows from the value, and what else carries that value as a label would never be ready to them.
     fn is(&self, pod: &Ours, displaced: &Displaced) -> bool {
-        // A pod without an owner is the same pod by whichever value.
-        let unowned = self.facts.slot.kind().as_str() != SLOT_KIND;
-        displaced.node == *self.me && (unowned || pod.write == Some(displaced.write))
+        displaced.node == *self.me && pod_uid(self.cluster, &self.facts.slot, &displaced.write) == *pod.uid
     }
 
     /// The claims that this pod makes: it was given up for lost and was ready when that was learned, or it has claimed
@@ -135,7 +132,7 @@ mod tests {
 
     fn ours(n: u8, started: bool, ready: bool) -> Ours {
         let uid = pod_uid(&CLUSTER, &slot(0), &write(n)).as_str().into();
-        Ours { uid, write: Some(write(n)), started, ready, stopping: false }
+        Ours { uid, started, ready, stopping: false }
     }
 
     fn judged(facts: &SlotFacts, ours: &[Ours]) -> Judgement {
@@ -185,6 +182,16 @@ mod tests {
         let emptied = facts(0, vec![value(6, None, None)]);
         let judgement = judge(&node(1), &CLUSTER, Some(&emptied), &[ours(4, true, true)], &before);
         assert_eq!((judgement.claims.len(), judgement.stop.len()), (0, 1));
+    }
+
+    #[test]
+    fn only_the_pod_that_follows_from_the_displaced_value_claims() {
+        let mut refilled = facts(0, vec![value(5, Some(2), Some((1, 4)))]);
+        let stray = Ours { uid: "one that no value names".into(), ..ours(4, true, true) };
+        let judgement = judged(&refilled, std::slice::from_ref(&stray));
+        assert_eq!((judgement.claims.len(), judgement.stop.len()), (0, 0), "it serves until another does");
+        refilled.ready.insert(write(5));
+        assert_eq!(judged(&refilled, &[stray]).stop.len(), 1);
     }
 
     #[test]

@@ -196,7 +196,6 @@ impl Agent {
 fn ours(pod: &Pod) -> Ours {
     Ours {
         uid: pod.identity.uid.clone(),
-        write: pod.identity.write,
         started: pod.has_containers(),
         ready: pod.is_ready(),
         stopping: pod.is_stopping(),

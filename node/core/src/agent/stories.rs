@@ -230,6 +230,24 @@ fn a_displaced_pod_that_is_ready_claims_and_keeps_its_claim_over_a_restart() {
 }
 
 #[test]
+fn what_only_looks_like_the_displaced_pod_claims_nothing_and_ends_with_the_first_that_is_ready() {
+    let mut world = World::ready();
+    world.learn(mine(0));
+    world.work();
+    let (pod, mut like) = world.runtime.containers.pop_first().unwrap();
+    like.id = ContainerRef { uid: "00000000-0000-5000-8000-000000000000".into(), ..pod };
+    world.runtime.containers.insert(like.id.clone(), like);
+    let mut refilled = facts(0, vec![value(5, Some(2), Some((1, 1)))]);
+    world.restart(vec![refilled.clone()]);
+    world.work();
+    assert!(world.claims.is_empty(), "nobody would ever see the pod that is claimed");
+    refilled.ready.insert(write(5));
+    world.learn(refilled);
+    world.pass(1000);
+    assert!(world.runtime.containers.is_empty() && world.reports.is_empty());
+}
+
+#[test]
 fn a_displaced_pod_that_is_not_ready_stops_without_a_claim() {
     let mut world = World::ready();
     world.learn(mine(0));

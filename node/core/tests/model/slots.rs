@@ -498,7 +498,6 @@ impl Slots {
         let pod = case.node.pods[write];
         Ours {
             uid: self.uids[write].clone(),
-            write: Some(write_id(write)),
             started: pod != Pod::Waiting,
             ready: pod == Pod::Ready,
             stopping: pod == Pod::Stopping,
