@@ -46,7 +46,7 @@ impl Agent {
         if let Some(template) = self.facts.get(slot).and_then(|facts| facts.template.as_ref().ok().cloned()) {
             for uid in &uids {
                 if let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.has_template()) {
-                    pod.learn_template(template.clone());
+                    pod.learn_template(&template);
                     self.step_next.insert(uid.clone());
                 }
             }
