@@ -234,6 +234,8 @@ pub fn config(number: usize) -> NodeConfig {
         layout: skein_kube::schema::layout(),
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
+        built_in: Vec::new(),
+        ca_certificate: String::new(),
         tenure: Duration::from_secs(600),
         planted: None,
     }

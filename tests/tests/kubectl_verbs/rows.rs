@@ -31,6 +31,7 @@ const fn newer(verb: &'static str, script: &'static str, says: &'static [&'stati
     Row { verb, script, says, since: 32, no: None }
 }
 
+#[expect(dead_code, reason = "there is no such verb now")]
 const fn missing(row: Row, why: &'static str) -> Row {
     Row { no: Some(why), ..row }
 }

@@ -48,7 +48,7 @@ impl Agent {
                 let added = self.facts.get(slot).and_then(|facts| facts.added.get(&**uid));
                 if let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.has_template()) {
                     added.into_iter().for_each(|added| pod.learn_added(added));
-                    pod.learn_template(template.clone());
+                    pod.learn_template(&template);
                     self.step_next.insert(uid.clone());
                 }
             }

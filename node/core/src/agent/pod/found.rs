@@ -77,7 +77,7 @@ impl Pod {
 
     /// What it is made from came late. Containers that were found before go on if it names them, and what the end of one
     /// means is judged now.
-    pub(in crate::agent) fn learn_template(&mut self, template: Arc<PodTemplateSpec>) {
+    pub(in crate::agent) fn learn_template(&mut self, template: &Arc<PodTemplateSpec>) {
         self.needs.clone_from(&template.needs);
         self.complaint.clear();
         let mut found = std::mem::take(&mut self.containers);
