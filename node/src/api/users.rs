@@ -85,7 +85,7 @@ pub async fn create(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     if !request.role.is_empty() {
         bind(shell, call, &request).await?;
     }
-    Ok(text_answer(StatusCode::CREATED, issue(shell, request)?))
+    Ok(text_answer(StatusCode::CREATED, issue(shell, &request)?))
 }
 
 /// Answers a request to let nothing count any more that was issued to a user.
@@ -119,7 +119,7 @@ pub async fn revoke(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     Ok(json_answer(StatusCode::OK, &json!({"user": request.user, "revoked": at})))
 }
 
-fn issue(shell: &Shell, request: UserRequest) -> Result<String, Status> {
+fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Status> {
     let (secrets, now_s) = (shell.identity.secrets(), now_ms() / 1000);
     let failed = |error: String| Status::new(500, "InternalError", error);
     let write = |credential: &Credential<'_>| {

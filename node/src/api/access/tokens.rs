@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use skein_kube::resource::{PODS, Resource, SECRETS, SERVICE_ACCOUNTS, TOKEN_REVIEWS};
+use skein_kube::resource::{PODS, Resource, SECRETS, TOKEN_REVIEWS};
 use skein_kube::status::{Problem, Status};
 use skein_kube::time::rfc3339;
 use skein_kube::{body, review};
@@ -158,7 +158,6 @@ async fn bound(shell: &Shell, account: &Target, reference: &Value) -> Result<(Op
         );
         return Err(Status::bad_request(message));
     }
-    debug_assert!(*account.resource == SERVICE_ACCOUNTS);
     Ok((Some(life), None))
 }
 
