@@ -158,6 +158,7 @@ pub struct Store {
     /// How many changes were drained so far.
     drained: u64,
     unseen: Vec<Unseen>,
+    hurt: restore::Hurt,
     ended: BTreeMap<ObjectKey, unseen::Last>,
     awaited: unseen::Awaited,
     records: Vec<Record>,
@@ -184,6 +185,7 @@ impl Store {
             changed: BTreeSet::new(),
             drained: 0,
             unseen: Vec::new(),
+            hurt: restore::Hurt::default(),
             awaited: unseen::Awaited::default(),
             ended: BTreeMap::new(),
             records: Vec::new(),

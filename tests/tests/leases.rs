@@ -133,7 +133,7 @@ fn candidate(api: &Api, name: &str, done: &AtomicBool, record: &Mutex<Record>) -
         let (method, at, mut lease) = match answer.status {
             200 => ("PUT", path.as_str(), read),
             404 => ("POST", LEASES, json!({"metadata": {"name": "lock"}, "spec": {"leaseTransitions": 0}})),
-            other => return Err(Failure::new(&format!("a read was answered {other}"))),
+            other => return Err(Failure::new(format!("a read was answered {other}"))),
         };
         let mine = lease["spec"]["holderIdentity"] == name;
         if !mine && turn % 3 != 0 && method == "PUT" {
@@ -153,12 +153,12 @@ fn candidate(api: &Api, name: &str, done: &AtomicBool, record: &Mutex<Record>) -
                 record.last = Some(now);
                 record.renewals += usize::from(mine);
                 if !mine && let Some(other) = record.turns.insert(transitions, name.to_owned()) {
-                    return Err(Failure::new(&format!("turn {transitions} was given to {other} and to {name}")));
+                    return Err(Failure::new(format!("turn {transitions} was given to {other} and to {name}")));
                 }
             }
             409 => {}
             503 | 504 => record.undecided += 1,
-            other => return Err(Failure::new(&format!("{method} was answered {other}: {answer}"))),
+            other => return Err(Failure::new(format!("{method} was answered {other}: {answer}"))),
         }
     }
     Ok(())

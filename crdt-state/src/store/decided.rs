@@ -25,6 +25,13 @@ impl Store {
             || self.object(key).is_some_and(|object| changes.iter().all(|id| object.changes().contains_key(id)))
     }
 
+    /// Whether this disk has damaged changes of an object that have not come again: what this node upheld may be among them.
+    #[must_use]
+    pub fn has_lost_changes(&self, key: &ObjectKey) -> bool {
+        let is_here = |id: &WriteId| self.object(key).is_some_and(|object| object.changes().contains_key(id));
+        self.hurt.changes(key).any(|id| !is_here(id))
+    }
+
     /// Whether something was decided on an object without knowledge of a state of it: then that state cannot be upheld as well.
     #[must_use]
     pub fn is_decided_apart(&self, key: &ObjectKey, heads: &[WriteId]) -> bool {
@@ -126,5 +133,25 @@ mod tests {
         a.all_since(&lease(), &[]).iter().for_each(|said| drop(b.receive(at(2), said)));
         assert_eq!(b.current_life(&lease()), None);
         assert_eq!(b.next_life(&lease()), lease().life(2));
+    }
+
+    #[test]
+    fn a_node_knows_which_changes_its_disk_has_damaged_until_they_have_come_again() {
+        let (mut a, mut b) = two();
+        let key = lease().life(1);
+        let said: Vec<_> =
+            (1..4).flat_map(|n| a.edit(at(n), &key, &holder(&n.to_string()), &decided(1)).unwrap()).collect();
+        said.iter().for_each(|said| drop(b.receive(at(4), said)));
+        let kept = b.drain_records().into_iter();
+        let mut rows: Vec<_> =
+            kept.filter_map(|row| Some((row.table.to_owned(), row.key.to_vec(), row.value?.to_vec()))).collect();
+        let last = rows.iter().rposition(|row| row.0 == crate::store::tables::CHANGES).unwrap();
+        rows[last].2[40] ^= 1;
+        let identity = Identity { keys: keys(2), cluster: b.cluster(), boot: 2, nonce: 9, layout_version: 1 };
+        let mut again = Store::new(identity, Memo::new(MemoLimits::DAEMON));
+        assert_eq!(again.restore(at(5), rows).len(), 1);
+        assert!(again.has_lost_changes(&key) && !again.has_lost_changes(&lease().life(2)));
+        said.iter().for_each(|said| drop(again.receive(at(6), said)));
+        assert!(!again.has_lost_changes(&key));
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Arc, Body, Envelope, Now, ObjectKey, Opened, Received, Record, Store, gate, member_records, tables};
+use super::{
+    Arc, Body, Envelope, Now, ObjectKey, Opened, Received, Record, Store, WriteId, gate, member_records, tables,
+};
 use crate::gate::GateError;
 use skein_gossip::planted::{self, Bug};
 
@@ -79,6 +81,7 @@ impl Store {
         self.records.clear();
         damaged.iter().for_each(|record| hurt.note(&record.table, &record.record.0));
         self.restore_blobs(now, by_table.remove(tables::BLOBS).unwrap_or_default(), &hurt, &mut damaged);
+        self.hurt = hurt;
         self.keep_members_twice(copies, &damaged);
         damaged
     }
@@ -167,15 +170,23 @@ impl Store {
     }
 }
 
-/// The objects of which a change was damaged, now or at an earlier start, by the text of their keys.
+/// The objects of which a change was damaged, now or at an earlier start, by the text of their keys, and which changes.
 #[derive(Debug, Default)]
-struct Hurt(BTreeSet<Vec<u8>>);
+pub(super) struct Hurt(BTreeMap<Vec<u8>, BTreeSet<WriteId>>);
 
 impl Hurt {
     fn note(&mut self, table: &str, row: &[u8]) {
-        if table == tables::CHANGES {
-            self.0.extend(object_of_row(row).map(<[u8]>::to_vec));
+        let mut parts = row.splitn(2, |byte| *byte == 0);
+        if let (tables::CHANGES, Some(object), id) = (table, parts.next(), parts.next()) {
+            // A name that cannot be read is one that no change ever has, so that it stays missing.
+            let id = id.and_then(|id| id.try_into().ok()).unwrap_or_default();
+            self.0.entry(object.to_vec()).or_default().insert(WriteId(id));
         }
+    }
+
+    /// The changes of an object that were damaged, whether or not they have come again.
+    pub(super) fn changes(&self, key: &ObjectKey) -> impl Iterator<Item = &WriteId> {
+        self.0.get(key.to_string().as_bytes()).into_iter().flatten()
     }
 
     /// Of a record that was set aside: its table comes first.
@@ -187,7 +198,7 @@ impl Hurt {
     }
 
     fn holds(&self, row: &[u8]) -> bool {
-        object_of_row(row).is_some_and(|object| self.0.contains(object))
+        object_of_row(row).is_some_and(|object| self.0.contains_key(object))
     }
 }
 

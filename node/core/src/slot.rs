@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn no_two_pods_of_a_large_workload_have_one_name() {
-        let (cluster, owner) = (ClusterId([7; 16]), slot().owner().unwrap());
+        let (cluster, owner) = (ClusterId([7; 16]), ObjectKey::root(&Kind::new("ReplicaSet.apps"), "web", 1));
         let write = |number: u32| {
             let mut id = [0; 32];
             id[..4].copy_from_slice(&number.to_le_bytes());

@@ -222,7 +222,8 @@ pub(super) fn elected(cluster: &mut Cluster) -> Outcome<String> {
         let again = tokio::spawn(stand(programs.api(3).await?, "first", Arc::clone(&reigns)));
         tokio::time::sleep(2 * LEASE_LASTS).await;
         leads("second").await?;
-        (second.abort(), again.abort());
+        second.abort();
+        again.abort();
         let all = all();
         let overlap = |a: &Reign, b: &Reign| a.who != b.who && a.from < b.until && b.from < a.until;
         let both = all.iter().find_map(|a| all.iter().find(|b| overlap(a, b)).map(|b| (a, b)));

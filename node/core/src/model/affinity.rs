@@ -107,6 +107,7 @@ mod tests {
         of.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "each value is made where it is handed over")]
     fn required(terms: Value) -> NodeAffinity {
         let required = json!({"nodeSelectorTerms": terms});
         NodeAffinity::of(&json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}))

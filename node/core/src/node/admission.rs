@@ -189,7 +189,7 @@ impl Node {
             request_id: String::new(),
         };
         self.departure_told = 0;
-        self.await_durable(now, ReplyTo::Client(id), &request, node.life(1), vec![departure], Rule::Disks);
+        self.await_durable(now, ReplyTo::Client(id), &request, node.life(1), &[departure], Rule::Disks);
     }
 
     /// Nobody has said yet that it knows of this node's departure: tells whoever can be reached once more. `false`: it was

@@ -140,7 +140,7 @@ impl Node {
         to: ReplyTo,
         request: &WriteRequest,
         key: ObjectKey,
-        said: Vec<Arc<Envelope>>,
+        said: &[Arc<Envelope>],
         rule: Rule,
     ) {
         let token = self.durable.next_token;
@@ -155,13 +155,13 @@ impl Node {
             Durability::Majority => members / 2,
         };
         let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: true };
-        let decision = decision(token, request, &reply, &said, rule);
+        let decision = decision(token, request, &reply, said, rule);
         // Those who must uphold it hear of it first as what it is.
         let asked_to_uphold = self.upholders(rule, &BTreeSet::new());
         if let Some(uphold) = &decision {
             self.ask_to_uphold(uphold, asked_to_uphold);
         }
-        let asked = if is_kept_back { 0 } else { self.push_to_store(&said, token, needed) };
+        let asked = if is_kept_back { 0 } else { self.push_to_store(said, token, needed) };
         if planted::is(Bug::AckBeforeDisk) && !leaves {
             return self.tell_outcome(now, to, Ok(reply));
         }
@@ -315,7 +315,7 @@ impl Node {
         let is_upheld = |write: &PendingWrite| match write.rule {
             Rule::Disks | Rule::Next(None) => true,
             Rule::Next(Some(next)) => write.upheld_by.contains(&next),
-            Rule::Voters(_) => self.is_backed_by(&write.upheld_by),
+            Rule::Voters(_) => self.is_backed_by(&write.upheld_by, &write.reply.key),
         };
         let is_stored = |write: &PendingWrite| write.given_up || write.stored_by.len() >= write.needed;
         let done = |write: &PendingWrite| write.batch <= on_disk && is_stored(write) && is_upheld(write);

@@ -348,7 +348,7 @@ impl Node {
         }
         match self.write_if_able(now, &request, None) {
             Ok((key, said)) if said.is_empty() => self.unchanged(id, key),
-            Ok((key, said)) => self.await_durable(now, ReplyTo::Client(id), &request, key, said, Rule::Disks),
+            Ok((key, said)) => self.await_durable(now, ReplyTo::Client(id), &request, key, &said, Rule::Disks),
             Err(error) => self.effects.push_back(Effect::Written(id, Err(error))),
         }
     }

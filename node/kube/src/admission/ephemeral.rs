@@ -95,6 +95,7 @@ mod tests {
     use crate::resource::PODS;
     use serde_json::json;
 
+    #[expect(clippy::needless_pass_by_value, reason = "each value is made where it is handed over")]
     fn pod(added: Value) -> Value {
         let containers = json!([{"name": "web", "image": "web:1"}]);
         json!({"metadata": {"name": "p"}, "spec": {"containers": containers, "ephemeralContainers": added}})

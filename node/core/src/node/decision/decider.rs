@@ -75,7 +75,7 @@ impl Node {
     pub(super) fn decide(&mut self, now: Now, origin: Origin, request: WriteRequest) {
         let name = request.op.name();
         match (decided_by(&request.op), name) {
-            (Some(By::Owner), Some(name)) => self.decide_as_owner(now, origin, request, name),
+            (Some(By::Owner), Some(name)) => self.decide_as_owner(now, origin, &request, name),
             (Some(By::Leader), Some(name)) => self.decide_as_leader(now, origin, request, name),
             (_, name) => {
                 let error = WriteError::Refused("a write that needs no decision was sent to be decided".into());
@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    fn decide_as_owner(&mut self, now: Now, origin: Origin, request: WriteRequest, name: NameKey) {
+    fn decide_as_owner(&mut self, now: Now, origin: Origin, request: &WriteRequest, name: NameKey) {
         let mut owners = self.owners(&name);
         let (first, next) = (owners.next(), owners.next());
         drop(owners);
@@ -109,7 +109,7 @@ impl Node {
     fn decide_as_leader(&mut self, now: Now, origin: Origin, request: WriteRequest, name: NameKey) {
         let (mine, term) = (self.leadership().mine && self.leadership().quorate, self.leadership().term);
         if planted::is(Bug::LocksDecidedApart) {
-            return self.decide_now(now, origin, request, name, Rule::Disks, term);
+            return self.decide_now(now, origin, &request, name, Rule::Disks, term);
         }
         if !mine {
             return self.tell_verdict(now, origin, Some(name), Verdict::NotMine);
@@ -119,8 +119,8 @@ impl Node {
             self.decisions.decider.term = term;
         }
         let is_known = self.decisions.decider.recalled.contains(&name) || planted::is(Bug::LeaseWithoutRecall);
-        if is_known || self.is_backed_by(&BTreeSet::new()) {
-            return self.decide_now(now, origin, request, name, Rule::Voters(term), term);
+        if is_known || self.is_backed_by(&BTreeSet::new(), &self.store.next_life(&name)) {
+            return self.decide_now(now, origin, &request, name, Rule::Voters(term), term);
         }
         if let Some(recall) = self.decisions.decider.recalls.values_mut().find(|recall| recall.name == name) {
             if recall.waiting.len() < MAX_WAITING {
@@ -162,8 +162,8 @@ impl Node {
         }
         let Some(recall) = self.decisions.decider.recalls.get_mut(&token) else { return };
         recall.told.insert(from);
-        let told = recall.told.clone();
-        if !self.is_backed_by(&told) {
+        let (told, life) = (recall.told.clone(), self.store.next_life(&recall.name));
+        if !self.is_backed_by(&told, &life) {
             return;
         }
         self.timers.clear(&Wait::Recall(token));
@@ -188,11 +188,11 @@ impl Node {
         }
     }
 
-    /// Whether these voters and this node are a majority.
-    pub(in super::super) fn is_backed_by(&self, voters: &BTreeSet<NodeId>) -> bool {
+    /// Whether these voters and this node are a majority. A node that may have forgotten what it knew of the object does not count.
+    pub(in super::super) fn is_backed_by(&self, voters: &BTreeSet<NodeId>, key: &ObjectKey) -> bool {
         let record = self.election.record();
-        let backers =
-            voters.iter().chain(std::iter::once(&self.me).filter(|me| !voters.contains(*me) && !record.unseated));
+        let counts = !record.unseated && !self.store.has_lost_changes(key);
+        let backers = voters.iter().chain(std::iter::once(&self.me).filter(|me| !voters.contains(*me) && counts));
         record.voters.is_majority(record.voters.weight_of(backers))
     }
 
@@ -202,14 +202,14 @@ impl Node {
         voters.filter(|voter| *voter != self.me && self.peers.linked.contains(voter))
     }
 
-    fn decide_now(&mut self, now: Now, origin: Origin, request: WriteRequest, name: NameKey, rule: Rule, term: u64) {
-        let outcome = self.write_if_able(now, &request, Some(term));
+    fn decide_now(&mut self, now: Now, origin: Origin, request: &WriteRequest, name: NameKey, rule: Rule, term: u64) {
+        let outcome = self.write_if_able(now, request, Some(term));
         match outcome {
             Ok((key, said)) if said.is_empty() => {
                 let reply = WriteReply { heads: self.heads_of(&key), key, warnings: Vec::new(), changed: false };
                 self.tell_verdict(now, origin, Some(name), Verdict::Done(reply));
             }
-            Ok((key, said)) => self.await_durable(now, ReplyTo::Decision(origin), &request, key, said, rule),
+            Ok((key, said)) => self.await_durable(now, ReplyTo::Decision(origin), request, key, &said, rule),
             Err(error) => self.tell_verdict(now, origin, Some(name), Verdict::Failed(error)),
         }
     }

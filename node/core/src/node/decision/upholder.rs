@@ -36,6 +36,8 @@ impl Node {
         match term.map(|term| self.takes_part_in(term)) {
             Some(Part::Later) => return self.send(from, &Frame::Overtaken { token: *token }, None),
             Some(Part::NotYet) => return,
+            // What it has upheld may be what it has lost, and would be forgotten by a majority.
+            Some(Part::Now) if !ends && self.store.has_lost_changes(key) => return,
             Some(Part::Now) | None => {}
         }
         // After a deletion nothing is there to compare.
@@ -62,7 +64,8 @@ impl Node {
         name: &NameKey,
         heads: &[WriteId],
     ) {
-        if self.takes_part_in(term) != Part::Now || self.outbox.refusal().is_some() {
+        let is_hurt = self.store.has_lost_changes(&self.store.next_life(name));
+        if self.takes_part_in(term) != Part::Now || self.outbox.refusal().is_some() || is_hurt {
             return;
         }
         let mut news = batches(self.store.all_since(name, heads));
