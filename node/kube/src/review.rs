@@ -141,7 +141,9 @@ mod tests {
 
     fn ask(plural: &str, spec: Value, user: &User) -> Result<Value, Status> {
         let review = resource::all().find(|row| row.plural == plural).unwrap();
-        answer(review, json!({"spec": spec}), "shop", user, &policy())
+        let mut body = json!({});
+        body["spec"] = spec;
+        answer(review, body, "shop", user, &policy())
     }
 
     fn pods(verb: &str, namespace: &str) -> Value {

@@ -222,8 +222,8 @@ fn write_all(mut log: Log, entries: &Receiver<Entry>, dropped: &AtomicU64, metri
         let gap = (missing > 0).then(|| {
             json!({"kind": "Gap", "at": rfc3339_micro(now_ms()), "message": format!("{missing} requests are missing here")})
         });
-        let lines = gap.into_iter().chain([entry.to_value(number)]);
-        let written: io::Result<()> = lines.map(|line| log.line(&line)).collect();
+        let mut lines = gap.into_iter().chain([entry.to_value(number)]);
+        let written: io::Result<()> = lines.try_for_each(|line| log.line(&line));
         if let Err(error) = &written {
             metrics.audit_dropped.increment();
             dropped.fetch_add(missing + 1, Ordering::Relaxed);
