@@ -142,7 +142,9 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "each value is made where it is handed over")]
     fn ask(plural: &str, spec: Value, user: &User) -> Result<Value, Status> {
         let review = resource::all().find(|row| row.plural == plural).unwrap();
-        answer(review, json!({"spec": spec}), "shop", user, &policy())
+        let mut body = json!({});
+        body["spec"] = spec;
+        answer(review, body, "shop", user, &policy())
     }
 
     fn pods(verb: &str, namespace: &str) -> Value {
