@@ -139,7 +139,6 @@ mod tests {
         Policy::new(Objects { role_bindings: &[&binding], ..Objects::default() })
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "each value is made where it is handed over")]
     fn ask(plural: &str, spec: Value, user: &User) -> Result<Value, Status> {
         let review = resource::all().find(|row| row.plural == plural).unwrap();
         let mut body = json!({});

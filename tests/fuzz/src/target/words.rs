@@ -131,7 +131,7 @@ impl Target for Chunks {
         self.number += 1;
         // Half of them with the sum that Automerge asks for, or nothing gets behind it.
         let chunk = if self.number.is_multiple_of(2) { with_sum(input) } else { input.to_vec() };
-        let body = Body::Change { key: self.key.clone(), layout: 1, chunk: chunk.into() };
+        let body = Body::Change { key: self.key.clone(), layout: 1, chunk };
         heard(&mut self.cluster, self.number, &body)
     }
 
