@@ -61,6 +61,12 @@ fn what_only_looks_like_a_displaced_pod_claims_nothing() {
     }
 }
 
+/// A voter whose disk had damaged the decisions that it had upheld upheld another that was made without them.
+#[test]
+fn a_voter_that_has_lost_what_it_upheld_does_not_count() {
+    holds(301_605);
+}
+
 /// Nothing breaks where nothing is broken, and it settles at once.
 #[test]
 fn a_calm_cluster_settles_at_once() {
