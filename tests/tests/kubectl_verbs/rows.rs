@@ -274,7 +274,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     newer(
         "debug --copy-to",
-        "kubectl debug solo --copy-to=twin --image=bb:1 -c look -- sleep 100 && \
+        "kubectl debug solo --copy-to=twin --share-processes --image=bb:1 -c look -- sleep 100 && \
          kubectl wait --for=condition=Ready pod/twin --timeout=50s && kubectl exec twin -c look -- cat /proc/1/cmdline",
         &["condition met", "echo tick"],
     ),

@@ -5,6 +5,9 @@
 //! input ends and nobody reads its output any more, which ends most commands; the rest end with the container. Kubernetes
 //! does no better.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -17,6 +20,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use skein_core::runtime::{ContainerRef, ContainerState};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::super::attached::{Attached, Input, Resizer, SessionError, Size, Wires};
@@ -87,6 +91,7 @@ impl DockerEngine {
         let docker = self.connection.docker().await.map_err(SessionError::Failed)?;
         // Whether there is a terminal was decided when the container was made.
         let tty = found.config.as_ref().and_then(|config| config.tty).unwrap_or(false);
+        let ends_once = found.config.as_ref().and_then(|config| config.stdin_once).unwrap_or(false);
         let query = format!("stream=1&stdin={}&stdout={}&stderr={}", wires.stdin, wires.stdout, wires.stderr && !tty);
         let path = path(&docker, &format!("containers/{engine_id}/attach?{query}"));
         let connection = hijack(self.connection.address(), &path, &json!({})).await.map_err(SessionError::Failed)?;
@@ -101,7 +106,11 @@ impl DockerEngine {
         });
         // What the container's end means is the pod's status, not this connection's.
         let outcome = futures::future::ready(Ok(0)).boxed();
-        Ok(attached(wires.stdin, tty, connection, resize, outcome))
+        let mut attached = attached(wires.stdin, tty, connection, resize, outcome);
+        if !ends_once {
+            attached.stdin = attached.stdin.map(|stdin| Box::pin(StaysOpen(stdin)) as Input);
+        }
+        Ok(attached)
     }
 
     /// Connects to a port of the pod of a container.
@@ -109,6 +118,24 @@ impl DockerEngine {
         let (found, _) = self.running(id).await?;
         let address = self.reachable_at(&found).await.map_err(SessionError::Failed)?;
         dial(&address, port).await
+    }
+}
+
+/// The input of a container that reads from whoever comes next, too. Were its end told to the engine, that would end the whole
+/// attachment, with output that is still to come.
+struct StaysOpen(Input);
+
+impl AsyncWrite for StaysOpen {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_flush(cx)
     }
 }
 
