@@ -85,6 +85,8 @@ pub(crate) struct Decisions {
     asked: BTreeMap<u64, Asked>,
     next_token: u64,
     decider: decider::Deciding,
+    /// What clients are told once what became different has been shown.
+    concluded: Vec<(RequestId, Result<WriteReply, WriteError>)>,
 }
 
 impl Decisions {
@@ -280,7 +282,14 @@ impl Node {
     fn conclude(&mut self, token: u64, outcome: Result<WriteReply, WriteError>) {
         self.timers.clear(&Wait::Decision(token));
         if let Some(asked) = self.decisions.asked.remove(&token) {
-            self.effects.push_back(Effect::Written(asked.id, outcome));
+            self.decisions.concluded.push((asked.id, outcome));
         }
+    }
+
+    /// Tells clients what became of their writes. A verdict may come with the change itself, and whoever is told of a write must
+    /// find it.
+    pub(super) fn tell_conclusions(&mut self) {
+        let concluded = self.decisions.concluded.drain(..);
+        self.effects.extend(concluded.map(|(id, outcome)| Effect::Written(id, outcome)));
     }
 }

@@ -94,6 +94,7 @@ impl Node {
                 break;
             }
         }
+        self.tell_conclusions();
         self.persist(now);
     }
 
