@@ -75,7 +75,7 @@ const PLANTED: [Planted; 18] = [
     },
     Planted {
         bug: Bug::LeaseWithoutRecall,
-        knobs: &["candidate_every_ms=20", "tenure_ms=1500", "drop_permille=50", "power_every_ms=3000"],
+        knobs: &["candidate_every_ms=20", "partition_every_ms=3000"],
         checks: &["locks"],
         within: 50,
     },
