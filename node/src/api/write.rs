@@ -352,20 +352,29 @@ async fn write_derived(
 /// # Errors
 /// When the node stops.
 pub(super) async fn until_shown_anew(shell: &Shell, target: &Target, seen: Option<&[WriteId]>) -> Result<(), Status> {
+    until_shown(shell, target, SHOWN_WAIT, |now| now.map(|now| &*now.heads) != seen).await.map(drop)
+}
+
+/// Waits until an object is shown as it is wanted, but no longer than `within`; whether it is.
+async fn until_shown(
+    shell: &Shell,
+    target: &Target,
+    within: Duration,
+    is_wanted: impl Fn(Option<&Rendered>) -> bool,
+) -> Result<bool, Status> {
     let mut changes = shell.backend.changes();
-    let shown_anew = async {
+    let shown = async {
         loop {
-            let now = shell.backend.get(target.object.clone()).await?;
-            if now.as_deref().map(|now| &*now.heads) != seen {
-                return Ok::<(), Status>(());
+            if is_wanted(shell.backend.get(target.object.clone()).await?.as_deref()) {
+                return Ok(true);
             }
             // Any change is reason to look, also one of which only is known that there were too many.
             if let Err(RecvError::Closed) = changes.recv().await {
-                return Ok(());
+                return Ok(false);
             }
         }
     };
-    timeout(SHOWN_WAIT, shown_anew).await.unwrap_or(Ok(()))
+    timeout(within, shown).await.unwrap_or(Ok(false))
 }
 
 /// Sends a write to the node, and tells its failures in the words of the resource.
@@ -431,18 +440,7 @@ async fn wait_to_see(
     if !is_behind(current.stamp) || shell.hub.heads_at(&target.object, seen).is_some() {
         return Ok(false);
     }
-    let mut changes = shell.backend.changes();
-    let until = tokio::time::Instant::now() + HEARD_WITHIN;
-    loop {
-        let now = shell.backend.get(target.object.clone()).await?;
-        if now.is_none_or(|now| !is_behind(now.stamp)) {
-            return Ok(true);
-        }
-        match tokio::time::timeout_at(until, changes.recv()).await {
-            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
-            Ok(Err(RecvError::Closed)) | Err(_) => return Ok(false),
-        }
-    }
+    until_shown(shell, target, HEARD_WITHIN, |now| now.is_none_or(|now| !is_behind(now.stamp))).await
 }
 
 async fn edits(

@@ -1,4 +1,4 @@
-//! The rows: what is typed for each verb, what it must print, and which verbs do not work, and why.
+//! The rows: what is typed for each verb, what it must print, and which kubectl has it.
 
 /// One line of the table. Lines run one after another in a namespace of their own, so later ones find what earlier ones made.
 #[derive(Clone, Copy)]
@@ -11,8 +11,6 @@ pub(crate) struct Row {
     pub(crate) says: &'static [&'static str],
     /// The kubectl 1.x that has it first.
     pub(crate) since: u32,
-    /// Why it does not work.
-    pub(crate) no: Option<&'static str>,
 }
 
 impl Row {
@@ -24,16 +22,11 @@ impl Row {
 }
 
 const fn row(verb: &'static str, script: &'static str, says: &'static [&'static str]) -> Row {
-    Row { verb, script, says, since: 0, no: None }
+    Row { verb, script, says, since: 0 }
 }
 
 const fn newer(verb: &'static str, script: &'static str, says: &'static [&'static str]) -> Row {
-    Row { verb, script, says, since: 32, no: None }
-}
-
-#[expect(dead_code, reason = "there is no such verb now")]
-const fn missing(row: Row, why: &'static str) -> Row {
-    Row { no: Some(why), ..row }
+    Row { verb, script, says, since: 32 }
 }
 
 /// Files in the directory that the lines are typed in. The pods run on h3, and h1 is asked.

@@ -22,6 +22,8 @@ use crate::request::{WriteError, WriteOp, WriteReply, WriteRequest};
 const MAX_REMEMBERED: usize = 4096;
 /// The most writes that wait until it is known what voters know of a name; one more is refused as busy.
 const MAX_WAITING: usize = 256;
+/// The most names that voters are asked about at once; a write of one more is refused as busy.
+const MAX_RECALLS: usize = 4096;
 /// The most names that a leader remembers to have asked about in its term; beyond that it asks anew.
 const MAX_RECALLED: usize = 65_536;
 
@@ -126,6 +128,9 @@ impl Node {
             if recall.waiting.len() < MAX_WAITING {
                 return recall.waiting.push((origin, request));
             }
+            return self.tell_verdict(now, origin, Some(name), Verdict::Failed(WriteError::Busy));
+        }
+        if self.decisions.decider.recalls.len() >= MAX_RECALLS {
             return self.tell_verdict(now, origin, Some(name), Verdict::Failed(WriteError::Busy));
         }
         let token = self.decisions.token();
