@@ -44,7 +44,7 @@ struct Arguments {
     replay: Option<PathBuf>,
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what the program is for")]
+#[expect(clippy::print_stderr, reason = "it is what the program is for")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A panic is caught and told with its input; the hook would print each of the merge library's that the gate contains.
