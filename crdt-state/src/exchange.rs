@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skein_gossip::Now;
 use skein_gossip::planted::{self, Bug};
+use skein_gossip::{Now, Offence};
 
 use crate::digest::{BUCKETS, DigestTable, Item};
 use crate::{Envelope, ObjectKey, Received, Store, WriteId};
@@ -83,7 +83,7 @@ pub struct Outcome {
     /// What was news here.
     pub applied: Vec<Arc<Envelope>>,
     /// What was refused, and why: its sender breaks a rule.
-    pub refused: Vec<String>,
+    pub refused: Vec<(Offence, String)>,
 }
 
 impl Store {
@@ -267,7 +267,7 @@ impl Store {
                 }
                 Received::UnknownAuthor(_) => true,
                 Received::Refused(reason) => {
-                    outcome.refused.push(reason);
+                    outcome.refused.push((self.offence_in(envelope), reason));
                     false
                 }
             });

@@ -212,7 +212,7 @@ impl World {
             let now = self.now(to);
             let wire: Exchange = message;
             let outcome = self.replicas[to].store.exchange(now, wire);
-            assert_eq!(outcome.refused, Vec::<String>::new());
+            assert_eq!(outcome.refused, []);
             queue.extend(outcome.replies.into_iter().map(|reply| (from, to, reply)));
         }
     }

@@ -4,8 +4,12 @@
 //! [`Now`], the timer table, the random source and the signatures. How bytes reach a peer does not: that is
 //! `skein-net`.
 
+pub mod bucket;
 pub mod membership;
 pub mod node_id;
+pub mod offences;
+pub mod once;
+pub mod places;
 pub mod planted;
 pub mod random;
 pub mod signing;
@@ -13,6 +17,7 @@ pub mod time;
 pub mod timers;
 
 pub use node_id::{NodeId, ParseNodeIdError};
+pub use offences::Offence;
 pub use random::Rng;
 pub use signing::{Keypair, Signature};
 pub use time::{Instant, Now};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use skein_core::node::{Input, Node, NodeConfig, StartError};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{ClusterId, Memo, Record};
-use skein_gossip::{Keypair, planted};
+use skein_gossip::{Keypair, NodeId, Offence, planted};
 use skein_net::{NetConfig, NetError, NetEvent, NetHandle};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -281,6 +281,9 @@ async fn assemble(
         me,
         addresses: peer_addresses.clone(),
         book: book.clone(),
+        metrics: metrics.clone(),
+        said: Arc::default(),
+        clock,
     };
     let logs = Arc::new(LogServer::new(daemon.clone()));
     let events_task = tokio::spawn(forward(
@@ -461,11 +464,11 @@ async fn forward(
                 streams.clone().serve(stream, header);
                 continue;
             }
-            NetEvent::Admission { peer, request, reply } => {
+            NetEvent::Admission { peer, addr, request, reply } => {
                 let door = door.clone();
                 tokio::spawn(async move {
                     // The stranger may have gone away.
-                    let _ = reply.send(door.answer(peer, &request).await);
+                    let _ = reply.send(door.answer(peer, addr, &request).await);
                 });
                 continue;
             }
@@ -482,6 +485,10 @@ async fn forward(
                 debug!(%addr, "listening");
                 continue;
             }
+            NetEvent::Refused { peer, offence, length } => {
+                tokio::spawn(name_offender(core.clone(), peer, offence, length));
+                continue;
+            }
             // The network has logged and counted it.
             NetEvent::Violation { .. } => continue,
         };
@@ -489,6 +496,14 @@ async fn forward(
             return;
         }
     }
+}
+
+/// Says who is not heard for a while, by its name. `skein peers` shows it as long as it lasts.
+async fn name_offender(core: CoreHandle, peer: NodeId, offence: Offence, length: Duration) {
+    let name = core.query(move |node, _| node.store().members().get(&peer).map(|member| member.name.clone())).await;
+    let name = name.ok().flatten().unwrap_or_else(|| peer.short());
+    let (reason, seconds) = (offence.name(), length.as_secs());
+    warn!(%name, %peer, reason, seconds, "a member broke rules again and again: it is refused for a while");
 }
 
 /// Writes down where peers are whenever that has changed.

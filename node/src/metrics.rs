@@ -1,8 +1,10 @@
 //! The daemon's own numbers, in Prometheus' text format. What they are counted from lives where it happens; here is only
 //! the table of names and how it is written.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -71,6 +73,38 @@ pub struct Held<'a>(&'a Gauge);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.lower();
+    }
+}
+
+/// Numbers that only rise, one for each reason. Reasons are known words, never a client's.
+#[derive(Debug, Default)]
+pub struct Reasons(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Reasons {
+    /// Adds one to a reason's.
+    pub fn increment(&self, reason: &'static str) {
+        *self.lock().entry(reason).or_default() += 1;
+    }
+
+    /// Takes over totals that somebody else counts.
+    pub fn set_totals(&self, totals: impl IntoIterator<Item = (&'static str, u64)>) {
+        self.lock().extend(totals);
+    }
+
+    /// A reason's number now.
+    #[must_use]
+    pub fn get(&self, reason: &str) -> u64 {
+        self.lock().get(reason).copied().unwrap_or(0)
+    }
+
+    fn write(&self, name: &str, text: &mut String) {
+        for (reason, count) in &*self.lock() {
+            let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,6 +200,8 @@ table! {
     api_connections: Gauge, "gauge", "skein_api_connections";
     /// API connections that were refused because too many were open, or whose TLS handshake failed.
     api_connections_refused: Counter, "counter", "skein_api_connections_refused_total";
+    /// API connections and requests that were refused or cut off, by reason.
+    api_refusals: Reasons, "counter", "skein_api_refusals_total";
     /// Open watches.
     watches: Gauge, "gauge", "skein_watches";
     /// Watch events that were sent.
@@ -212,6 +248,16 @@ table! {
     violations: Counter, "counter", "skein_protocol_violations_total";
     /// Connections, streams and admissions that were refused, such as a stranger's.
     connections_refused: Counter, "counter", "skein_peer_connections_refused_total";
+    /// The same and what came before, by reason: see docs/limits.md.
+    peer_refusals: Reasons, "counter", "skein_peer_refusals_total";
+    /// What members sent that no honest one does, by kind.
+    offences: Reasons, "counter", "skein_member_offences_total";
+    /// Members that are refused for a while now, since they broke rules again and again.
+    offenders: Gauge, "gauge", "skein_members_refused";
+    /// Times that reading from a peer paused since it sent more than it may.
+    peers_paused: Counter, "counter", "skein_peer_pauses_total";
+    /// Requests for admission that were refused, by reason.
+    admissions_refused: Reasons, "counter", "skein_admissions_refused_total";
     /// Connections to peers that could not be made.
     dials_failed: Counter, "counter", "skein_dials_failed_total";
 }
@@ -232,6 +278,17 @@ mod tests {
         assert!(text.contains("\nskein_watches 1\n"), "{text}");
         drop(held);
         assert!(metrics.render().contains("\nskein_watches 0\n"));
+    }
+
+    #[test]
+    fn each_reason_is_a_label() {
+        let metrics = Metrics::default();
+        metrics.admissions_refused.increment("expired");
+        metrics.admissions_refused.increment("expired");
+        metrics.admissions_refused.set_totals([("foreign", 7)]);
+        let text = metrics.render();
+        assert!(text.contains("\nskein_admissions_refused_total{reason=\"expired\"} 2\n"), "{text}");
+        assert!(text.contains("\nskein_admissions_refused_total{reason=\"foreign\"} 7\n"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{
     Store, StoreChange, WriteId, deletion_record, gate, member_records, members, tables,
 };
 use crate::NameKey;
+use skein_gossip::Offence;
 use skein_gossip::planted::{self, Bug};
 
 /// The most retracted sections that are kept of one node; beyond that it starts a new boot, which forgets them.
@@ -75,6 +76,17 @@ impl Store {
                 let name = members::statement_name(author, statement);
                 name.is_some_and(|name| self.members.envelope(&name).is_some())
             }
+        }
+    }
+
+    /// What somebody did who sent words that were refused.
+    pub(crate) fn offence_in(&self, envelope: &Envelope) -> Offence {
+        match envelope.open(&self.identity.cluster) {
+            Err(EnvelopeError::Signature(_)) => match envelope.open_verified() {
+                Ok(Body::Report { .. }) => Offence::ForgedReport,
+                _ => Offence::ForgedAuthor,
+            },
+            _ => Offence::Invalid,
         }
     }
 
@@ -271,6 +283,35 @@ mod tests {
             bytes[34] = 9;
             let forged = Arc::new(Envelope::decode(&bytes).unwrap());
             assert!(matches!(reader.receive(NOW, &forged), Received::Refused(_)));
+            assert_eq!(reader.offence_in(&forged), Offence::ForgedReport);
+        }
+    }
+
+    /// A member that signs with its own key what it says in another's name.
+    #[test]
+    fn words_in_the_name_of_another_are_told_apart_from_words_that_break_a_rule() {
+        let (mut author, mut reader) = (store(1, MemoLimits::DAEMON), store(2, MemoLimits::DAEMON));
+        let founding = author.found(NOW, [5; 32], "a");
+        assert_eq!(reader.receive(NOW, &founding), Received::Applied);
+        let (cluster, thief) = (reader.identity.cluster, Keypair::from_secret([3; 32]));
+        let victim = author.me();
+        let forge = |body: &Body| {
+            let mut bytes = Envelope::seal(&thief, &cluster, Sequence { boot: 9, number: 9 }, body).encode();
+            bytes[1..33].copy_from_slice(&victim.0);
+            Arc::new(Envelope::decode(&bytes).unwrap())
+        };
+        let stamp = crate::Hlc(5);
+        let deletion = Body::Deletion {
+            name: NameKey::root(&crate::Kind::new("ConfigMap"), "c"),
+            incarnation: 1,
+            stamp,
+            seen: Vec::new(),
+        };
+        let report = Body::Report { section: "node".into(), stamp, body: [1].into() };
+        for (body, offence) in [(deletion, Offence::ForgedAuthor), (report, Offence::ForgedReport)] {
+            let forged = forge(&body);
+            assert!(matches!(reader.receive(NOW, &forged), Received::Refused(_)));
+            assert_eq!(reader.offence_in(&forged), offence);
         }
     }
 }

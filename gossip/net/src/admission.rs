@@ -2,14 +2,14 @@
 //! streams, which are written the same way. What a request says, and who is admitted, is the daemon's.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use skein_gossip::NodeId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{ADMISSION_LIMIT, ADMISSIONS_PER_SECOND, MAX_ADMISSION, NetEvent};
+use crate::{ADMISSION_LIMIT, MAX_ADMISSION, NetEvent};
 
 /// Asks, and waits for the answer.
 pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8]) -> io::Result<Bytes> {
@@ -23,13 +23,14 @@ pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, reques
 pub(crate) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     peer: NodeId,
+    addr: SocketAddr,
     events: mpsc::Sender<NetEvent>,
 ) -> io::Result<()> {
     let talk = async {
         let request = read_block(&mut stream, MAX_ADMISSION).await?;
         let (reply, answer) = oneshot::channel();
         let gone = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
-        events.send(NetEvent::Admission { peer, request, reply }).await.map_err(gone)?;
+        events.send(NetEvent::Admission { peer, addr, request, reply }).await.map_err(gone)?;
         let answer = answer.await.map_err(|_| io::ErrorKind::ConnectionAborted)?;
         write_block(&mut stream, &answer).await?;
         stream.shutdown().await?;
@@ -57,44 +58,4 @@ pub(crate) async fn read_block<S: AsyncRead + Unpin>(stream: &mut S, limit: usiz
     let mut block = vec![0; len];
     stream.read_exact(&mut block).await?;
     Ok(block.into())
-}
-
-/// A bucket of admissions that fills with time.
-#[derive(Debug)]
-pub(crate) struct Rate {
-    left: f64,
-    since: Instant,
-}
-
-impl Rate {
-    const BURST: f64 = 2.0 * ADMISSIONS_PER_SECOND as f64;
-
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { left: Self::BURST, since: now }
-    }
-
-    /// Takes one, if there is one.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let waited: Duration = now.saturating_duration_since(self.since);
-        self.since = now;
-        self.left = (self.left + waited.as_secs_f64() * f64::from(ADMISSIONS_PER_SECOND)).min(Self::BURST);
-        let some = self.left >= 1.0;
-        if some {
-            self.left -= 1.0;
-        }
-        some
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_is_served_and_then_so_many_each_second() {
-        let start = Instant::now();
-        let mut rate = Rate::new(start);
-        assert_eq!((0..100).filter(|_| rate.take(start)).count(), 20);
-        assert_eq!((0..100).filter(|_| rate.take(start + Duration::from_secs(1))).count(), 10);
-    }
 }

@@ -5,6 +5,7 @@ mod handler;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,18 +14,20 @@ use libp2p::core::transport::PortUse;
 use libp2p::core::{Endpoint, Multiaddr};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
-    THandlerOutEvent, ToSwarm,
+    CloseConnection, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+    THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{PeerId, Stream, StreamProtocol, connection_limits, identify};
 use skein_gossip::NodeId;
+use skein_gossip::places::{Full, Places};
 use tokio::sync::oneshot;
 
 use self::handler::{Handler, HandlerEvent};
-use crate::ids::{node_id, peer_id};
+use crate::ids::{ip_addr, node_id, peer_id};
 use crate::mdns::Mdns;
+use crate::refusal::Refusal;
 use crate::shared::Shared;
-use crate::{AdmissionError, Lane, OpenError, STRANGERS};
+use crate::{AdmissionError, HANDSHAKES, HANDSHAKES_OF_ADDRESS, Lane, OpenError, STRANGERS, STRANGERS_OF_ADDRESS};
 
 /// All that runs on the swarm.
 #[derive(NetworkBehaviour)]
@@ -103,12 +106,24 @@ pub(crate) enum StreamEvent {
 pub(crate) struct Links {
     shared: Arc<Shared>,
     connections: BTreeMap<ConnectionId, NodeId>,
+    /// Handshakes of inbound connections: from where, and whether a member is known there.
+    handshakes: BTreeMap<ConnectionId, (IpAddr, bool)>,
+    handshakes_of: BTreeMap<IpAddr, usize>,
+    /// The inbound connections of who was no member when it connected.
+    strangers: Places<IpAddr, ConnectionId>,
     queue: VecDeque<ToSwarm<LinksEvent, Purpose>>,
 }
 
 impl Links {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, connections: BTreeMap::new(), queue: VecDeque::new() }
+        Self {
+            shared,
+            connections: BTreeMap::new(),
+            handshakes: BTreeMap::new(),
+            handshakes_of: BTreeMap::new(),
+            strangers: Places::new(STRANGERS_OF_ADDRESS, STRANGERS),
+            queue: VecDeque::new(),
+        }
     }
 
     /// Opens a stream on this connection. The outcome is an event, unless the connection closes first.
@@ -119,33 +134,89 @@ impl Links {
 
     fn handler(&self, peer: &PeerId) -> Result<(NodeId, Handler), ConnectionDenied> {
         let node = node_id(peer).map_err(ConnectionDenied::new)?;
+        if self.shared.is_refused(&node) {
+            self.shared.refuse(node, Refusal::Offender);
+            return Err(ConnectionDenied::new(Denied(Refusal::Offender)));
+        }
         Ok((node, Handler::new(node, self.shared.clone())))
+    }
+
+    /// A stranger always finds a place, if need be that of another.
+    fn place_stranger(&mut self, connection: ConnectionId, address: IpAddr) {
+        let Some((gone, why)) = self.strangers.take(connection, address) else { return };
+        let Some(peer) = self.connections.get(&gone).copied() else { return };
+        if self.shared.is_member(&peer) {
+            return;
+        }
+        self.shared.refuse(address, if why == Full::All { Refusal::Strangers } else { Refusal::StrangersOfAddress });
+        let connection = CloseConnection::One(gone);
+        self.queue.push_back(ToSwarm::CloseConnection { peer_id: peer_id(&peer), connection });
+    }
+
+    /// Whether one more handshake may begin.
+    fn begin_handshake(&mut self, connection: ConnectionId, address: IpAddr) -> Result<(), Refusal> {
+        let known = self.shared.guard.knows(address);
+        if self.handshakes_of.get(&address).is_some_and(|count| *count >= HANDSHAKES_OF_ADDRESS) {
+            return Err(Refusal::HandshakesOfAddress);
+        }
+        if !known && self.handshakes.values().filter(|(_, known)| !known).count() >= HANDSHAKES {
+            return Err(Refusal::Handshakes);
+        }
+        self.handshakes.insert(connection, (address, known));
+        *self.handshakes_of.entry(address).or_default() += 1;
+        Ok(())
+    }
+
+    fn end_handshake(&mut self, connection: &ConnectionId) {
+        let Some((address, _)) = self.handshakes.remove(connection) else { return };
+        if let Some(count) = self.handshakes_of.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.handshakes_of.remove(&address);
+            }
+        }
+    }
+
+    fn forget(&mut self, connection: &ConnectionId) {
+        self.end_handshake(connection);
+        self.connections.remove(connection);
+        self.strangers.free(connection);
     }
 }
 
-/// There are as many connections of peers that are no members as may be.
+/// A connection is not wanted.
 #[derive(Debug, thiserror::Error)]
-#[error("too many peers that are no members are connected")]
-struct TooManyStrangers;
+#[error("refused: {}", .0.name())]
+pub(crate) struct Denied(pub Refusal);
 
 impl NetworkBehaviour for Links {
     type ConnectionHandler = Handler;
     type ToSwarm = LinksEvent;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        _: &Multiaddr,
+        from: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        let Some(address) = ip_addr(from) else { return Ok(()) };
+        self.begin_handshake(connection, address).map_err(|refusal| {
+            self.shared.refuse(address, refusal);
+            ConnectionDenied::new(Denied(refusal))
+        })
+    }
 
     fn handle_established_inbound_connection(
         &mut self,
         connection: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        from: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.end_handshake(&connection);
         let (node, handler) = self.handler(&peer)?;
-        if !self.shared.is_member(&node) {
-            let strangers = self.connections.values().filter(|peer| !self.shared.is_member(peer)).count();
-            if strangers >= STRANGERS {
-                self.shared.counters.refused.add(1);
-                return Err(ConnectionDenied::new(TooManyStrangers));
-            }
+        if let Some(address) = ip_addr(from).filter(|_| !self.shared.is_member(&node)) {
+            self.place_stranger(connection, address);
         }
         self.connections.insert(connection, node);
         Ok(handler)
@@ -167,11 +238,11 @@ impl NetworkBehaviour for Links {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionClosed(closed) => {
-                self.connections.remove(&closed.connection_id);
+                self.forget(&closed.connection_id);
             }
             // Another behaviour denied it after we had agreed.
             FromSwarm::ListenFailure(failure) => {
-                self.connections.remove(&failure.connection_id);
+                self.forget(&failure.connection_id);
             }
             FromSwarm::DialFailure(failure) => {
                 self.connections.remove(&failure.connection_id);

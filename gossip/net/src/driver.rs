@@ -1,43 +1,42 @@
 //! The task that runs the swarm: which connections there are, which of them carries a member's frames, and when one is
 //! given up. Frames themselves go through the tasks in `lanes`.
 
+mod door;
 mod peers;
 mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Swarm, identify, mdns};
-use skein_gossip::NodeId;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
+use libp2p::{Swarm, connection_limits, identify, mdns};
+use skein_gossip::{NodeId, Offence};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
+use self::door::Door;
 use self::peers::{Connection, Peer};
 pub(crate) use self::swarm::new_swarm;
 use self::swarm::{dial_addresses, listen};
-use crate::admission::{self, Rate};
+use crate::admission;
 use crate::behaviour::{Behaviour, BehaviourEvent, LinksEvent, Protocol, Purpose, StreamEvent};
-use crate::lanes::{self, Reader, Report};
+use crate::lanes::{self, Flows, Reader, Report};
+use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::{
-    ADMISSIONS_AT_ONCE, AdmissionError, DUPLICATE_LIFE, FLUSH_LIMIT, Lane, MAX_STREAM_HEADER, NetConfig, NetError,
-    NetEvent, OPEN_LIMIT, OpenError, Stream, WAITING_PER_PEER, addresses, ids,
+    AdmissionError, DUPLICATE_LIFE, FLUSH_LIMIT, Lane, MAX_STREAM_HEADER, NetConfig, NetError, NetEvent, OPEN_LIMIT,
+    OpenError, STALL_LIMIT, Stream, WAITING_PER_PEER, addresses, ids,
 };
 
 /// How often links are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether all is written.
 const FLUSH_CHECK: Duration = Duration::from_millis(5);
-/// The same member's violations are logged at most this often.
-const LOG_EVERY: Duration = Duration::from_secs(60);
-/// How many members' last logged violations are remembered; beyond it all are forgotten.
-const LOGGED: usize = 1024;
 
 /// What the handle asks for.
 pub(crate) enum Command {
@@ -49,6 +48,7 @@ pub(crate) enum Command {
     AccessChanged,
     Offence {
         peer: NodeId,
+        offence: Offence,
         what: String,
     },
     Open {
@@ -76,9 +76,7 @@ pub(crate) struct Driver {
     advertise: Vec<SocketAddr>,
     /// The IP addresses that the configuration named.
     asked: BTreeSet<IpAddr>,
-    admissions: Arc<Semaphore>,
-    rate: Rate,
-    logged: BTreeMap<NodeId, Instant>,
+    door: Door,
 }
 
 impl Driver {
@@ -96,6 +94,7 @@ impl Driver {
             listen(&mut swarm, *addr)?;
         }
         let (report, reports) = mpsc::channel(256);
+        let door = Door::new(shared.now());
         Ok(Self {
             swarm,
             shared,
@@ -106,9 +105,7 @@ impl Driver {
             peers: BTreeMap::new(),
             advertise: config.advertise.clone(),
             asked,
-            admissions: Arc::new(Semaphore::new(ADMISSIONS_AT_ONCE)),
-            rate: Rate::new(Instant::now()),
-            logged: BTreeMap::new(),
+            door,
         })
     }
 
@@ -146,7 +143,7 @@ impl Driver {
         match command {
             Command::Dial { peer, addrs } => self.dial(peer, &addrs, false),
             Command::Disconnect(peer) => self.disconnect(peer).await,
-            Command::Offence { peer, what } => self.offence(peer, &what).await,
+            Command::Offence { peer, offence, what } => self.offence(peer, offence, &what).await,
             Command::AccessChanged => self.check_access().await,
             Command::Open { peer, header, reply } => {
                 let linked = self.peers.get(&peer).and_then(Peer::link);
@@ -167,7 +164,7 @@ impl Driver {
     }
 
     fn ask(&mut self, peer: NodeId, addrs: &[SocketAddr], purpose: Purpose) {
-        let entry = self.peers.entry(peer).or_default();
+        let entry = self.entry(peer);
         if let Some(connection) = entry.newest() {
             let id = connection.id;
             self.swarm.behaviour_mut().links.open(peer, id, purpose);
@@ -182,7 +179,13 @@ impl Driver {
     /// Dials unless there is no reason to; `beside` dials although there is a link, since it is doubted.
     fn dial(&mut self, peer: NodeId, addrs: &[SocketAddr], beside: bool) {
         let (now_ms, me) = (self.shared.now_ms(), self.shared.me);
-        let entry = self.peers.entry(peer).or_default();
+        if self.shared.is_refused(&peer) {
+            return;
+        }
+        if self.shared.is_member(&peer) {
+            addrs.iter().for_each(|addr| self.shared.guard.learn(addr.ip()));
+        }
+        let entry = self.entry(peer);
         entry.remember(addrs);
         let healthy = entry.link().is_some_and(|link| !link.is_doubted(now_ms));
         if entry.dialing.is_some() || peer == me || (healthy && !beside) {
@@ -198,6 +201,11 @@ impl Driver {
         if let Err(error) = self.swarm.dial(opts) {
             self.dial_failed(peer, &error.to_string());
         }
+    }
+
+    fn entry(&mut self, peer: NodeId) -> &mut Peer {
+        let now = self.shared.now();
+        self.peers.entry(peer).or_insert_with(|| Peer::new(now))
     }
 
     fn dial_failed(&mut self, peer: NodeId, reason: &str) {
@@ -225,6 +233,9 @@ impl Driver {
                 if let Ok(peer) = ids::node_id(&peer_id) {
                     self.closed(peer, connection_id).await;
                 }
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                self.not_connected(&send_back_addr, error);
             }
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), connection_id, error } => {
                 let Ok(peer) = ids::node_id(&peer_id) else { return };
@@ -280,19 +291,34 @@ impl Driver {
     }
 
     fn connected(&mut self, peer: NodeId, id: ConnectionId, addr: SocketAddr, dialed: bool) {
-        let entry = self.peers.entry(peer).or_default();
+        let now_ms = self.shared.now_ms();
+        let entry = self.entry(peer);
         if entry.dialing == Some(id) {
             entry.dialing = None;
         }
         if dialed {
             entry.remember(&[addr]);
         }
-        entry.connections.push(Connection::new(id, addr, self.shared.now_ms()));
-        for purpose in entry.waiting.drain(..) {
+        entry.connections.push(Connection::new(id, addr, dialed, now_ms));
+        for purpose in std::mem::take(&mut entry.waiting) {
             self.swarm.behaviour_mut().links.open(peer, id, purpose);
         }
         self.open_lanes(peer);
         self.count_connections();
+    }
+
+    /// A connection did not come about. Those that were denied here are counted already, but for a peer that has too many.
+    fn not_connected(&self, from: &libp2p::Multiaddr, error: ListenError) {
+        let refusal = match error {
+            ListenError::Denied { cause } => match cause.downcast::<connection_limits::Exceeded>() {
+                Ok(_) => Refusal::Connections,
+                Err(_) => return,
+            },
+            _ => Refusal::Handshake,
+        };
+        if let Some(address) = ids::ip_addr(from) {
+            self.shared.refuse(address, refusal);
+        }
     }
 
     /// A connection is gone, or given up.
@@ -351,7 +377,9 @@ impl Driver {
                 self.lane_from(peer, connection, lane, stream).await;
             }
             StreamEvent::Inbound { protocol: Protocol::Stream, stream } => self.stream_from(peer, connection, stream),
-            StreamEvent::Inbound { protocol: Protocol::Admission, stream } => self.admission_from(peer, stream),
+            StreamEvent::Inbound { protocol: Protocol::Admission, stream } => {
+                self.admission_from(peer, connection, stream);
+            }
             StreamEvent::Opened { purpose: Purpose::Lane(lane), stream } => {
                 self.lane_to(peer, connection, lane, stream).await;
             }
@@ -380,7 +408,7 @@ impl Driver {
         }
     }
 
-    fn reader(&self, peer: NodeId, connection: &Connection) -> Reader {
+    fn reader(&self, peer: NodeId, connection: &Connection, flows: Arc<Flows>) -> Reader {
         Reader {
             peer,
             connection: connection.id,
@@ -388,12 +416,14 @@ impl Driver {
             events: self.events.clone(),
             reports: self.report.clone(),
             heard: connection.heard.clone(),
+            flows,
         }
     }
 
     async fn lane_from(&mut self, peer: NodeId, id: ConnectionId, lane: Lane, stream: libp2p::Stream) {
-        let Some(connection) = self.peers.get(&peer).and_then(|entry| entry.find(id)) else { return };
-        let reader = self.reader(peer, connection);
+        let Some(entry) = self.peers.get(&peer) else { return };
+        let Some(connection) = entry.find(id) else { return };
+        let reader = self.reader(peer, connection, entry.flows.clone());
         self.link(peer, id).await;
         if let Some(connection) = self.peers.get_mut(&peer).and_then(|entry| entry.connection(id)) {
             connection.read(lane, reader.run(lane, stream.compat()));
@@ -404,7 +434,10 @@ impl Driver {
         let (shared, report) = (self.shared.clone(), self.report.clone());
         let Some(connection) = self.peers.get_mut(&peer).and_then(|entry| entry.connection(id)) else { return };
         connection.write(lane, move |queue| async move {
-            let _ = lanes::write(lane, stream.compat(), queue, &shared).await;
+            let written = lanes::write(lane, stream.compat(), queue, &shared, STALL_LIMIT).await;
+            if written.is_err_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+                let _ = report.send(Report::Stalled { peer, connection: id }).await;
+            }
             let _ = report.send(Report::WriterGone { peer, connection: id, lane }).await;
         });
         if lane == Lane::Control {
@@ -420,6 +453,7 @@ impl Driver {
         let Some(connection) = entry.connection(id) else { return };
         let addr = connection.addr;
         connection.set_linked(now_ms);
+        self.shared.guard.learn(addr.ip());
         self.shared.set_route(peer, entry.route());
         if !had_link {
             self.emit(NetEvent::LinkUp { peer, addr }).await;
@@ -429,10 +463,10 @@ impl Driver {
     fn stream_from(&mut self, peer: NodeId, id: ConnectionId, stream: libp2p::Stream) {
         let Some(entry) = self.peers.get(&peer) else { return };
         let (Some(connection), Ok(permit)) = (entry.find(id), entry.streams.clone().try_acquire_owned()) else {
-            self.shared.counters.refused.add(1);
+            self.shared.refuse(peer, Refusal::Streams);
             return;
         };
-        let reader = self.reader(peer, connection);
+        let reader = self.reader(peer, connection, entry.flows.clone());
         tokio::spawn(async move {
             let mut stream = stream.compat();
             let head = admission::read_block(&mut stream, MAX_STREAM_HEADER);
@@ -443,27 +477,28 @@ impl Driver {
                 }
                 Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
                     reader.shared.counters.oversized.add(1);
-                    reader.violation("a stream header longer than 16 KB").await;
+                    reader.violation(Offence::TooLong, "a stream header longer than 16 KB").await;
                 }
-                _ => reader.shared.counters.refused.add(1),
+                _ => reader.shared.refuse(peer, Refusal::StreamHead),
             }
         });
     }
 
-    fn admission_from(&mut self, peer: NodeId, stream: libp2p::Stream) {
-        let permit = self.admissions.clone().try_acquire_owned();
-        let (true, Ok(permit)) = (self.rate.take(Instant::now()), permit) else {
-            self.shared.counters.refused.add(1);
-            return;
+    fn admission_from(&mut self, peer: NodeId, id: ConnectionId, stream: libp2p::Stream) {
+        let Some(addr) = self.peers.get(&peer).and_then(|entry| entry.find(id)).map(|it| it.addr) else { return };
+        let address = addr.ip().to_canonical();
+        let permits = match self.door.enter(self.shared.now(), address) {
+            Ok(permits) => permits,
+            Err(refusal) => return self.shared.refuse(address, refusal),
         };
         let (events, shared) = (self.events.clone(), self.shared.clone());
         tokio::spawn(async move {
-            if let Err(error) = admission::answer(stream.compat(), peer, events).await {
+            if let Err(error) = admission::answer(stream.compat(), peer, addr, events).await {
                 let too_long = error.kind() == std::io::ErrorKind::InvalidData;
                 shared.counters.oversized.add(usize::from(too_long));
-                shared.counters.refused.add(1);
+                shared.refuse(address, Refusal::AdmissionBroken);
             }
-            drop(permit);
+            drop(permits);
         });
     }
 
@@ -476,12 +511,17 @@ impl Driver {
                     self.shared.set_route(peer, entry.route());
                 }
             }
-            Report::Violation { peer, connection, what } => {
+            Report::Stalled { peer, connection } => {
+                if self.peers.get(&peer).is_some_and(|entry| entry.find(connection).is_some()) {
+                    self.shared.refuse(peer, Refusal::Stalled);
+                    self.close(peer, connection).await;
+                }
+            }
+            Report::Violation { peer, connection, offence, what } => {
                 if self.peers.get(&peer).is_none_or(|entry| entry.find(connection).is_none()) {
                     return;
                 }
-                self.shared.counters.violations.add(1);
-                self.log_violation(peer, what);
+                self.broke(peer, offence, what).await;
                 self.close(peer, connection).await;
                 self.emit(NetEvent::Violation { peer, what }).await;
             }
@@ -489,24 +529,20 @@ impl Driver {
     }
 
     /// What was read before the connections were dropped may hold more of the kind, which is not counted again.
-    async fn offence(&mut self, peer: NodeId, what: &str) {
+    async fn offence(&mut self, peer: NodeId, offence: Offence, what: &str) {
         if self.peers.get(&peer).is_some_and(|entry| !entry.connections.is_empty()) {
-            self.shared.counters.violations.add(1);
-            self.log_violation(peer, what);
+            self.broke(peer, offence, what).await;
             self.disconnect(peer).await;
         }
     }
 
-    fn log_violation(&mut self, peer: NodeId, what: &str) {
-        let now = Instant::now();
-        if self.logged.get(&peer).is_some_and(|at| now.duration_since(*at) < LOG_EVERY) {
-            return;
+    /// Counts what a member did, and cuts it off for a while if it was too much.
+    async fn broke(&mut self, peer: NodeId, offence: Offence, what: &str) {
+        self.shared.counters.violations.add(1);
+        if let Some(length) = self.shared.guard.offence(self.shared.now(), peer, offence, what) {
+            self.disconnect(peer).await;
+            self.emit(NetEvent::Refused { peer, offence, length }).await;
         }
-        if self.logged.len() >= LOGGED {
-            self.logged.clear();
-        }
-        self.logged.insert(peer, now);
-        tracing::warn!(%peer, what, "a member broke the protocol, its connection was dropped");
     }
 
     /// Closes what belongs to nobody's link any more, and asks new members for theirs.
@@ -524,9 +560,12 @@ impl Driver {
     async fn tick(&mut self) {
         self.check_access().await;
         let (now_ms, me) = (self.shared.now_ms(), self.shared.me);
-        let (mut silent, mut doubted, mut surplus) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut silent, mut doubted, mut surplus, mut stayed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (peer, entry) in &mut self.peers {
             entry.reap_tasks();
+            if !self.shared.is_member(peer) {
+                stayed.extend(entry.stayed(now_ms).map(|(id, addr)| (*peer, id, addr)));
+            }
             silent.extend(entry.silent(now_ms).map(|id| (*peer, id)));
             if entry.link().is_some_and(|link| link.is_doubted(now_ms)) {
                 doubted.push(*peer);
@@ -545,6 +584,10 @@ impl Driver {
             self.dial(peer, &[], true);
         }
         for (peer, id) in surplus {
+            self.close(peer, id).await;
+        }
+        for (peer, id, addr) in stayed {
+            self.shared.refuse(addr.ip(), Refusal::StrangerStayed);
             self.close(peer, id).await;
         }
     }

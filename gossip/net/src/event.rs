@@ -1,9 +1,10 @@
 //! What the network tells the daemon.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
-use skein_gossip::NodeId;
+use skein_gossip::{NodeId, Offence};
 use tokio::sync::oneshot;
 
 use crate::{MAX_BULK_FRAME, MAX_CONTROL_FRAME, Stream};
@@ -65,6 +66,8 @@ pub enum NetEvent {
     Admission {
         /// Who asks, authenticated.
         peer: NodeId,
+        /// From where.
+        addr: SocketAddr,
         /// The question.
         request: Bytes,
         /// Takes the answer, at most 64 KB.
@@ -85,5 +88,14 @@ pub enum NetEvent {
         peer: NodeId,
         /// What it did.
         what: &'static str,
+    },
+    /// A member broke rules so often that it is not heard for a while: its connections are closed, and it gets none.
+    Refused {
+        /// The member.
+        peer: NodeId,
+        /// What it did last.
+        offence: Offence,
+        /// For how long.
+        length: Duration,
     },
 }

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skein_gossip::NodeId;
+use skein_gossip::{NodeId, Offence};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Command, Driver};
+use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::{
     ADMISSION_LIMIT, COMMAND_QUEUE, EVENT_QUEUE, Lane, MAX_ADMISSION, MAX_STREAM_HEADER, NetConfig, NetError, NetEvent,
@@ -69,8 +70,14 @@ impl NetHandle {
 
     /// Says that a member sent a frame that no honest peer sends: its connections are dropped, which is counted, and logged
     /// unless something of it was logged lately.
-    pub fn offence(&self, peer: NodeId, what: String) {
-        self.command(Command::Offence { peer, what });
+    pub fn offence(&self, peer: NodeId, offence: Offence, what: String) {
+        self.command(Command::Offence { peer, offence, what });
+    }
+
+    /// The members that are refused now since they broke rules too often.
+    #[must_use]
+    pub fn refused(&self) -> Vec<NodeId> {
+        self.shared.guard.refused(self.shared.now())
     }
 
     /// Says that `access` answers differently now: connections of who is no member any more are closed, links with new
@@ -130,7 +137,7 @@ impl NetHandle {
     /// The numbers of now.
     #[must_use]
     pub fn metrics(&self) -> NetMetrics {
-        self.shared.counters.read()
+        self.shared.metrics()
     }
 
     /// Sends what is queued, for at most half a second, and closes everything.
@@ -144,7 +151,7 @@ impl NetHandle {
     fn command(&self, command: Command) {
         if self.commands.try_send(command).is_err() {
             // Dials and the like are asked for again by whoever needs them.
-            self.shared.counters.refused.add(1);
+            self.shared.refuse("this node", Refusal::Busy);
         }
     }
 }

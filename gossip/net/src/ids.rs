@@ -1,6 +1,6 @@
 //! Our words for nodes and addresses, and libp2p's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, identity};
@@ -40,6 +40,15 @@ pub(crate) fn tcp(addr: SocketAddr) -> Multiaddr {
 #[cfg(feature = "quic")]
 pub(crate) fn quic(addr: SocketAddr) -> Multiaddr {
     Multiaddr::empty().with(addr.ip().into()).with(Protocol::Udp(addr.port())).with(Protocol::QuicV1)
+}
+
+/// The IP address that a multiaddress begins with; of IPv4 in IPv6 the IPv4 one.
+pub(crate) fn ip_addr(addr: &Multiaddr) -> Option<IpAddr> {
+    match addr.iter().next()? {
+        Protocol::Ip4(ip) => Some(ip.into()),
+        Protocol::Ip6(ip) => Some(IpAddr::from(ip).to_canonical()),
+        _ => None,
+    }
 }
 
 /// The IP address and port of a multiaddress, if it begins with them.

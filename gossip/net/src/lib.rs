@@ -18,7 +18,9 @@ mod lanes;
 mod limits;
 mod mdns;
 mod metrics;
+mod refusal;
 mod shared;
+mod sniff;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +32,4 @@ pub use self::handle::{AdmissionError, Net, NetHandle, OpenError};
 pub use self::ids::{NotANode, node_id, peer_id};
 pub use self::limits::*;
 pub use self::metrics::NetMetrics;
+pub use self::refusal::{OffenceCounts, Refusal, Refusals};

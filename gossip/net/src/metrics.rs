@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::Lane;
+use crate::{Lane, OffenceCounts, Refusals};
 
 /// Numbers since the start, except `links` and `connections`, which are of now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +39,14 @@ pub struct NetMetrics {
     pub silent_links: u64,
     /// Dials that failed.
     pub dials_failed: u64,
+    /// How often reading from a peer paused since it sent too much.
+    pub paused: u64,
+    /// Members that are refused for a while now.
+    pub offenders: u64,
+    /// What was refused, by reason.
+    pub refusals: Refusals,
+    /// What members did that no honest one does, by kind.
+    pub offences: OffenceCounts,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +69,7 @@ pub(crate) struct Counters {
     pub violations: Counter,
     pub silent_links: Counter,
     pub dials_failed: Counter,
+    pub paused: Counter,
 }
 
 impl Counters {
@@ -90,6 +99,8 @@ impl Counters {
             violations: self.violations.get(),
             silent_links: self.silent_links.get(),
             dials_failed: self.dials_failed.get(),
+            paused: self.paused.get(),
+            ..NetMetrics::default()
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the handle, the tasks and the swarm have in common: who is a member, where frames for whom go, the counters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
@@ -9,8 +10,9 @@ use bytes::Bytes;
 use skein_gossip::NodeId;
 use tokio::sync::mpsc;
 
-use crate::Lane;
 use crate::metrics::Counters;
+use crate::refusal::{Guard, Refusal};
+use crate::{Lane, NetMetrics};
 
 type Access = dyn Fn(&NodeId) -> bool + Send + Sync;
 
@@ -24,6 +26,7 @@ pub(crate) struct Route {
 pub(crate) struct Shared {
     pub me: NodeId,
     pub counters: Counters,
+    pub guard: Guard,
     /// The origin of [`Shared::now_ms`].
     start: Instant,
     access: Box<Access>,
@@ -36,6 +39,7 @@ impl Shared {
         Self {
             me,
             counters: Counters::default(),
+            guard: Guard::default(),
             start: Instant::now(),
             access: Box::new(access),
             routes: RwLock::default(),
@@ -48,9 +52,32 @@ impl Shared {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether the peer is a member now.
+    /// The same for the pure parts.
+    pub(crate) fn now(&self) -> skein_gossip::Instant {
+        skein_gossip::Instant(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether the peer is a member now, and not one that is refused for a while.
     pub(crate) fn is_member(&self, peer: &NodeId) -> bool {
-        (self.access)(peer)
+        (self.access)(peer) && !self.is_refused(peer)
+    }
+
+    /// Whether the peer broke rules so often that it is not heard for a while.
+    pub(crate) fn is_refused(&self, peer: &NodeId) -> bool {
+        self.guard.is_refused(self.now(), peer)
+    }
+
+    /// Counts what was refused to somebody, and logs it unless it was logged lately.
+    pub(crate) fn refuse(&self, source: impl Display, refusal: Refusal) {
+        self.counters.refused.add(1);
+        self.guard.refuse(self.now(), &source, refusal);
+    }
+
+    /// The numbers of now.
+    pub(crate) fn metrics(&self) -> NetMetrics {
+        let (refusals, offences) = self.guard.counts();
+        let offenders = self.guard.refused(self.now()).len() as u64;
+        NetMetrics { refusals, offences, offenders, ..self.counters.read() }
     }
 
     /// Queues a frame. One that cannot be queued is dropped and counted.

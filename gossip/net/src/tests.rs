@@ -20,8 +20,10 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 use crate::behaviour::{Behaviour, BehaviourEvent, Purpose, StreamEvent};
 use crate::shared::Shared;
 use crate::{
-    AdmissionError, Lane, Net, NetConfig, NetError, NetEvent, NetHandle, OpenError, SILENCE_LIMIT, driver, ids,
+    AdmissionError, Lane, Net, NetConfig, NetError, NetEvent, NetHandle, OpenError, Refusal, SILENCE_LIMIT, driver, ids,
 };
+
+mod limits;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -241,7 +243,7 @@ async fn a_stranger_is_admitted_and_then_has_a_link_on_the_same_connection_until
     };
     let reply = member
         .wait(|event| match event {
-            NetEvent::Admission { peer, request, reply } if peer == stranger_id && &request[..] == b"please" => {
+            NetEvent::Admission { peer, request, reply, .. } if peer == stranger_id && &request[..] == b"please" => {
                 Some(reply)
             }
             NetEvent::LinkUp { .. } | NetEvent::Frame { .. } => unreachable!("{event:?}"),
@@ -377,6 +379,7 @@ async fn a_stranger_reaches_admission_and_nothing_else() {
     }
     assert_eq!(talk.await.unwrap().unwrap(), Bytes::from_static(b"please granted"));
     assert!(events.try_recv().is_err(), "nothing but admission was heard");
+    assert_eq!(limits::refused(&handle, Refusal::StrangerStream), 3, "each is counted");
     assert_eq!(handle.metrics().links, 0);
 }
 
@@ -388,13 +391,21 @@ async fn admissions_beyond_the_rate_are_closed_and_a_long_request_is_refused() {
     let asker = Node::start(2, &[]).await;
     let long = Bytes::from(vec![0; crate::MAX_ADMISSION + 1]);
     assert!(matches!(asker.handle.admission(id, vec![addr], long).await, Err(AdmissionError::TooLong(_))));
-    let mut asked = tokio::task::JoinSet::new();
-    for _ in 0..30 {
-        let asker = asker.handle.clone();
-        asked.spawn(async move { asker.admission(id, vec![addr], Bytes::from_static(b"x")).await.is_ok() });
-    }
-    let granted = asked.join_all().await.into_iter().filter(|granted| *granted).count();
-    assert!((1..30).contains(&granted), "{granted} of 30 at once were served");
+    let at_once = async |count: usize| {
+        let mut asked = tokio::task::JoinSet::new();
+        for _ in 0..count {
+            let asker = asker.handle.clone();
+            asked.spawn(async move { asker.admission(id, vec![addr], Bytes::from_static(b"x")).await.is_ok() });
+        }
+        asked.join_all().await.into_iter().filter(|granted| *granted).count()
+    };
+    let granted = at_once(12).await;
+    assert!((1..12).contains(&granted), "{granted} of 12 at once were served");
+    assert!(limits::refused(&handle, Refusal::AdmissionsOfAddress) > 0);
+    assert!(
+        at_once(2 * crate::STREAMS_OF_STRANGER).await < 2 * crate::STREAMS_OF_STRANGER,
+        "they are too many streams"
+    );
     assert!(handle.metrics().refused > 0);
 }
 

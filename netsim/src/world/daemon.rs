@@ -254,7 +254,9 @@ impl World {
                 }
             }
             // Nobody here is dishonest.
-            Effect::Offence { peer, what } => self.violate("honest", format!("h{number} is told by {peer}: {what}")),
+            Effect::Offence { peer, what, .. } => {
+                self.violate("honest", format!("h{number} is told by {peer}: {what}"))
+            }
             Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
             Effect::Changed(_) => {}
         }

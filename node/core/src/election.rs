@@ -11,7 +11,7 @@ use std::time::Duration;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use skein_gossip::planted::{self, Bug};
-use skein_gossip::{Instant, NodeId, Now, Rng, Timers};
+use skein_gossip::{Instant, NodeId, Now, Offence, Rng, Timers};
 
 mod candidate;
 mod follower;
@@ -376,6 +376,20 @@ impl Election {
         match Frame::decode(bytes)? {
             Frame::VoteReply { term, granted: true, .. } => Some(term),
             _ => None,
+        }
+    }
+
+    /// What a member did that sent this frame, if no honest one would have.
+    ///
+    /// A node raises its term, on its disk too, before it asks for votes in it: so no vote for it is honest in a later one.
+    #[must_use]
+    pub fn offence_in(&self, bytes: &[u8]) -> Option<(Offence, &'static str)> {
+        match Frame::decode(bytes) {
+            Some(Frame::VoteReply { term, granted: true, .. }) if term > self.record.term => {
+                Some((Offence::ForgedVote, "a vote in a term in which nobody asked for it"))
+            }
+            Some(_) => None,
+            None => Some((Offence::Unreadable, "a frame of the election that cannot be read")),
         }
     }
 

@@ -12,7 +12,7 @@ use skein_crdt_state::exchange::Exchange;
 use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Envelope, Layout, Memo, NameKey, Record, Store, WriteId};
 use skein_gossip::membership::Membership;
-use skein_gossip::{Instant, Keypair, NodeId, Now, Rng, Timers, planted, random};
+use skein_gossip::{Instant, Keypair, NodeId, Now, Offence, Rng, Timers, planted, random};
 
 use crate::agent::Agent;
 use crate::controllers::Notes;
@@ -173,6 +173,8 @@ pub enum Effect {
     Offence {
         /// Who.
         peer: NodeId,
+        /// Of what kind.
+        offence: Offence,
         /// What it sent.
         what: String,
     },

@@ -51,7 +51,8 @@ pub struct PeerInfo {
     pub id: String,
     /// The address that it is reached at; empty when none is known.
     pub address: String,
-    /// `alive`, `suspect`, `down` or `left`.
+    /// `alive`, `down`, `left`, `removed`, `unvouched`, or `refused`: this node does not hear it for a while, since it broke
+    /// rules of the protocol again and again.
     pub state: String,
     /// Whether it leads now.
     pub leader: bool,

@@ -1,6 +1,6 @@
 //! Both sides of admission on the wire: what a machine with a token asks, and what a member answers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 use skein_core::request::{AdmissionError, AdmissionRequest};
 use skein_crdt_state::{ClusterId, Envelope};
 use skein_gossip::NodeId;
+use skein_gossip::once::Once;
 use skein_net::NetHandle;
 use tracing::{info, warn};
 
+use super::clock::Clock;
 use super::identity::AddressBook;
 use super::token::JoinToken;
 use crate::core_handle::CoreHandle;
+use crate::metrics::Metrics;
 use crate::pki::ClusterSecrets;
 
 /// How often and how long the members of a token are asked before giving up: a member may just be restarting.
@@ -22,6 +25,8 @@ const ROUNDS: usize = 5;
 const ROUND_PAUSE: Duration = Duration::from_secs(1);
 /// What the transport says when a connection leads to another node than the one that was meant.
 const WRONG_PEER: &str = "Unexpected peer ID";
+/// What is answered to what is no question.
+const UNREADABLE: &str = "the question cannot be read; run the same version of skein on both machines";
 /// The most peers that an answer names.
 const MAX_PEERS: usize = 64;
 
@@ -110,6 +115,20 @@ fn read_answer(bytes: &[u8], token: &JoinToken, peer: NodeId) -> Result<Admitted
     Ok(Admitted { members: answer.members, secrets, peers })
 }
 
+/// How metrics name why a machine was not admitted.
+fn reason(error: &AdmissionError) -> &'static str {
+    match error {
+        AdmissionError::UnknownToken => "unknown-token",
+        AdmissionError::Expired(_) => "expired-token",
+        AdmissionError::UsedUp(_) => "used-up-token",
+        AdmissionError::ForeignToken(_) => "foreign-token",
+        AdmissionError::Removed => "removed-node",
+        AdmissionError::Name(_) => "name",
+        AdmissionError::Unavailable(text) if text == UNREADABLE => "unreadable",
+        _ => "unavailable",
+    }
+}
+
 /// A member's side.
 #[derive(Clone)]
 pub(crate) struct Doorkeeper {
@@ -119,24 +138,31 @@ pub(crate) struct Doorkeeper {
     pub(crate) me: NodeId,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) book: Arc<Mutex<AddressBook>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) said: Arc<Mutex<Once<(IpAddr, &'static str)>>>,
+    pub(crate) clock: Clock,
 }
 
 impl Doorkeeper {
     /// Answers a stranger.
-    pub(crate) async fn answer(&self, stranger: NodeId, question: &[u8]) -> Bytes {
+    pub(crate) async fn answer(&self, stranger: NodeId, from: SocketAddr, question: &[u8]) -> Bytes {
         let answer = self.decide(stranger, question).await;
         if let Err(error) = &answer {
-            warn!(%stranger, %error, "a machine was not admitted");
+            let reason = reason(error);
+            self.metrics.admissions_refused.increment(reason);
+            // By its address: a stranger has as many names as it likes.
+            let key = (from.ip().to_canonical(), reason);
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).say(self.clock.now().mono, key);
+            if let Some(unsaid) = said {
+                warn!(%stranger, %from, reason, %error, unsaid, "a machine was not admitted");
+            }
         }
         postcard::to_stdvec(&answer).unwrap_or_default().into()
     }
 
     async fn decide(&self, stranger: NodeId, question: &[u8]) -> Result<Answer, AdmissionError> {
-        let question: Question = postcard::from_bytes(question).map_err(|_| {
-            AdmissionError::Unavailable(
-                "the question cannot be read; run the same version of skein on both machines".into(),
-            )
-        })?;
+        let question: Question =
+            postcard::from_bytes(question).map_err(|_| AdmissionError::Unavailable(UNREADABLE.into()))?;
         if question.cluster != self.cluster {
             return Err(AdmissionError::ForeignToken(question.cluster.to_string()));
         }

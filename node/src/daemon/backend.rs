@@ -16,8 +16,8 @@ use skein_core::slot::SLOT_KIND;
 use skein_core::status::NodeStatus;
 use skein_crdt_state::members::{Ended, Member};
 use skein_crdt_state::{ClusterId, Edit, Kind, Leaf, NameKey, ObjectKey, ObjectState, Operation, Scalar, layout};
-use skein_gossip::{NodeId, Now};
-use skein_net::{NetHandle, NetMetrics};
+use skein_gossip::{NodeId, Now, Offence};
+use skein_net::{NetHandle, NetMetrics, Refusal};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -152,7 +152,8 @@ impl Backend for Daemon {
     }
 
     fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>> {
-        async move { self.ask(|node, _| peers(node)).await.map_err(stopped) }.boxed()
+        let refused = self.net.refused();
+        async move { self.ask(move |node, _| peers(node, &refused)).await.map_err(stopped) }.boxed()
     }
 
     fn leader(&self) -> BoxFuture<'_, Result<Option<LeaderInfo>, AdminError>> {
@@ -357,9 +358,13 @@ fn measure_net(net: &NetMetrics, metrics: &Metrics) {
     metrics.violations.set_total(net.violations);
     metrics.connections_refused.set_total(net.refused);
     metrics.dials_failed.set_total(net.dials_failed);
+    metrics.peers_paused.set_total(net.paused);
+    metrics.offenders.set(net.offenders);
+    metrics.peer_refusals.set_totals(Refusal::ALL.iter().map(|it| it.name()).zip(net.refusals));
+    metrics.offences.set_totals(Offence::ALL.iter().map(|it| it.name()).zip(net.offences));
 }
 
-fn peers(node: &Node) -> Vec<PeerInfo> {
+fn peers(node: &Node, refused: &[NodeId]) -> Vec<PeerInfo> {
     let leader = node.leadership().leader;
     let info = |member: &Member| {
         let status = status_of(node, &member.id).unwrap_or_default();
@@ -367,6 +372,7 @@ fn peers(node: &Node) -> Vec<PeerInfo> {
             (Some(Ended::Left(_)), _) => "left",
             (Some(Ended::Removed { .. }), _) => "removed",
             (Some(Ended::Unvouched), _) => "unvouched",
+            (None, _) if refused.contains(&member.id) => "refused",
             (None, true) => "alive",
             (None, false) => "down",
         };

@@ -125,7 +125,7 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
                 "leadership"
             );
         }
-        Effect::Offence { peer, what } => shell.net.offence(peer, what),
+        Effect::Offence { peer, offence, what } => shell.net.offence(peer, offence, what),
         Effect::Notice(text) => warn!("{text}"),
     }
 }

@@ -15,6 +15,7 @@ use skein_gossip::NodeId;
 
 use super::{Protocol, Purpose};
 use crate::OPEN_LIMIT;
+use crate::refusal::Refusal;
 use crate::shared::Shared;
 
 /// The protocols that may be spoken on a stream; the result is the bare stream.
@@ -115,7 +116,7 @@ impl ConnectionHandler for Handler {
                 // Asked again: the peer may have been removed while the protocol was negotiated.
                 match Protocol::by_name(&name) {
                     Some(protocol) if self.allows(protocol) => self.tell(HandlerEvent::Inbound(protocol, stream)),
-                    _ => self.shared.counters.refused.add(1),
+                    _ => self.shared.refuse(self.peer, Refusal::StrangerStream),
                 }
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use libp2p::swarm::ConnectionId;
+use skein_gossip::Instant;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::behaviour::Purpose;
+use crate::lanes::Flows;
 use crate::shared::Route;
-use crate::{BULK_QUEUE, CONTROL_QUEUE, DOUBT_AFTER, Lane, SILENCE_LIMIT, STREAMS_PER_PEER};
+use crate::{BULK_QUEUE, CONTROL_QUEUE, DOUBT_AFTER, Lane, SILENCE_LIMIT, STRANGER_LIFE, STREAMS_PER_PEER};
 
 /// How many addresses of a peer are remembered; the oldest give way.
 const ADDRESSES: usize = 16;
@@ -30,21 +32,21 @@ pub(super) struct Peer {
     /// What to do when it is reached.
     pub waiting: Vec<Purpose>,
     pub streams: Arc<Semaphore>,
+    pub flows: Arc<Flows>,
 }
 
-impl Default for Peer {
-    fn default() -> Self {
+impl Peer {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             connections: Vec::new(),
             addrs: VecDeque::new(),
             dialing: None,
             waiting: Vec::new(),
             streams: Arc::new(Semaphore::new(STREAMS_PER_PEER)),
+            flows: Arc::new(Flows::new(now)),
         }
     }
-}
 
-impl Peer {
     /// The connection that carries frames: the newest of those that can.
     pub(super) fn link(&self) -> Option<&Connection> {
         self.connections.iter().rev().find(|connection| connection.linked)
@@ -101,6 +103,12 @@ impl Peer {
         self.connections.iter().filter(older).filter(old).map(|connection| connection.id)
     }
 
+    /// The connections that a stranger made and has kept for longer than admission takes.
+    pub(super) fn stayed(&self, now_ms: u64) -> impl Iterator<Item = (ConnectionId, SocketAddr)> {
+        let stayed = move |connection: &&Connection| !connection.dialed && connection.age(now_ms) > STRANGER_LIFE;
+        self.connections.iter().filter(stayed).map(|connection| (connection.id, connection.addr))
+    }
+
     pub(super) fn reap_tasks(&mut self) {
         for connection in &mut self.connections {
             while connection.tasks.try_join_next().is_some() {}
@@ -112,6 +120,8 @@ impl Peer {
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub addr: SocketAddr,
+    /// Whether it was made from here.
+    dialed: bool,
     /// When anything was last heard on it.
     pub heard: Arc<AtomicU64>,
     since_ms: u64,
@@ -124,10 +134,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, addr: SocketAddr, now_ms: u64) -> Self {
+    pub(super) fn new(id: ConnectionId, addr: SocketAddr, dialed: bool, now_ms: u64) -> Self {
         Self {
             id,
             addr,
+            dialed,
             heard: Arc::new(AtomicU64::new(now_ms)),
             since_ms: now_ms,
             linked: false,

@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use libp2p::core::ConnectedPoint;
 use libp2p::core::upgrade::Version;
-use libp2p::{Swarm, Transport, connection_limits, identify, identity, noise, tcp, yamux};
+use libp2p::{PeerId, Swarm, Transport, connection_limits, identify, identity, noise, tcp, yamux};
 
 use crate::behaviour::{Behaviour, Links};
 use crate::mdns::Mdns;
 use crate::shared::Shared;
-use crate::{CONNECTIONS_PER_PEER, DIAL_LIMIT, HANDSHAKES, NetConfig, NetError, OPEN_LIMIT, ids};
+use crate::sniff::{Other, Sniffed};
+use crate::{
+    CONNECTIONS_PER_PEER, DIAL_LIMIT, HANDSHAKES_IN_ALL, NEGOTIATIONS, NetConfig, NetError, OPEN_LIMIT,
+    STREAMS_OF_MEMBER, STREAMS_OF_STRANGER, ids,
+};
 
 /// A swarm that neither listens nor dials yet.
 pub(crate) fn new_swarm(
@@ -24,8 +29,24 @@ pub(crate) fn new_swarm(
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux::Config::default())
+        .multiplex_ext({
+            let shared = shared.clone();
+            move |peer: &PeerId, _: &ConnectedPoint| {
+                let is_member = ids::node_id(peer).is_ok_and(|node| shared.is_member(&node));
+                let mut config = yamux::Config::default();
+                config.set_max_num_streams(if is_member { STREAMS_OF_MEMBER } else { STREAMS_OF_STRANGER });
+                config
+            }
+        })
         .timeout(DIAL_LIMIT);
+    let tcp = {
+        let shared = shared.clone();
+        tcp.map(move |(peer, inner), endpoint| {
+            let address = ids::ip_addr(endpoint.get_remote_address());
+            let other = Other { peer: ids::node_id(&peer).ok(), address, shared };
+            (peer, Sniffed { inner, other })
+        })
+    };
     #[cfg(feature = "quic")]
     let transport = {
         use futures::future::Either;
@@ -42,23 +63,25 @@ pub(crate) fn new_swarm(
     let transport = tcp.map(|(peer, muxer), _| (peer, libp2p::core::muxing::StreamMuxerBox::new(muxer))).boxed();
 
     let limits = connection_limits::ConnectionLimits::default()
-        .with_max_pending_incoming(Some(HANDSHAKES))
+        .with_max_pending_incoming(Some(HANDSHAKES_IN_ALL))
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER));
     let identify = identify::Config::new("/skein/1".to_owned(), keypair.public())
         .with_agent_version(config.agent_version.clone())
         .with_hide_listen_addrs(true)
         .with_push_listen_addr_updates(true);
     let on_lan = config.listen.iter().any(|addr| !addr.ip().is_loopback());
-    let mdns = (config.mdns && on_lan).then(|| Mdns::new(me, asked.clone())).and_then(|mdns| {
+    let mdns = (config.mdns && on_lan).then(|| Mdns::new(me, asked.clone(), shared.clone())).and_then(|mdns| {
         mdns.inspect_err(|error| tracing::warn!(%error, "no mDNS: peers are found by address only")).ok()
     });
     let behaviour = Behaviour {
         limits: connection_limits::Behaviour::new(limits),
-        links: Links::new(shared),
+        links: Links::new(shared.clone()),
         identify: identify::Behaviour::new(identify),
         mdns: mdns.into(),
     };
-    let swarm_config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(OPEN_LIMIT);
+    let swarm_config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(OPEN_LIMIT)
+        .with_max_negotiating_inbound_streams(NEGOTIATIONS);
     Ok(Swarm::new(transport, behaviour, me, swarm_config))
 }
 

@@ -405,3 +405,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_vote_that_nobody_asked_for_is_an_offence_and_one_that_comes_late_is_none() {
+    let me = NodeId([7; 32]);
+    let record = VoteRecord { term: 5, ..VoteRecord::founder(me) };
+    let machine = Election::new(ElectionConfig::default(), me, record, from_seed(1));
+    let state = State { boot: 1, restored: 0, term: 9, seated: true, retiring: false, set: SetVersion::default() };
+    let vote = |term, granted| Frame::VoteReply { term, granted, state, leader: None }.encode();
+    let offence = |bytes: &[u8]| machine.offence_in(bytes).map(|(offence, _)| offence);
+    assert_eq!(offence(&vote(6, true)), Some(Offence::ForgedVote));
+    assert_eq!(offence(&vote(5, true)), None);
+    assert_eq!(offence(&vote(6, false)), None);
+    assert_eq!(offence(b"nonsense"), Some(Offence::Unreadable));
+    assert_eq!(offence(&Frame::Mute.encode()), None);
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skein_crdt_state::StoreChange;
 use skein_gossip::membership::{self, Input as ToMembership};
-use skein_gossip::{NodeId, Now};
+use skein_gossip::{NodeId, Now, Offence};
 
 use super::decision::decided_by;
 use super::durability::{ReplyTo, Rule};
@@ -119,12 +119,17 @@ impl Node {
             return;
         }
         let Ok((frame, [])) = postcard::take_from_bytes::<Frame>(bytes) else {
-            return self.effects.push_back(Effect::Offence { peer: from, what: "a frame that cannot be read".into() });
+            return self.offence(from, Offence::Unreadable, "a frame that cannot be read");
         };
         self.peers.heard.insert(from, now.mono);
         match frame {
-            Frame::Membership(bytes) => self.membership.handle(now, ToMembership::Frame { from, bytes }),
-            Frame::Election(bytes) => self.election.handle(now, ToElection::Frame { from, bytes }),
+            Frame::Membership(bytes) => self.membership_frame(now, from, bytes),
+            Frame::Election(bytes) => {
+                if let Some((offence, what)) = self.election.offence_in(&bytes) {
+                    return self.offence(from, offence, what);
+                }
+                self.election.handle(now, ToElection::Frame { from, bytes });
+            }
             Frame::Exchange(message) => self.exchange(now, from, message),
             Frame::Push { envelopes, token, pass_to } => self.pushed(now, from, &envelopes, token, &pass_to),
             Frame::Stored { token } => self.stored(now, from, token),
@@ -138,6 +143,21 @@ impl Node {
             Frame::AskReports => self.tell_reports(from),
             Frame::Reports { envelopes, last } => self.told_reports(now, from, envelopes, last),
         }
+    }
+
+    fn membership_frame(&mut self, now: Now, from: NodeId, bytes: Vec<u8>) {
+        let before = self.membership.counters();
+        self.membership.handle(now, ToMembership::Frame { from, bytes });
+        let after = self.membership.counters();
+        if after.forged > before.forged {
+            self.offence(from, Offence::ForgedAuthor, "a frame of the failure detector in another node's name");
+        } else if after.malformed > before.malformed {
+            self.offence(from, Offence::Unreadable, "a frame of the failure detector that cannot be read");
+        }
+    }
+
+    fn offence(&mut self, peer: NodeId, offence: Offence, what: &str) {
+        self.effects.push_back(Effect::Offence { peer, offence, what: what.into() });
     }
 
     fn timeout(&mut self, now: Now) {

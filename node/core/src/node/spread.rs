@@ -9,7 +9,7 @@ use rand::seq::{IteratorRandom, SliceRandom};
 use skein_crdt_state::exchange::Exchange;
 use skein_crdt_state::{Envelope, Store};
 use skein_gossip::planted::{self, Bug};
-use skein_gossip::{Instant, NodeId, Now};
+use skein_gossip::{Instant, NodeId, Now, Offence};
 
 use super::{Effect, Frame, MAX_CONTROL_BYTES, Node, Wait};
 
@@ -190,9 +190,9 @@ impl Node {
 
     /// Everybody checks what it takes in before it passes it on, so whoever sends what breaks a rule broke it too. One for
     /// each message is enough.
-    fn note_offence(&mut self, peer: NodeId, refused: Vec<String>) {
-        if let Some(what) = refused.into_iter().next() {
-            self.effects.push_back(Effect::Offence { peer, what });
+    fn note_offence(&mut self, peer: NodeId, refused: Vec<(Offence, String)>) {
+        if let Some((offence, what)) = refused.into_iter().next() {
+            self.effects.push_back(Effect::Offence { peer, offence, what });
         }
     }
 
