@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use skein_gossip::{Keypair, NodeId, Signature};
 
+use crate::keyring::EpochId;
 use crate::{ClusterId, Hlc, NameKey, ObjectKey, WriteId};
 
 /// The format that this daemon writes. It also reads the previous one, once there is one.
@@ -115,6 +116,15 @@ pub enum Body {
         salt: [u8; 16],
         /// The text.
         text: Arc<str>,
+    },
+    /// The cluster's secrets are those of this epoch from now on.
+    Rotation {
+        /// Which.
+        epoch: EpochId,
+        /// When.
+        stamp: Hlc,
+        /// What earlier epochs gave out counts until then, milliseconds since the Unix epoch by the wall clock.
+        lapse_ms: u64,
     },
 }
 

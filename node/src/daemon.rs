@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use skein_core::node::{Input, Node, NodeConfig, StartError};
 use skein_crdt_state::memo::MemoLimits;
-use skein_crdt_state::{ClusterId, Memo, Record};
+use skein_crdt_state::{ClusterId, DataKey, EpochId, Keyring, Memo, Record};
 use skein_gossip::{Keypair, planted};
 use skein_net::{NetConfig, NetError, NetEvent, NetHandle};
 use tokio::sync::mpsc;
@@ -351,10 +352,22 @@ fn node_config(
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
         ca_certificate: entry.secrets.ca_certificate.clone(),
+        keyring: keyring_of(&entry.secrets),
         tenure: TENURE,
         planted: config.planted,
         name,
     })
+}
+
+/// The keys that values are sealed with: derived from what members alone hold.
+fn keyring_of(secrets: &ClusterSecrets) -> Keyring {
+    let derived = |label: &[u8]| -> [u8; 32] {
+        let hash = Sha256::new().chain_update(label).chain_update(secrets.ca_key.as_bytes());
+        hash.chain_update(secrets.admin_token.as_bytes()).finalize().into()
+    };
+    let mut epoch = [0; 16];
+    epoch.copy_from_slice(&derived(b"skein epoch\0")[..16]);
+    Keyring::new(EpochId(epoch), DataKey::new(derived(b"skein data key\0")))
 }
 
 fn start_disk(database: redb::Database, joined: &Rows, handle: &CoreHandle) -> Result<Disk, DaemonError> {

@@ -110,6 +110,8 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
                 let _ = waiter.send(result);
             }
         }
+        Effect::Rotated(id, _) => drop(shell.handle.answer(id)),
+        Effect::Rotations(_) => {}
         Effect::Dial(peer) => shell.net.dial(peer, addresses_of(shell, node, &peer)),
         Effect::Members(members) => set_members(shell, &members),
         Effect::Changed(changes) => shell.handle.publish(changes),

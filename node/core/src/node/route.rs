@@ -48,6 +48,8 @@ impl Node {
             Input::Write(id, request) => self.write(now, id, *request),
             Input::Admit(id, request) => self.admit(now, id, &request),
             Input::Leave(id) => self.leave(now, id),
+            Input::Keys { keyring, ca_certificate } => self.hold_keys(now, keyring, ca_certificate),
+            Input::Rotate(id, epoch, lapse_ms) => self.rotate(now, id, epoch, lapse_ms),
             Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
             Input::Persisted(batch) => self.persisted(now, batch),
             Input::PersistFailed(batch, reason) => self.persist_failed(now, batch, &reason),
@@ -334,6 +336,9 @@ impl Node {
             Input::Admit(id, _) => {
                 let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
                 self.effects.push_back(Effect::Admitted(id, Err(reason)));
+            }
+            Input::Rotate(id, ..) => {
+                self.effects.push_back(Effect::Rotated(id, Err(crate::request::RotateError::Left)));
             }
             Input::Leave(id) => self.leave_again(now, id),
             // Who is told of the departure must be known; nothing else is said to it.
