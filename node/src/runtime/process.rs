@@ -12,6 +12,7 @@ mod log_writer;
 mod session;
 pub(super) mod shim;
 mod state;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::fs;
