@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use skein_core::node::{Input, Node};
 use skein_crdt_state::ClusterId;
-use skein_crdt_state::keyring::{EpochId, MAX_EPOCHS};
+use skein_crdt_state::keyring::{EpochId, Keyring, MAX_EPOCHS};
 use skein_gossip::NodeId;
 use skein_net::NetHandle;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -46,6 +46,8 @@ const MAX_REMOVED: usize = 4096;
 /// How long rotations that were told with the sets count though the core has not heard of them: it hears of them from a
 /// peer. After that they never were, or their author was removed.
 const HEARSAY_LIMIT: Duration = Duration::from_secs(60);
+/// How often it is looked at the longest whether what was issued has ended.
+const LAPSE_LOOK: Duration = Duration::from_secs(60);
 /// How long a rotation may take to be shown by this node after it is written.
 const SHOWN_WAIT: Duration = Duration::from_secs(5);
 
@@ -86,6 +88,8 @@ pub(crate) struct Keeper {
     answering: Semaphore,
     /// The current set.
     current: watch::Sender<EpochId>,
+    /// What the core was told last.
+    said: Mutex<Option<(Keyring, String)>>,
 }
 
 /// Whether a stream that begins like this asks for sets.
@@ -119,6 +123,7 @@ impl Keeper {
             removed: Mutex::default(),
             answering: Semaphore::new(ANSWERS_AT_ONCE),
             current,
+            said: Mutex::default(),
         }
     }
 
@@ -136,30 +141,33 @@ impl Keeper {
     /// something ends.
     pub(crate) async fn run(self: Arc<Self>, mut turns: watch::Receiver<Option<Vec<Turn>>>) {
         let hearsay_until = Instant::now() + HEARSAY_LIMIT;
-        let mut pause = FIRST_PAUSE;
-        let mut ask_at = Some(Instant::now());
+        let (mut pause, mut ask_at) = (FIRST_PAUSE, None);
         loop {
-            tokio::select! {
-                changed = turns.changed() => match changed {
-                    Ok(()) => (pause, ask_at) = (FIRST_PAUSE, Some(Instant::now())),
-                    Err(_) => return,
-                },
-                () = until(ask_at) => {}
-                () = until(self.next_lapse()) => self.tell_core().await,
-            }
             let told = turns.borrow_and_update().clone();
-            if let Some(told) = told
-                && (Instant::now() >= hearsay_until || self.knows_all(&told))
-            {
+            let is_over = Instant::now() >= hearsay_until;
+            let hearsay = told.as_ref().is_some_and(|told| !is_over && !self.knows_all(told));
+            if let (Some(told), false) = (told, hearsay) {
                 self.follow(told).await;
             }
-            if ask_at.is_some_and(|at| at <= Instant::now()) {
-                ask_at = self.pull().await.then(|| Instant::now() + pause);
-                pause = (2 * pause).min(LAST_PAUSE);
+            if ask_at.is_none() && !self.identity.epochs().lacking().is_empty() {
+                ask_at = Some(Instant::now());
             }
-            // Rotations that only the file knows of are looked at again.
-            if self.has_hearsay(&turns) {
-                ask_at = ask_at.or(Some(hearsay_until));
+            // News of rotations end what is under way: they may be of what ends at once.
+            let pull = async {
+                until(ask_at).await;
+                self.pull().await
+            };
+            tokio::select! {
+                changed = turns.changed() => match changed {
+                    Ok(()) => (pause, ask_at) = (FIRST_PAUSE, None),
+                    Err(_) => return,
+                },
+                lacks = pull => {
+                    ask_at = lacks.then(|| Instant::now() + pause);
+                    pause = (2 * pause).min(LAST_PAUSE);
+                }
+                () = until(hearsay.then_some(hearsay_until)) => {}
+                () = until(self.next_lapse()) => self.tell_core().await,
             }
         }
     }
@@ -249,8 +257,6 @@ impl Keeper {
             }
             self.tell_core().await;
         }
-        let current = self.identity.epochs().current();
-        self.current.send_if_modified(|shown| std::mem::replace(shown, current) != current);
     }
 
     /// Asks linked members for what is missing, until nothing is. Whether something is missing still.
@@ -292,11 +298,19 @@ impl Keeper {
         Ok(sets)
     }
 
+    /// Tells the core which keys are here and what clients are to trust, if that is not what it was told last.
     async fn tell_core(&self) {
         let epochs = self.identity.epochs();
-        let ca_certificate = epochs.authorities(now_ms());
-        // A core that stops needs no keys.
-        let _ = self.core.input(Input::Keys { keyring: epochs.keyring(), ca_certificate }).await;
+        let current = epochs.current();
+        self.current.send_if_modified(|shown| std::mem::replace(shown, current) != current);
+        let said = (epochs.keyring(), epochs.authorities(now_ms()));
+        let is_new =
+            self.said.lock().unwrap_or_else(PoisonError::into_inner).replace(said.clone()) != Some(said.clone());
+        if is_new {
+            let (keyring, ca_certificate) = said;
+            // A core that stops needs no keys.
+            let _ = self.core.input(Input::Keys { keyring, ca_certificate }).await;
+        }
     }
 
     async fn store(&self, epochs: Epochs) -> Result<(), PkiError> {
@@ -307,20 +321,17 @@ impl Keeper {
         })
     }
 
+    /// When to look whether something has ended. Seldom too late, since the wall clock may be set.
     fn next_lapse(&self) -> Option<Instant> {
         let now = now_ms();
         let lapse_ms = self.identity.epochs().next_lapse_ms(now)?;
-        // Not before it is over.
-        Some(Instant::now() + Duration::from_millis(lapse_ms - now + 1))
+        let left = Duration::from_millis(lapse_ms.saturating_sub(now).saturating_add(1));
+        Some(Instant::now() + left.min(LAPSE_LOOK))
     }
 
     /// Whether all rotations that this node was told of are among those that the core knows.
     fn knows_all(&self, told: &[Turn]) -> bool {
         self.identity.epochs().turns().iter().all(|turn| told.contains(turn))
-    }
-
-    fn has_hearsay(&self, turns: &watch::Receiver<Option<Vec<Turn>>>) -> bool {
-        turns.borrow().as_ref().is_some_and(|told| !self.knows_all(told))
     }
 }
 
