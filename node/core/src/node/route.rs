@@ -49,6 +49,7 @@ impl Node {
             Input::Admit(id, request) => self.admit(now, id, &request),
             Input::Leave(id) => self.leave(now, id),
             Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
+            Input::SignAnew => self.agent.handle(now, agent::Input::SignAnew),
             Input::Persisted(batch) => self.persisted(now, batch),
             Input::PersistFailed(batch, reason) => self.persist_failed(now, batch, &reason),
             Input::Timeout => self.timeout(now),

@@ -64,6 +64,9 @@ impl Pod {
     /// Has the volumes laid out, or written anew. Says whether containers may start.
     pub(super) fn prepare_volumes(&mut self, ctx: &mut Context<'_>) -> bool {
         let Some(template) = self.template.clone() else { return true };
+        if self.has_ended() && self.volumes.are_laid_out() {
+            return true;
+        }
         let mut volumes = std::mem::take(&mut self.volumes);
         let uid = self.identity.uid.clone();
         let ready = {
