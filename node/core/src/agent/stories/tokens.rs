@@ -156,6 +156,24 @@ fn a_pod_waits_for_its_account_and_goes_on_without_it_once_it_runs() {
 }
 
 #[test]
+fn a_pod_that_waits_heeds_an_account_that_comes_late_and_one_that_runs_keeps_what_it_has() {
+    let mut world = World::ready();
+    world.learn(facts(&with_token(), sources(None, "PEM")));
+    world.pass(1000);
+    assert!(world.running().is_empty());
+    let without = json!({"serviceAccountName": "robot", "containers": [{"name": "web", "image": "web:1"}]});
+    world.learn(facts(&without, sources(Some("u7"), "PEM")));
+    world.pass(1000);
+    assert_eq!((world.running().len(), world.runtime.volumes.len()), (1, 0), "the account says that it gets none");
+    let mut world = World::ready();
+    world.learn(facts(&with_token(), sources(Some("u7"), "PEM")));
+    world.pass(1000);
+    world.learn(facts(&without, sources(Some("u7"), "OTHER")));
+    world.pass(1000);
+    assert_eq!((world.running().len(), held(&world).1[0].1.as_str()), (1, "OTHER"));
+}
+
+#[test]
 fn a_token_that_could_not_be_signed_is_asked_for_again_and_also_while_the_engine_is_away() {
     let mut world = World::ready();
     world.learn(facts(&with_token(), sources(Some("u7"), "PEM")));
