@@ -29,6 +29,7 @@ use crate::pki::{ClusterSecrets, PkiError, ServerIdentity, file};
 use crate::runtime::{self, RuntimeConfig, RuntimeError, RuntimeHandle, RuntimeKind};
 use crate::usage::Meter;
 
+mod account_tokens;
 pub mod addresses;
 mod admission;
 mod backend;
@@ -40,6 +41,7 @@ mod sessions;
 pub mod token;
 mod why;
 
+use account_tokens::AccountTokens;
 pub use admission::JoinError;
 use admission::{Admitted, Doorkeeper};
 use clock::Clock;
@@ -411,6 +413,7 @@ async fn start_runtime(
         config.data_dir.clone(),
     );
     runtime_config.docker_host.clone_from(&config.docker_host);
+    runtime_config.tokens = Some(Arc::new(AccountTokens::new(entry.secrets.clone())));
     let runtime = runtime::start(runtime_config, sender).await?;
     let handle = handle.clone();
     let task = tokio::spawn(async move {

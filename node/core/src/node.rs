@@ -137,6 +137,8 @@ pub enum Input {
     Rotate(RequestId, EpochId, u64),
     /// The container runtime says something.
     Runtime(RuntimeEvent),
+    /// What signs the tokens of accounts is another one now: all that this node's pods have are signed anew.
+    SignAnew,
     /// All records up to this batch are on disk.
     Persisted(u64),
     /// The disk refused this batch, and refuses all that follow until one asks again.

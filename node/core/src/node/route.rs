@@ -51,6 +51,7 @@ impl Node {
             Input::Keys { keyring, ca_certificate } => self.hold_keys(now, keyring, ca_certificate),
             Input::Rotate(id, epoch, lapse_ms) => self.rotate(now, id, epoch, lapse_ms),
             Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
+            Input::SignAnew => self.agent.handle(now, agent::Input::SignAnew),
             Input::Persisted(batch) => self.persisted(now, batch),
             Input::PersistFailed(batch, reason) => self.persist_failed(now, batch, &reason),
             Input::Timeout => self.timeout(now),

@@ -76,6 +76,11 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     Ok((node, damaged))
 }
 
+/// Whether pods can speak to this node's API: without an authority they could not know it.
+pub(super) fn has_api(config: &NodeConfig) -> bool {
+    !config.ca_certificate.is_empty()
+}
+
 fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> Node {
     let me = config.keys.node_id();
     let seed = config.seed;
@@ -85,6 +90,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         cluster: config.cluster,
         node_name: config.name.clone(),
         node_address: config.address.clone(),
+        api: config.api_address.parse().ok().filter(|_| has_api(&config)),
     };
     let status = NodeStatus {
         name: config.name.clone(),
