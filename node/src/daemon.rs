@@ -265,8 +265,8 @@ async fn assemble(
     }
     let (handle, receiver) = CoreHandle::new();
     let disk = start_disk(database, &entry.rows, &handle)?;
-    let (runtime, runtime_task) = start_runtime(&config, &entry, &keys, &handle).await?;
     let keeper = keeper(&config, &entry, seal, me, &handle, &net, &access)?;
+    let (runtime, runtime_task) = start_runtime(&config, &entry, &keys, keeper.identity(), &handle).await?;
     let (turns, told) = watch::channel(None);
     let book = Arc::new(Mutex::new(entry.book));
     let shell = Shell {
@@ -403,6 +403,7 @@ async fn start_runtime(
     config: &DaemonConfig,
     entry: &Entry,
     keys: &Keypair,
+    identity: Arc<ServerIdentity>,
     handle: &CoreHandle,
 ) -> Result<(RuntimeHandle, JoinHandle<()>), DaemonError> {
     let (sender, mut events) = mpsc::channel(1024);
@@ -413,7 +414,7 @@ async fn start_runtime(
         config.data_dir.clone(),
     );
     runtime_config.docker_host.clone_from(&config.docker_host);
-    runtime_config.tokens = Some(Arc::new(AccountTokens::new(entry.secrets.clone())));
+    runtime_config.tokens = Some(Arc::new(AccountTokens::new(identity)));
     let runtime = runtime::start(runtime_config, sender).await?;
     let handle = handle.clone();
     let task = tokio::spawn(async move {

@@ -1,34 +1,31 @@
 //! Signs the tokens of accounts that this node's pods are given. Every member has the key, so a pod gets its token whatever its
 //! node can reach. Tokens that clients ask for are made by the API.
 
+use std::sync::Arc;
+
 use skein_core::runtime::TokenSpec;
 
 use crate::api::shell::now_ms;
-use crate::pki::ClusterSecrets;
-use crate::pki::token::{API_AUDIENCE, AccountClaims, Claims, Life, TokenKey};
+use crate::pki::ServerIdentity;
+use crate::pki::token::{API_AUDIENCE, AccountClaims, Claims, Life};
 use crate::runtime::TokenSigner;
 
-/// What signs them.
+/// What signs them: the key that is the cluster's at that time.
 #[derive(Debug)]
 pub(crate) struct AccountTokens {
-    secrets: ClusterSecrets,
+    identity: Arc<ServerIdentity>,
 }
 
 impl AccountTokens {
-    pub(crate) fn new(secrets: ClusterSecrets) -> Self {
-        AccountTokens { secrets }
-    }
-
-    /// The key that signs now.
-    fn key(&self) -> TokenKey {
-        TokenKey::of(&self.secrets)
+    pub(crate) fn new(identity: Arc<ServerIdentity>) -> Self {
+        AccountTokens { identity }
     }
 }
 
 impl TokenSigner for AccountTokens {
     fn sign(&self, token: &TokenSpec) -> Result<String, String> {
         let claims = claims(token, now_ms() / 1000);
-        self.key().sign(claims).map_err(|error| format!("no randomness from the operating system: {error}"))
+        self.identity.tokens().sign(claims).map_err(|error| format!("no randomness from the operating system: {error}"))
     }
 }
 
@@ -51,6 +48,9 @@ fn claims(token: &TokenSpec, now_s: u64) -> Claims {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::pki::ClusterSecrets;
+    use crate::pki::epochs::{Epochs, Turn};
+    use crate::pki::token::TokenKey;
 
     fn token(audience: &str) -> TokenSpec {
         TokenSpec {
@@ -67,10 +67,22 @@ mod tests {
     #[test]
     fn a_pods_token_says_whose_it_is_and_ends_with_the_pod() {
         let secrets = ClusterSecrets::found("home").unwrap();
-        let signed = AccountTokens::new(secrets.clone()).sign(&token("")).unwrap();
+        let identity = Arc::new(ServerIdentity::new(Epochs::founded(secrets.clone()), [], []).unwrap());
+        let signed = AccountTokens::new(identity.clone()).sign(&token("")).unwrap();
         let claims = TokenKey::of(&secrets).verify(&signed, now_ms() / 1000).unwrap();
         assert_eq!((claims.sub.as_str(), claims.exp - claims.iat), ("system:serviceaccount:shop:robot", 3607));
         assert_eq!(claims.aud, [API_AUDIENCE]);
+        // After a rotation the next one is of the new key.
+        let new = ClusterSecrets::found("home").unwrap();
+        let turn = Turn { epoch: new.epoch(), lapse_ms: 0 };
+        identity
+            .change(|epochs| {
+                epochs.insert(new.clone());
+                epochs.set_turns(vec![turn]);
+            })
+            .unwrap();
+        let signed = AccountTokens::new(identity).sign(&token("")).unwrap();
+        assert!(TokenKey::of(&new).verify(&signed, now_ms() / 1000).is_ok());
         let account = claims.account.unwrap();
         assert_eq!(account.pod, Some(Life { name: "web-1".into(), uid: "u2".into() }));
         assert_eq!(account.serviceaccount, Life { name: "robot".into(), uid: "u1".into() });

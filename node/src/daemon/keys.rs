@@ -302,7 +302,10 @@ impl Keeper {
     async fn tell_core(&self) {
         let epochs = self.identity.epochs();
         let current = epochs.current();
-        self.current.send_if_modified(|shown| std::mem::replace(shown, current) != current);
+        if self.current.send_if_modified(|shown| std::mem::replace(shown, current) != current) {
+            // What pods hold ends with the grace.
+            let _ = self.core.input(Input::SignAnew).await;
+        }
         let said = (epochs.keyring(), epochs.authorities(now_ms()));
         let is_new =
             self.said.lock().unwrap_or_else(PoisonError::into_inner).replace(said.clone()) != Some(said.clone());
