@@ -110,6 +110,12 @@ impl Keyring {
     }
 }
 
+/// The keyring of a cluster in which no epoch was begun, for tests.
+#[cfg(test)]
+pub(crate) fn founding() -> Keyring {
+    Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

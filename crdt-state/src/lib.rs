@@ -23,6 +23,7 @@ pub mod object;
 mod opened;
 pub mod path;
 pub mod rotations;
+pub mod sealed;
 pub mod store;
 
 pub use envelope::{Body, Envelope, Sequence};
@@ -36,4 +37,5 @@ pub use memo::Memo;
 pub use message::{Message, Operation};
 pub use object::{Contender, Leaf, ObjectState};
 pub use rotations::Rotation;
+pub use sealed::Sealed;
 pub use store::{Identity, Received, Record, Report, Store, StoreChange};

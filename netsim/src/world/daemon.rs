@@ -7,7 +7,6 @@ use rand::RngExt;
 use skein_core::node::{Effect, Input, Node, NodeConfig};
 use skein_core::request::{RequestId, WriteError, WriteOp, WriteReply};
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
-use skein_crdt_state::{DataKey, EpochId, Keyring};
 
 use super::{Event, World, hears, layout};
 use crate::checks;
@@ -66,7 +65,7 @@ impl World {
         let host = &self.hosts[number];
         NodeConfig {
             ca_certificate: String::new(),
-            keyring: Keyring::new(EpochId([1; 16]), DataKey::new([1; 32])),
+            keyring: host.keyring.clone(),
             keys: host.keys.clone(),
             cluster: self.cluster,
             found: host.is_founder.then_some(self.nonce),
@@ -258,7 +257,8 @@ impl World {
             // Nobody here is dishonest.
             Effect::Offence { peer, what } => self.violate("honest", format!("h{number} is told by {peer}: {what}")),
             Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
-            Effect::Changed(_) | Effect::Rotated(..) | Effect::Rotations(_) => {}
+            Effect::Rotated(id, outcome) => self.rotated(number, id, &outcome),
+            Effect::Changed(_) | Effect::Rotations(_) => {}
         }
     }
 

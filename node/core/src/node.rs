@@ -307,6 +307,8 @@ pub(crate) enum Wait {
     Rebirth,
     /// To stop a pod though nothing else of its workload serves.
     Handover,
+    /// To seal anew what is under an earlier epoch.
+    Reseal,
     /// To leave though the voters have not gone on without this node.
     Depart,
 }

@@ -169,6 +169,7 @@ impl Node {
                 Wait::Rebirth => self.rebirths_due(now),
                 Wait::Handover => self.look_at_handovers(now),
                 Wait::CatchUp => self.caught_up(now),
+                Wait::Reseal => self.reseal(now),
                 Wait::Depart => self.depart_or_stay(now),
             }
         }
@@ -276,6 +277,7 @@ impl Node {
                 StoreChange::Members => self.members_changed_soon(now),
                 StoreChange::Report(node, section) if &**section == "node" => self.node_reported(now, *node),
                 StoreChange::EditLost(key, by) => self.edit_lost(now, key, by),
+                StoreChange::Epochs => self.epochs_changed(now),
                 StoreChange::Report(..) | StoreChange::Object(_) => {}
             }
         }
@@ -286,6 +288,7 @@ impl Node {
         }
         self.project(now, changes);
         self.want_reconcile(now);
+        self.want_reseal(now);
     }
 
     /// Renders what became different for clients, if there are any.

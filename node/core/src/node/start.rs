@@ -58,6 +58,7 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
         boot: meta.next_boot(now, config.seed)?,
         nonce: config.seed,
         layout_version: config.layout.version(),
+        keyring: config.keyring.clone(),
     };
     let mut store = Store::new(identity, config.memo.clone());
     let mut damaged = store.restore(now, said);
@@ -178,6 +179,7 @@ impl Node {
             let text = "this node does not belong to the cluster any more and runs nothing; to join again: skein join TOKEN --discard";
             self.effects.push_back(Effect::Notice(text.into()));
         }
+        self.effects.push_back(Effect::Rotations(self.store.rotations()));
         self.members_changed(now);
         self.ensure_node_object(now);
         self.restore_pods(now);

@@ -88,7 +88,7 @@ impl Facts {
                     }
                 },
                 StoreChange::Members => nodes.extend(sources.store.members().iter().map(|member| member.id)),
-                StoreChange::EditLost(..) => {}
+                StoreChange::EditLost(..) | StoreChange::Epochs => {}
             }
         }
         let turned = self.nodes.iter().filter(|(id, facts)| facts.alive != sources.alive.contains(id));
