@@ -39,11 +39,16 @@ pub(crate) enum Verb {
     Join(JoinFlags),
     /// Leave the cluster: this node's pods start elsewhere, and its daemon ends
     Leave,
-    /// Remove another node for good: its connections end, its pods start elsewhere, and its key never comes back
-    Remove {
-        /// The node's name, or its id as `skein peers` shows it
-        peer: String,
+    /// Remove another node for good, and change all keys that it knew: kubeconfigs made before count no more
+    Remove(RemoveFlags),
+    /// Change the keys that members hold in common: the authority, all tokens, the key of the data
+    Rotate {
+        /// How long what was issued before counts still, such as 24h or 0s
+        #[arg(long, default_value = "24h", value_parser = units::grace)]
+        grace: Duration,
     },
+    /// Change what opens the data directory: another key file, or a passphrase (while the daemon is stopped)
+    Seal(SealFlags),
     /// Make join tokens
     #[command(subcommand)]
     Token(TokenVerb),
@@ -67,6 +72,54 @@ pub(crate) enum Verb {
     /// Serve the demo's page.
     #[command(name = "__serve", hide = true)]
     Serve(ServeFlags),
+}
+
+/// Which node to remove, and what of the keys.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveFlags {
+    /// The node's name, or its id as `skein peers` shows it
+    pub(crate) peer: String,
+    /// How long what was issued before counts still, such as 1h: for as long the removed node can act with it
+    #[arg(long, default_value = "0s", value_parser = units::grace, conflicts_with = "keep_keys")]
+    pub(crate) grace: Duration,
+    /// Do not change the keys, though the removed node knows them
+    #[arg(long)]
+    pub(crate) keep_keys: bool,
+}
+
+/// What opens the data directory.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct OpenerFlags {
+    /// The file with the key that the data directory is sealed with [default: beside it, DATA_DIR.seal]
+    #[arg(long, env = "SKEIN_SEAL_KEY", hide_env_values = true, value_name = "FILE")]
+    pub(crate) seal_key: Option<PathBuf>,
+    /// A file with the passphrase that the data directory is sealed with; it may also be in SKEIN_PASSPHRASE
+    #[arg(
+        long,
+        env = "SKEIN_PASSPHRASE_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        conflicts_with = "seal_key"
+    )]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// What is to open the data directory from now on.
+#[derive(Debug, clap::Args)]
+#[group(id = "to", required = true, multiple = false, args = ["to_key", "to_passphrase_file"])]
+pub(crate) struct SealFlags {
+    /// What opens it now.
+    #[command(flatten)]
+    pub(crate) now: OpenerFlags,
+    /// The key file from now on; made if it is not there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_key: Option<PathBuf>,
+    /// The file with the passphrase from now on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_passphrase_file: Option<PathBuf>,
+    /// The settings' file, as for `up`
+    #[arg(long, env = "SKEIN_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// How a daemon runs. All of them can also be set in the environment and in a file, in this order.
@@ -93,6 +146,9 @@ pub(crate) struct DaemonFlags {
     /// How much to log to stderr: error, warn, info, debug, trace [default: info]
     #[arg(long, env = "SKEIN_LOG", hide_env_values = true, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
+    /// What opens the data directory.
+    #[command(flatten)]
+    pub(crate) opener: OpenerFlags,
     /// A TOML file with settings [default: DATA_DIR/skein.toml, if it is there]
     #[arg(long, env = "SKEIN_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -233,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_wrong_usage() {
-        let wrong: [&[&str]; 9] = [
+        let wrong: [&[&str]; 13] = [
             &["kubeconfig", "--role", "view"],
             &["tokn", "create"],
             &["token", "create", "--uses", "many"],
@@ -243,6 +299,10 @@ mod tests {
             &[],
             &["up", "--listen", "here"],
             &["up", "--name", "No Name"],
+            &["up", "--seal-key", "a", "--passphrase-file", "b"],
+            &["seal"],
+            &["seal", "--to-key", "a", "--to-passphrase-file", "b"],
+            &["remove", "b", "--grace", "1h", "--keep-keys"],
         ];
         for words in wrong {
             let error = Args::try_parse_from([&["skein"], words].concat()).unwrap_err();

@@ -16,6 +16,7 @@ use crate::settings;
 mod cluster;
 mod daemon;
 mod get;
+mod seal;
 
 /// How long what the daemon left running in the background may take to end.
 const END_LIMIT: Duration = Duration::from_secs(3);
@@ -34,7 +35,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
             up(join.daemon, data_dir, Some((token, join.discard)))
         }
         Verb::Leave => alone(cluster::leave(client()?)),
-        Verb::Remove { peer } => alone(cluster::remove(client()?, &peer)),
+        Verb::Remove(flags) => alone(cluster::remove(client()?, &flags)),
+        Verb::Rotate { grace } => alone(cluster::rotate(client()?, grace)),
+        Verb::Seal(flags) => seal::change(flags, &settings::data_dir(data_dir.clone())?),
         Verb::Token(verb) => alone(cluster::token(client()?, verb)),
         Verb::Kubeconfig(flags) => alone(cluster::kubeconfig(client()?, flags)),
         Verb::Revoke { user } => alone(cluster::revoke(client()?, &user)),

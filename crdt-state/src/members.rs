@@ -8,6 +8,7 @@ use skein_gossip::NodeId;
 use skein_gossip::planted::{self, Bug};
 
 use crate::envelope::{Body, Envelope, Sequence};
+use crate::keyring::MAX_EPOCHS;
 use crate::{ClusterId, Hlc};
 
 /// The most nodes that may ever be admitted to one cluster.
@@ -171,6 +172,18 @@ impl Members {
         (nodes, numbers.into_iter().max().unwrap_or_default())
     }
 
+    /// Whether something that a node said counts, by the name that its removals would call it: not if a member has removed the
+    /// node and had not seen it, nor while nobody but a removed node vouches for the node.
+    #[must_use]
+    pub fn stands(&self, author: &NodeId, said: &[u8; 16]) -> bool {
+        let is_vouched = self.members.get(author).is_none_or(|member| member.ended != Some(Ended::Unvouched));
+        let unseen = |(name, body): (&StatementName, &Body)| match body {
+            Body::Removal { seen, .. } => self.members.contains_key(&name.2) && !seen.contains(said),
+            _ => false,
+        };
+        is_vouched && !self.about(author).any(unseen)
+    }
+
     /// The statements themselves, for storing and sending.
     pub fn envelopes(&self) -> impl Iterator<Item = (&StatementName, &Arc<Envelope>)> {
         self.envelopes.iter()
@@ -191,7 +204,7 @@ impl Members {
             Body::Admission { .. } => self.envelopes.len() < MAX_STATEMENTS,
             // Who is asked to go leaves by itself; a removal of oneself would only make it impossible to come back.
             Body::Removal { node, seen, .. } => {
-                self.envelopes.len() < MAX_STATEMENTS && *node != author && seen.len() <= MAX_MEMBERS
+                self.envelopes.len() < MAX_STATEMENTS && *node != author && seen.len() <= MAX_MEMBERS + MAX_EPOCHS
             }
             _ => true,
         };

@@ -47,11 +47,13 @@ pub enum Bug {
     LocksDecidedApart,
     /// A leader decides on Leases without asking what was decided before its term.
     LeaseWithoutRecall,
+    /// Nobody seals anew what is under an epoch that is over.
+    SealsStay,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 19] = [
         Bug::VoteBeforeDisk,
         Bug::DeletionForgotten,
         Bug::PromiseBeforeDisk,
@@ -70,6 +72,7 @@ impl Bug {
         Bug::OneTooMany,
         Bug::LocksDecidedApart,
         Bug::LeaseWithoutRecall,
+        Bug::SealsStay,
     ];
 }
 

@@ -26,6 +26,7 @@ pub mod quiet;
 mod removed;
 mod replicas;
 mod rising;
+mod sealed;
 mod served;
 mod synced;
 pub mod traffic;
@@ -136,8 +137,9 @@ pub fn look(world: &mut World) -> Option<Violation> {
 /// What must hold in the end and does not hold yet: a run goes on until there is none of it, or its deadline has come.
 #[must_use]
 pub fn unsettled(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, Check); 5] = [
+    let checks: [(&'static str, Check); 6] = [
         ("agreement", agreement::check),
+        ("sealed", sealed::check),
         ("leader", leader::check),
         ("replicas", replicas::check),
         ("rollout", replicas::check_rollouts),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use skein_core::node::{Lane, Node};
+use skein_crdt_state::{DataKey, EpochId, Keyring};
 use skein_gossip::{Instant, Keypair, NodeId, Now};
 
 use crate::clock::Clock;
@@ -69,6 +70,10 @@ pub struct Host {
     pub gone_for_good: bool,
     /// Whether the machine stands still.
     pub paused: bool,
+    /// The keys in its data directory. They outlive its daemon's starts, and a disk that is corrupted.
+    pub keyring: Keyring,
+    /// The keys that came with its last admission.
+    pub offered: Option<Keyring>,
     /// What happened while it stood still.
     pub backlog: VecDeque<Event>,
     /// For when a deadline is in the queue already.
@@ -101,6 +106,8 @@ impl Host {
             is_founder: false,
             gone_for_good: false,
             paused: false,
+            keyring: founding_keyring(),
+            offered: None,
             backlog: VecDeque::new(),
             timeout_at: None,
             held: BTreeMap::new(),
@@ -131,4 +138,10 @@ impl Host {
     pub fn true_us(&self, at: Instant) -> u64 {
         self.clock.true_us(at)
     }
+}
+
+/// The keys of a cluster whose secrets were never rotated.
+#[must_use]
+pub fn founding_keyring() -> Keyring {
+    Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]))
 }

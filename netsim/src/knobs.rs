@@ -39,6 +39,8 @@ pub struct Knobs {
     pub aside_permille: u64,
     /// The mean time between what clients do who want one lock, in milliseconds; 0: nobody wants it.
     pub candidate_every_ms: u64,
+    /// The mean time between rotations of the cluster's secrets, in milliseconds; 0: there are none.
+    pub rotate_every_ms: u64,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -96,6 +98,9 @@ const FIRST_WITH_ASIDE: u64 = 10_000;
 
 /// The first seed in which clients may compete for a lock.
 const FIRST_WITH_CANDIDATES: u64 = 200_000;
+
+/// The first seed in which the cluster's secrets may be rotated.
+const FIRST_WITH_ROTATIONS: u64 = 400_000;
 
 /// How many kinds of faults there are.
 pub const FAULTS: usize = 20;
@@ -187,6 +192,10 @@ impl Knobs {
                 let mut later = random::from_seed(seed ^ 0x6c6f_636b);
                 later.random_range(100..1_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_CANDIDATES)
             },
+            rotate_every_ms: {
+                let mut later = random::from_seed(seed ^ 0x726f_7461);
+                later.random_range(3_000..15_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_ROTATIONS)
+            },
             planted: None,
             faults,
         }
@@ -207,6 +216,10 @@ impl fmt::Display for Knobs {
         write!(f, " user_every_ms {} tenure_ms {}", self.user_every_ms, self.tenure_ms)?;
         write!(f, " aside_permille {}", self.aside_permille)?;
         write!(f, " candidate_every_ms {};", self.candidate_every_ms)?;
+        // Only where there are any, so that the traces of earlier seeds stay what they were.
+        if self.rotate_every_ms > 0 {
+            write!(f, " rotate_every_ms {};", self.rotate_every_ms)?;
+        }
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;
         }

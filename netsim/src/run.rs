@@ -157,6 +157,9 @@ impl Runner<'_> {
         if world.knobs.candidate_every_ms > 0 {
             world.after(1_500, Event::Candidate);
         }
+        if world.knobs.rotate_every_ms > 0 {
+            world.after(2_000_000, Event::Rotate);
+        }
         let until = world.now_us + world.knobs.busy_ms * 1000;
         self.advance(world, until);
         world.busy = false;

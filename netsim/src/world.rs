@@ -25,6 +25,7 @@ use crate::trace::Trace;
 use crate::workload::{self, Workload};
 
 mod daemon;
+mod keys;
 mod network;
 mod standing;
 
@@ -69,6 +70,10 @@ pub enum Event {
     User,
     /// Somebody wants a lock.
     Candidate,
+    /// Somebody has the cluster's secrets rotated.
+    Rotate,
+    /// Members take the keys that they lack from those to whom they have a link.
+    TakeKeys,
     /// It is looked whether all that must hold does.
     Look,
 }
@@ -84,6 +89,8 @@ pub struct Chance {
     pub users: Rng,
     /// What those do who want a lock.
     pub candidates: Rng,
+    /// Where secrets are rotated, and when.
+    pub rotations: Rng,
     /// How long engines take.
     pub engines: Rng,
     /// How long disks take.
@@ -100,6 +107,7 @@ impl Chance {
             faults: stream(12),
             users: stream(13),
             candidates: stream(17),
+            rotations: stream(18),
             engines: stream(14),
             disks: stream(15),
             nodes: stream(16),
@@ -145,6 +153,8 @@ pub struct World {
     asked: BTreeMap<RequestId, (usize, usize)>,
     /// When each host (the first) was let in by which other, and under which number of that one's words.
     pub admissions: BTreeMap<(usize, usize), (Sequence, u64)>,
+    /// How many epochs of the cluster's secrets were made, besides the founding one.
+    pub epochs: u8,
     /// When users were told that a node is removed.
     pub removed_us: BTreeMap<NodeId, u64>,
     queue: BTreeMap<(u64, u64), Event>,
@@ -187,6 +197,7 @@ impl World {
             memo: Memo::new(MemoLimits::SIMULATOR),
             asked: BTreeMap::new(),
             admissions: BTreeMap::new(),
+            epochs: 0,
             removed_us: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -305,6 +316,8 @@ impl World {
             Event::Fault(fault) => fault.strike(self),
             Event::User => Workload::act(self),
             Event::Candidate => workload::compete(self),
+            Event::Rotate => self.rotate_somewhere(),
+            Event::TakeKeys => self.take_keys(),
             Event::Look => self.look(),
         }
     }

@@ -79,6 +79,12 @@ const PLANTED: [Planted; 18] = [
         checks: &["locks"],
         within: 50,
     },
+    Planted {
+        bug: Bug::SealsStay,
+        knobs: &["rotate_every_ms=2000", "aside_permille=500"],
+        checks: &["sealed"],
+        within: 5,
+    },
 ];
 
 /// The seed within those that are allowed at which one of the expected checks finds a bug, and which it is.

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod browser;
 pub mod built;
+pub mod capture;
 pub mod cluster;
 pub mod containers;
 pub mod daemon;

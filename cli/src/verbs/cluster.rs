@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal};
+use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal, Rotated};
 
-use crate::args::{KubeconfigFlags, TokenVerb, WhyFlags};
+use crate::args::{KubeconfigFlags, RemoveFlags, TokenVerb, WhyFlags};
 use crate::client::{Client, ClientError, encode};
 use crate::failure::Failure;
 use crate::screen::{Screen, print};
@@ -81,18 +81,69 @@ pub(crate) async fn leave(client: Client) -> Result<(), Failure> {
     print("this node has left its cluster, and its daemon ends\n")
 }
 
-/// Removes another node.
+/// Removes another node, and changes the keys that it knew.
 ///
 /// # Errors
 /// When nobody answers, or there is no such node.
-pub(crate) async fn remove(client: Client, peer: &str) -> Result<(), Failure> {
-    let removed: Removal = read(client.post("/skein/v1/remove", &json!({"peer": peer})).await?)?;
-    let mut lines = vec![format!(
-        "{} is removed: its pods start elsewhere, and its key never comes back. It keeps what it has read.",
-        removed.name
-    )];
+pub(crate) async fn remove(client: Client, flags: &RemoveFlags) -> Result<(), Failure> {
+    let asked = json!({"peer": flags.peer, "grace_seconds": flags.grace.as_secs(), "keep_keys": flags.keep_keys});
+    let mut answer = client.post("/skein/v1/remove", &asked).await?;
+    let rotated: Option<Rotated> = read(answer["rotated"].take())?;
+    if let Some(fields) = answer.as_object_mut() {
+        fields.remove("rotated");
+    }
+    let removed: Removal = read(answer)?;
+    let mut lines = vec![
+        format!("{} is removed: its pods start elsewhere, and its key never comes back.", removed.name),
+        "What it has read it keeps: change passwords and other secrets that its pods or its disk held.".to_owned(),
+    ];
+    match &rotated {
+        Some(rotated) => lines.extend(rotated_lines(rotated, now_ms())),
+        None if flags.keep_keys => {
+            lines.push(
+                "It knows the cluster's keys and can act as the administrator until `skein rotate --grace 0s`."
+                    .to_owned(),
+            );
+        }
+        None => {}
+    }
     lines.extend(removed.warnings.into_iter().map(|warning| format!("warning: {warning}")));
     Screen::stdout().say(lines)
+}
+
+/// Changes the keys that members hold in common.
+///
+/// # Errors
+/// When nobody answers, or they could not be changed.
+pub(crate) async fn rotate(client: Client, grace: Duration) -> Result<(), Failure> {
+    let rotated: Rotated = read(client.post("/skein/v1/rotate", &json!({"grace_seconds": grace.as_secs()})).await?)?;
+    Screen::stdout().say(rotated_lines(&rotated, now_ms()))
+}
+
+/// What a rotation means for whoever asked for it.
+fn rotated_lines(rotated: &Rotated, now_ms: u64) -> Vec<String> {
+    let left = Duration::from_millis(rotated.lapse_ms.saturating_sub(now_ms));
+    let mut lines =
+        vec![format!("The cluster has new keys ({}): members take them over within seconds.", rotated.epoch)];
+    if left.is_zero() {
+        lines.push("Kubeconfigs, tokens and certificates that were made before count no more.".to_owned());
+        lines.push("Next: make new ones, the administrator's with: skein kubeconfig > ~/.kube/config".to_owned());
+    } else {
+        let left = units::short(left);
+        lines.push(format!("Kubeconfigs, tokens and certificates that were made before count for another {left}."));
+        lines.push(
+            "Next: hand out new ones before that, the administrator's with: skein kubeconfig > ~/.kube/config"
+                .to_owned(),
+        );
+    }
+    lines.push("A member that cannot be reached goes on with the old keys until it can.".to_owned());
+    lines.extend(rotated.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Prints why an object is as it is.
@@ -127,6 +178,19 @@ fn peers_table(peers: Vec<PeerInfo>) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rotation_says_how_long_what_was_made_before_counts_and_what_to_do() {
+        let rotated = Rotated { epoch: "00ff".into(), lapse_ms: 60_000, warnings: vec!["one disk".into()] };
+        let said = |now_ms| rotated_lines(&rotated, now_ms).join("\n");
+        assert!(said(0).contains("for another 1m") && said(0).contains("before that"), "{}", said(0));
+        assert!(
+            said(60_000).contains("count no more") && said(60_000).contains("skein kubeconfig"),
+            "{}",
+            said(60_000)
+        );
+        assert!(said(0).ends_with("warning: one disk"));
+    }
 
     #[test]
     fn what_is_not_known_of_a_peer_is_shown_as_such() {

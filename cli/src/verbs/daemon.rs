@@ -2,11 +2,11 @@
 
 use std::io::Read as _;
 
-use skein_node::daemon::{self, DaemonError};
+use skein_node::daemon;
 
 use crate::failure::Failure;
 use crate::logging;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 /// More than any token has.
 const TOKEN_BYTES: u64 = 64 << 10;
@@ -26,7 +26,7 @@ pub(crate) async fn run(settings: Settings, join: Option<(String, bool)>) -> Res
         config.join = Some(token);
         config.discard = discard;
     }
-    daemon::run(config).await.map_err(|error| failure(&error))
+    daemon::run(config).await.map_err(|error| settings::failure(&error))
 }
 
 /// The token itself, which stands on stdin if the argument is `-`.
@@ -47,15 +47,6 @@ pub(crate) fn read_token(word: String) -> Result<String, Failure> {
     Ok(token.to_owned())
 }
 
-/// The daemon says in one sentence what is wrong and, after a semicolon, what to do.
-fn failure(error: &DaemonError) -> Failure {
-    let text = error.to_string();
-    match text.rsplit_once("; ") {
-        Some((what, next)) => Failure::new(what).next(next),
-        None => Failure::new(text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -65,12 +56,5 @@ mod tests {
     fn a_token_is_taken_without_the_blanks_around_it() {
         assert_eq!(read_token(" skein1-abc\n".into()).unwrap(), "skein1-abc");
         assert!(read_token("  ".into()).is_err());
-    }
-
-    #[test]
-    fn what_the_daemon_says_to_do_next_gets_a_line_of_its_own() {
-        let error = DaemonError::from(std::io::Error::other("the disk is full; make room"));
-        assert_eq!(failure(&error), Failure::new("the disk is full").next("make room"));
-        assert_eq!(failure(&DaemonError::from(std::io::Error::other("no"))), Failure::new("no"));
     }
 }

@@ -65,6 +65,7 @@ impl World {
         let host = &self.hosts[number];
         NodeConfig {
             ca_certificate: String::new(),
+            keyring: host.keyring.clone(),
             keys: host.keys.clone(),
             cluster: self.cluster,
             found: host.is_founder.then_some(self.nonce),
@@ -258,7 +259,8 @@ impl World {
                 self.violate("honest", format!("h{number} is told by {peer}: {what}"))
             }
             Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
-            Effect::Changed(_) => {}
+            Effect::Rotated(id, outcome) => self.rotated(number, id, &outcome),
+            Effect::Changed(_) | Effect::Rotations(_) => {}
         }
     }
 

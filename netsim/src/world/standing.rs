@@ -87,6 +87,7 @@ impl World {
             Ok(statements) if self.links.is_whole(host, via) => {
                 let delay = self.latency_us(via, host);
                 self.note_admission(host, via);
+                self.hosts[host].offered = Some(self.hosts[via].keyring.clone());
                 self.after(delay, Event::Admitted { host, statements });
             }
             Ok(_) => {}
@@ -117,6 +118,7 @@ impl World {
         let host = &mut self.hosts[number];
         host.standing = Standing::Member;
         host.disk = Disk::default();
+        host.keyring = host.offered.take().unwrap_or_else(|| host.keyring.clone());
         host.disk.begin(0, statements.iter().map(record).collect(), false);
         // A new disk refuses nothing.
         let _ = host.disk.sync(0);

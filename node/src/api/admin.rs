@@ -12,7 +12,7 @@ use skein_kube::status::Status;
 use super::answer::{Answer, json_answer, text_answer};
 use super::backend::AdminError;
 use super::query::Query;
-use super::shell::{Call, Origin, Shell};
+use super::shell::{Call, Origin, Shell, now_ms};
 use super::{access, users};
 
 /// How often a join token may be used when nothing is said, and at most.
@@ -21,6 +21,9 @@ const MAX_USES: u32 = 10_000;
 /// How long a join token is valid when nothing is said, and at most, in seconds.
 const DEFAULT_TTL_SECONDS: u64 = 3600;
 const MAX_TTL_SECONDS: u64 = 365 * 24 * 3600;
+/// How long what was issued before a rotation counts when nothing is said, and at most, in seconds.
+const DEFAULT_GRACE_SECONDS: u64 = 24 * 3600;
+const MAX_GRACE_SECONDS: u64 = 365 * 24 * 3600;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,6 +36,23 @@ struct TokenRequest {
 #[serde(deny_unknown_fields)]
 struct RemoveRequest {
     peer: String,
+    /// How long what was issued before counts still.
+    #[serde(default)]
+    grace_seconds: u64,
+    /// Whether the keys stay as they are, which the removed node knows.
+    #[serde(default)]
+    keep_keys: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotateRequest {
+    #[serde(default = "default_grace")]
+    grace_seconds: u64,
+}
+
+fn default_grace() -> u64 {
+    DEFAULT_GRACE_SECONDS
 }
 
 impl Default for TokenRequest {
@@ -47,12 +67,12 @@ impl Default for TokenRequest {
 /// When there is no such verb, it is not for the network, or it failed.
 pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let verb = call.path().strip_prefix("/skein/v1/").ok_or_else(Status::no_such_resource)?;
-    let private = matches!(verb, "tokens" | "kubeconfig" | "leave" | "remove" | "users" | "revoke");
+    let private = matches!(verb, "tokens" | "kubeconfig" | "leave" | "remove" | "rotate" | "users" | "revoke");
     if private && call.origin != Origin::Socket {
         let message = format!("{verb} is answered on the node's own socket only (run skein on the node itself)");
         return Err(Status::new(403, "Forbidden", message));
     }
-    let posted = matches!(verb, "tokens" | "leave" | "remove" | "users" | "revoke");
+    let posted = matches!(verb, "tokens" | "leave" | "remove" | "rotate" | "users" | "revoke");
     let expected = if posted { Method::POST } else { Method::GET };
     let known = private || matches!(verb, "peers" | "leader" | "why" | "state-hash");
     if !known {
@@ -66,7 +86,8 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     match verb {
         "tokens" => create_token(shell, call).await,
         "kubeconfig" => {
-            let text = shell.identity.secrets().kubeconfig(&shell.cluster, &shell.server_url);
+            let (secrets, authorities) = (shell.identity.secrets(), shell.identity.authorities(now_ms()));
+            let text = secrets.kubeconfig(&shell.cluster, &shell.server_url, &authorities);
             Ok(text_answer(StatusCode::OK, text))
         }
         "leave" => {
@@ -74,6 +95,7 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
             Ok(json_answer(StatusCode::OK, &json!({})))
         }
         "remove" => remove(shell, call).await,
+        "rotate" => rotate(shell, call).await,
         "users" => users::create(shell, call).await,
         "revoke" => users::revoke(shell, call).await,
         "peers" => Ok(json_answer(StatusCode::OK, &json!({"peers": shell.backend.peers().await?}))),
@@ -104,8 +126,35 @@ async fn create_token(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status>
 async fn remove(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let request: RemoveRequest = serde_json::from_slice(&call.body)
         .map_err(|error| Status::bad_request(format!("a removal needs {{\"peer\": NAME or ID}}: {error}")))?;
-    let removed = shell.backend.remove(request.peer).await?;
-    Ok(json_answer(StatusCode::OK, &removed))
+    let grace = grace(request.grace_seconds)?;
+    let mut removed = shell.backend.remove(request.peer).await?;
+    let rotated = if request.keep_keys { None } else { Some(shell.backend.rotate(grace).await) };
+    let rotated = rotated.transpose().unwrap_or_else(|error| {
+        // The node is removed; that it knows the keys still must not go under.
+        removed
+            .warnings
+            .push(format!("the removed node still knows the cluster's keys: {error}; run skein rotate --grace 0s"));
+        None
+    });
+    let mut answer = serde_json::to_value(&removed).unwrap_or_default();
+    answer["rotated"] = json!(rotated);
+    Ok(json_answer(StatusCode::OK, &answer))
+}
+
+async fn rotate(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
+    let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
+    let request: RotateRequest = serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("a rotation needs {{\"grace_seconds\": N}}: {error}")))?;
+    let rotated = shell.backend.rotate(grace(request.grace_seconds)?).await?;
+    Ok(json_answer(StatusCode::CREATED, &rotated))
+}
+
+fn grace(seconds: u64) -> Result<Duration, Status> {
+    if seconds > MAX_GRACE_SECONDS {
+        let message = format!("grace: {seconds} s is not between 0 s and {MAX_GRACE_SECONDS} s (a year)");
+        return Err(Status::bad_request(message));
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 async fn why(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {

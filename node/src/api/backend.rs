@@ -42,6 +42,17 @@ pub struct Removal {
     pub warnings: Vec<String>,
 }
 
+/// A rotation of the cluster's keys that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// What names the new set of keys.
+    pub epoch: String,
+    /// When what was issued before counts no more, in milliseconds since the Unix epoch.
+    pub lapse_ms: u64,
+    /// What whoever asked should know, such as that only one disk holds it yet.
+    pub warnings: Vec<String>,
+}
+
 /// A peer as `skein peers` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
@@ -182,6 +193,10 @@ pub trait Backend: LogSource + UsageSource {
 
     /// Removes a member for good, by its name or its id.
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>>;
+
+    /// Makes new keys for the cluster: its authority, its tokens' key, the administrator's token, the key of its data. What
+    /// was issued before counts for as long as the grace.
+    fn rotate(&self, grace: Duration) -> BoxFuture<'_, Result<Rotated, AdminError>>;
 
     /// Why an object is as it is, line by line: a pod by its name, anything else as `KIND/NAME`.
     fn why(&self, namespace: String, object: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>>;

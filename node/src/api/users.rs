@@ -121,14 +121,15 @@ pub async fn revoke(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
 
 fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Status> {
     let (secrets, now_s) = (shell.identity.secrets(), now_ms() / 1000);
+    let authorities = shell.identity.authorities(now_ms());
     let failed = |error: String| Status::new(500, "InternalError", error);
     let write = |credential: &Credential<'_>| {
         let user = (request.user.as_str(), credential);
-        kubeconfig(&shell.cluster, &shell.server_url, &secrets.ca_certificate, user, &request.namespace)
+        kubeconfig(&shell.cluster, &shell.server_url, &authorities, user, &request.namespace)
     };
     if request.certificate {
         let group = request.groups.first().map(String::as_str);
-        let issued = client::issue(secrets, &request.user, group, now_s, request.ttl_seconds);
+        let issued = client::issue(&secrets, &request.user, group, now_s, request.ttl_seconds);
         return Ok(write(&Credential::Certificate(&issued.map_err(|error| failed(error.to_string()))?)));
     }
     let claims = Claims::of_user(&request.user, request.groups.clone(), now_s, request.ttl_seconds);

@@ -15,10 +15,11 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::identity::AddressBook;
+use super::keys::Keeper;
 use super::token::JoinToken;
 use crate::core_handle::CoreHandle;
 use crate::metrics::Metrics;
-use crate::pki::ClusterSecrets;
+use crate::pki::epochs::Epochs;
 
 /// How often and how long the members of a token are asked before giving up: a member may just be restarting.
 const ROUNDS: usize = 5;
@@ -49,7 +50,7 @@ struct Answer {
 /// What a machine has when it is let in.
 pub(crate) struct Admitted {
     pub(crate) members: Vec<Arc<Envelope>>,
-    pub(crate) secrets: ClusterSecrets,
+    pub(crate) epochs: Epochs,
     pub(crate) peers: AddressBook,
 }
 
@@ -105,14 +106,13 @@ pub(crate) async fn join(net: &NetHandle, token: &JoinToken, name: &str) -> Resu
 fn read_answer(bytes: &[u8], token: &JoinToken, peer: NodeId) -> Result<Admitted, JoinError> {
     let answer: Result<Answer, AdmissionError> = postcard::from_bytes(bytes).map_err(|_| JoinError::Unreadable)?;
     let answer = answer?;
-    let secrets =
-        ClusterSecrets::from_bytes(&answer.secrets, "the member's answer").map_err(|_| JoinError::Unreadable)?;
+    let epochs = Epochs::from_bytes(&answer.secrets, "the member's answer").map_err(|_| JoinError::Unreadable)?;
     let mut peers: AddressBook = answer.peers.into_iter().take(MAX_PEERS).collect();
     for (id, addresses) in &token.peers {
         peers.entry(*id).or_insert_with(|| addresses.clone());
     }
     info!(%peer, "admitted");
-    Ok(Admitted { members: answer.members, secrets, peers })
+    Ok(Admitted { members: answer.members, epochs, peers })
 }
 
 /// How metrics name why a machine was not admitted.
@@ -134,7 +134,7 @@ fn reason(error: &AdmissionError) -> &'static str {
 pub(crate) struct Doorkeeper {
     pub(crate) cluster: ClusterId,
     pub(crate) core: CoreHandle,
-    pub(crate) secrets: ClusterSecrets,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) me: NodeId,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) book: Arc<Mutex<AddressBook>>,
@@ -173,6 +173,10 @@ impl Doorkeeper {
         info!(%stranger, name = %question.name, "admitted a node");
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner).clone();
         book.insert(self.me, self.addresses.clone());
-        Ok(Answer { members, secrets: self.secrets.to_bytes(), peers: book.into_iter().take(MAX_PEERS).collect() })
+        Ok(Answer {
+            members,
+            secrets: self.keeper.epochs().to_short_bytes(),
+            peers: book.into_iter().take(MAX_PEERS).collect(),
+        })
     }
 }

@@ -22,13 +22,14 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::AddressBook;
+use super::keys::Keeper;
 use super::token::{JoinToken, MAX_TOKEN_PEERS};
 use super::why::why;
 use super::{DaemonConfig, DaemonError};
 use crate::api;
 use crate::api::backend::{
     AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, NodeUsage,
-    PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource,
+    PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, UsageSource,
 };
 use crate::api::streams::node_side::SessionServer;
 use crate::core_handle::CoreHandle;
@@ -50,6 +51,7 @@ pub(crate) struct Daemon {
     pub(crate) runtime: RuntimeHandle,
     pub(crate) sessions: Arc<SessionServer>,
     pub(crate) meter: Meter<RuntimeHandle>,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) me: NodeId,
     pub(crate) cluster: ClusterId,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -189,9 +191,14 @@ impl Backend for Daemon {
             };
             let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
             let reply = written.map_err(|error| AdminError(error.to_string()))?;
+            self.keeper.has_removed(id);
             Ok(Removal { name, warnings: reply.warnings })
         }
         .boxed()
+    }
+
+    fn rotate(&self, grace: Duration) -> BoxFuture<'_, Result<Rotated, AdminError>> {
+        self.keeper.rotate(grace).boxed()
     }
 
     fn why(&self, namespace: String, object: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {

@@ -16,7 +16,8 @@ use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
     AdminError, ApiRef, Authored, Backend, ContainerUsage, Known, LeaderInfo, LogError, LogRequest, LogSource,
-    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource, Used,
+    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, UsageSource,
+    Used,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::api::streams::node_side::SessionServer;
@@ -534,6 +535,13 @@ impl Backend for Fake {
 
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>> {
         Box::pin(async { Ok(Removal { name: peer, warnings: Vec::new() }) })
+    }
+
+    fn rotate(&self, grace: Duration) -> BoxFuture<'_, Result<Rotated, AdminError>> {
+        Box::pin(async move {
+            let lapse_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            Ok(Rotated { epoch: "00ff".into(), lapse_ms, warnings: Vec::new() })
+        })
     }
 
     fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
