@@ -39,6 +39,8 @@ pub struct Knobs {
     pub aside_permille: u64,
     /// The mean time between what clients do who want one lock, in milliseconds; 0: nobody wants it.
     pub candidate_every_ms: u64,
+    /// How many nodes, the last ones, come in as observers.
+    pub observers: usize,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -96,6 +98,9 @@ const FIRST_WITH_ASIDE: u64 = 10_000;
 
 /// The first seed in which clients may compete for a lock.
 const FIRST_WITH_CANDIDATES: u64 = 200_000;
+
+/// The first seed in which some nodes may be observers.
+const FIRST_WITH_OBSERVERS: u64 = 500_000;
 
 /// How many kinds of faults there are.
 pub const FAULTS: usize = 20;
@@ -187,16 +192,26 @@ impl Knobs {
                 let mut later = random::from_seed(seed ^ 0x6c6f_636b);
                 later.random_range(100..1_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_CANDIDATES)
             },
+            observers: 0,
             planted: None,
             faults,
         }
+        .with_observers()
+    }
+
+    /// It was added later, so it is drawn apart. At least three nodes stay members: fewer could not carry what users ask for.
+    fn with_observers(self) -> Self {
+        let mut later = random::from_seed(self.seed ^ 0x6f62_7365);
+        let some = later.random_range(1..=(self.nodes / 2).clamp(1, 4)).min(self.nodes.saturating_sub(3));
+        let drawn = later.random_bool(0.5) && self.seed >= FIRST_WITH_OBSERVERS;
+        Knobs { observers: if drawn { some } else { 0 }, ..self }
     }
 
     /// The same cluster and users with no fault at all.
     #[must_use]
     pub fn calm(seed: u64, nodes: usize) -> Self {
         let network = Network::Lan;
-        Knobs { nodes, network, faults: Faults::default(), ..Knobs::draw(seed) }
+        Knobs { nodes, network, faults: Faults::default(), ..Knobs::draw(seed) }.with_observers()
     }
 }
 
@@ -206,7 +221,8 @@ impl fmt::Display for Knobs {
         write!(f, " disk_us {} pull_ms {}", self.disk_us, self.pull_ms)?;
         write!(f, " user_every_ms {} tenure_ms {}", self.user_every_ms, self.tenure_ms)?;
         write!(f, " aside_permille {}", self.aside_permille)?;
-        write!(f, " candidate_every_ms {};", self.candidate_every_ms)?;
+        write!(f, " candidate_every_ms {}", self.candidate_every_ms)?;
+        write!(f, " observers {};", self.observers)?;
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;
         }
@@ -232,6 +248,15 @@ mod tests {
             }
         }
         assert!(on.iter().all(|count| (20..80).contains(count)), "{on:?}");
+    }
+
+    #[test]
+    fn some_later_seeds_have_observers_and_three_members_or_more_and_none_of_the_earlier_ones_has_any() {
+        assert!((0..2_000).all(|seed| Knobs::draw(seed).observers == 0));
+        let later: Vec<Knobs> = (FIRST_WITH_OBSERVERS..FIRST_WITH_OBSERVERS + 200).map(Knobs::draw).collect();
+        let some = later.iter().filter(|knobs| knobs.observers > 0).count();
+        assert!((60..140).contains(&some), "{some}");
+        assert!(later.iter().all(|knobs| knobs.observers + 3 <= knobs.nodes));
     }
 
     #[test]
