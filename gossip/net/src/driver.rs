@@ -2,6 +2,7 @@
 //! given up. Frames themselves go through the tasks in `lanes`.
 
 mod peers;
+mod strangers;
 mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use self::peers::{Connection, Peer};
+use self::strangers::fail;
 pub(crate) use self::swarm::new_swarm;
 use self::swarm::{dial_addresses, listen};
 use crate::admission::{self, Rate};
@@ -27,7 +29,7 @@ use crate::lanes::{self, Reader, Report};
 use crate::shared::Shared;
 use crate::{
     ADMISSIONS_AT_ONCE, AdmissionError, DUPLICATE_LIFE, FLUSH_LIMIT, Lane, MAX_STREAM_HEADER, NetConfig, NetError,
-    NetEvent, OPEN_LIMIT, OpenError, Stream, WAITING_PER_PEER, addresses, ids,
+    NetEvent, OPEN_LIMIT, OpenError, Stream, addresses, ids,
 };
 
 /// How often links are looked at.
@@ -62,6 +64,10 @@ pub(crate) enum Command {
         request: Bytes,
         reply: oneshot::Sender<Result<Bytes, AdmissionError>>,
     },
+    Meet {
+        addr: SocketAddr,
+        reply: oneshot::Sender<Result<NodeId, AdmissionError>>,
+    },
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -78,6 +84,10 @@ pub(crate) struct Driver {
     asked: BTreeSet<IpAddr>,
     admissions: Arc<Semaphore>,
     rate: Rate,
+    /// Whether strangers that mDNS finds are told of.
+    tells_strangers: bool,
+    /// Dials of addresses at which anybody is welcome, and who waits for them.
+    meetings: BTreeMap<ConnectionId, oneshot::Sender<Result<NodeId, AdmissionError>>>,
     logged: BTreeMap<NodeId, Instant>,
 }
 
@@ -108,6 +118,8 @@ impl Driver {
             asked,
             admissions: Arc::new(Semaphore::new(ADMISSIONS_AT_ONCE)),
             rate: Rate::new(Instant::now()),
+            tells_strangers: config.tells_strangers,
+            meetings: BTreeMap::new(),
             logged: BTreeMap::new(),
         })
     }
@@ -161,21 +173,9 @@ impl Driver {
                 let purpose = Purpose::Admission { request, reply };
                 self.ask(peer, &addrs, purpose);
             }
+            Command::Meet { addr, reply } => self.meet(addr, reply),
             // Handled by the loop, which it ends.
             Command::Shutdown(_) => {}
-        }
-    }
-
-    fn ask(&mut self, peer: NodeId, addrs: &[SocketAddr], purpose: Purpose) {
-        let entry = self.peers.entry(peer).or_default();
-        if let Some(connection) = entry.newest() {
-            let id = connection.id;
-            self.swarm.behaviour_mut().links.open(peer, id, purpose);
-        } else if entry.waiting.len() < WAITING_PER_PEER {
-            entry.waiting.push(purpose);
-            self.dial(peer, addrs, false);
-        } else {
-            fail(peer, [purpose], "too many requests wait for it");
         }
     }
 
@@ -232,6 +232,9 @@ impl Driver {
                     self.dial_failed(peer, &error.to_string());
                 }
             }
+            SwarmEvent::OutgoingConnectionError { peer_id: None, connection_id, error } => {
+                self.not_met(connection_id, &error.to_string());
+            }
             SwarmEvent::NewListenAddr { address, .. } => {
                 let Some(addr) = ids::socket_addr(&address) else { return };
                 if self.advertise.is_empty() && addresses::is_announced(addr.ip(), &self.asked) {
@@ -248,6 +251,7 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 for (peer, addr) in found {
                     self.found(&peer, &addr).await;
+                    self.found_stranger(&peer, &addr).await;
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
@@ -283,6 +287,9 @@ impl Driver {
         let entry = self.peers.entry(peer).or_default();
         if entry.dialing == Some(id) {
             entry.dialing = None;
+        }
+        if let Some(reply) = self.meetings.remove(&id) {
+            let _ = reply.send(Ok(peer));
         }
         if dialed {
             entry.remember(&[addr]);
@@ -579,13 +586,5 @@ impl Driver {
             }
         };
         let _ = tokio::time::timeout(FLUSH_LIMIT, closed).await;
-    }
-}
-
-fn fail(peer: NodeId, purposes: impl IntoIterator<Item = Purpose>, reason: &str) {
-    for purpose in purposes {
-        if let Purpose::Admission { reply, .. } = purpose {
-            let _ = reply.send(Err(AdmissionError::Unreachable { peer, reason: reason.to_owned() }));
-        }
     }
 }
