@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::api::streams::node_side::SessionServer;
 use crate::api::{self, usage};
 use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
+use crate::joining::host::Host;
 use crate::metrics::Metrics;
 use crate::pki::{ClusterSecrets, PkiError, ServerIdentity};
 use crate::runtime::{self, RuntimeConfig, RuntimeError, RuntimeHandle, RuntimeKind};
@@ -35,9 +36,11 @@ mod core_task;
 pub mod identity;
 mod sessions;
 pub mod token;
+mod tokens;
 mod why;
 
 pub use admission::JoinError;
+pub(crate) use admission::become_client;
 use admission::{Admitted, Doorkeeper};
 use clock::Clock;
 use core_task::{Access, Shell};
@@ -263,6 +266,8 @@ async fn assemble(
     };
     let core_task = tokio::spawn(core_task::run(node, receiver, shell));
     let sessions = Arc::new(SessionServer::new(Arc::new(runtime.clone()), stop.clone()));
+    let (host, guessed) = Host::new(me, entry.cluster, metrics.clone());
+    let revoke_task = tokio::spawn(revoke_guessed(guessed, handle.clone()));
     let daemon = Arc::new(backend::Daemon {
         core: handle.clone(),
         net: net.clone(),
@@ -273,7 +278,9 @@ async fn assemble(
         cluster: entry.cluster,
         addresses: peer_addresses.clone(),
         stop: stop.clone(),
+        host: host.clone(),
     });
+    let opened = Arc::new(OnceLock::new());
     let door = Doorkeeper {
         cluster: entry.cluster,
         core: handle.clone(),
@@ -281,6 +288,8 @@ async fn assemble(
         me,
         addresses: peer_addresses.clone(),
         book: book.clone(),
+        host,
+        api: opened.clone(),
     };
     let logs = Arc::new(LogServer::new(daemon.clone()));
     let events_task = tokio::spawn(forward(
@@ -291,7 +300,7 @@ async fn assemble(
         book.clone(),
     ));
     let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
-    let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics).await;
+    let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics, &opened).await;
     if let Ok(api) = &api {
         info!(peers = %config.listen, api = %api.address(), runtime = runtime.description(), name = %entry.file.name, "skein is up");
         stop.cancelled().await;
@@ -305,6 +314,7 @@ async fn assemble(
         Err(error) => Err(error),
     };
     remember_task.abort();
+    revoke_task.abort();
     events_task.abort();
     handle.stop().await;
     // The core's task drops the disk, which writes what is on its way first.
@@ -409,11 +419,12 @@ async fn start_api(
     name: &str,
     daemon: Arc<backend::Daemon>,
     metrics: Arc<Metrics>,
+    opened: &OnceLock<Arc<api::shell::Shell>>,
 ) -> Result<api::server::Server, DaemonError> {
     let names = [name.to_owned(), "kubernetes".to_owned(), "kubernetes.default".to_owned()];
     let own = addresses::reachable(config.api).into_iter().map(|address| address.ip());
     let identity = Arc::new(ServerIdentity::new(secrets.clone(), names, own)?);
-    backend::start_api(config, identity, daemon, metrics).await
+    backend::start_api(config, identity, daemon, metrics, opened).await
 }
 
 /// Who serves the streams that peers open.
@@ -482,6 +493,8 @@ async fn forward(
                 debug!(%addr, "listening");
                 continue;
             }
+            // A node that belongs to a cluster looks for nobody else.
+            NetEvent::Stranger { .. } => continue,
             // The network has logged and counted it.
             NetEvent::Violation { .. } => continue,
         };
@@ -509,6 +522,15 @@ async fn remember(dir: PathBuf, core: CoreHandle, book: Arc<Mutex<AddressBook>>)
             }
         }
         tokio::time::sleep(REMEMBER_EVERY).await;
+    }
+}
+
+/// Revokes the tokens of invitations that wrong codes have ended.
+async fn revoke_guessed(mut guessed: mpsc::Receiver<JoinToken>, core: CoreHandle) {
+    while let Some(token) = guessed.recv().await {
+        if let Err(error) = tokens::revoke_guessed(&core, &token).await {
+            warn!(token = %token.id(), %error, "the token of an invitation that is over could not be revoked; revoke it by its id");
+        }
     }
 }
 

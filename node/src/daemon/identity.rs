@@ -137,6 +137,24 @@ pub fn keypair(dir: &Path) -> Result<Keypair, IdentityError> {
     Ok(Keypair::from_secret(secret))
 }
 
+/// The node's key, if there is one already.
+///
+/// # Errors
+/// When the file cannot be read, or holds no key.
+pub fn known_keypair(dir: &Path) -> Result<Option<Keypair>, IdentityError> {
+    if dir.join(KEY_FILE).exists() { keypair(dir).map(Some) } else { Ok(None) }
+}
+
+/// Makes a key the node's, unless it has one.
+///
+/// # Errors
+/// When the directory or the file cannot be written.
+pub fn adopt(dir: &Path, keys: &Keypair) -> Result<(), IdentityError> {
+    create_directory(dir)?;
+    let path = dir.join(KEY_FILE);
+    if path.exists() { Ok(()) } else { write(&path, &keys.secret(), 0o600) }
+}
+
 /// Bytes from the operating system; `path` is what they are for.
 ///
 /// # Errors
