@@ -54,9 +54,8 @@ async fn wait(client: &Client, number: &str, uses: u32, screen: &mut Screen) -> 
             screen.say([format!("{guest} has shown the code and comes in as {}", standing.role)])?;
         }
         came = standing.came.len();
-        // An exchange that is under way has taken a try, which it gives back.
         if standing.tries_left < *tries_left.get_or_insert(standing.tries_left) && standing.over.is_none() {
-            screen.say([format!("a code was tried that is not right yet; {} more end it", standing.tries_left)])?;
+            screen.say([format!("a wrong code was tried; {} more end the invitation", standing.tries_left)])?;
         }
         tries_left = Some(standing.tries_left);
         match standing.over {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use skein_gossip::Keypair;
 use skein_node::api::backend::TokenRole;
-use skein_node::daemon::{belongs_to_a_cluster, identity};
 use skein_node::daemon::token::JoinToken;
+use skein_node::daemon::{belongs_to_a_cluster, identity};
 use skein_node::joining::{Code, guest};
 
 use super::daemon::split;

@@ -40,7 +40,7 @@ pub struct Standing {
     pub role: String,
     /// For how long it still counts, in seconds.
     pub seconds_left: u64,
-    /// How many wrong guesses it still stands.
+    /// How many more wrong guesses end it, those that are under way not counted.
     pub tries_left: u8,
     /// Who has shown the code, by the ends of their ids.
     pub came: Vec<String>,
@@ -123,11 +123,14 @@ impl Invitations {
     pub(crate) fn standing(&mut self, now: Instant, number: u8) -> Option<Standing> {
         self.sweep(now);
         let known = self.open.get(&number)?;
+        // An exchange that is under way has taken a try, and may give it back.
+        let under_way = self.sessions.values().filter(|session| session.number == number).count();
+        let tries_left = usize::from(known.tries_left) + under_way;
         Some(Standing {
             number,
             role: known.offer.token.role.as_str().to_owned(),
             seconds_left: known.until.saturating_duration_since(now).as_secs(),
-            tries_left: known.tries_left,
+            tries_left: u8::try_from(tries_left).unwrap_or(TRIES).min(TRIES),
             came: known.came.iter().map(NodeId::short).collect(),
             over: known.over,
         })
