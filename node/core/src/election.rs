@@ -394,7 +394,7 @@ impl Election {
             self.silent = None;
         }
         if self.observers.contains(&from) {
-            return self.on_observer(now, from, frame);
+            return self.on_observer(now, from, &frame);
         }
         if frame == Frame::Mute {
             return self.on_mute(now, from);

@@ -9,8 +9,8 @@ use super::{Election, Role};
 
 impl Election {
     /// An observer has no say: what it answers to heartbeats tells which voters it knows of, and nothing else counts.
-    pub(super) fn on_observer(&mut self, now: Instant, from: NodeId, frame: Frame) {
-        if let Frame::Ack { term, beat, state, .. } = frame {
+    pub(super) fn on_observer(&mut self, now: Instant, from: NodeId, frame: &Frame) {
+        if let Frame::Ack { term, beat, state, .. } = *frame {
             self.on_ack(now, from, (term, beat), state, Stand::Follows, None);
         }
     }
