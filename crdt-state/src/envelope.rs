@@ -91,6 +91,8 @@ pub enum Body {
         token: [u8; 32],
         /// When.
         stamp: Hlc,
+        /// As what.
+        role: crate::members::Role,
     },
     /// The author leaves the cluster for good.
     Departure {

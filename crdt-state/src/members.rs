@@ -11,6 +11,11 @@ use crate::envelope::{Body, Envelope, Sequence};
 use crate::keyring::MAX_EPOCHS;
 use crate::{ClusterId, Hlc};
 
+mod role;
+
+pub use role::Role;
+use role::admitted;
+
 /// The most nodes that may ever be admitted to one cluster.
 pub const MAX_MEMBERS: usize = 4096;
 /// The most statements that are kept: beyond it nobody is admitted or removed any more. Who leaves may always say so.
@@ -29,6 +34,8 @@ pub struct Member {
     pub stamp: Hlc,
     /// The hash of the token that it showed; zeros for the founder.
     pub token: [u8; 32],
+    /// What it was admitted as; if as both, a member.
+    pub role: Role,
     /// Why it does not belong to the cluster any more, if it does not.
     pub ended: Option<Ended>,
 }
@@ -93,8 +100,9 @@ pub fn short(node: &NodeId) -> [u8; 16] {
 
 /// All that is known of who belongs to the cluster.
 ///
-/// An admission counts once its author's own admission does, in whatever order they arrive. Of several admissions of one
-/// node the earliest counts; of several departures the latest. A removal ends a node for ever, whoever else says what, and
+/// An admission counts once its author's own admission as a member does, in whatever order they arrive: what an observer says
+/// of others never counts. Of several admissions of one node the earliest counts, and the greatest role: a key that was let in
+/// as a member does not become an observer's. Of several departures the latest. A removal ends a node for ever, whoever else says what, and
 /// with it the admissions by that node that its remover had not seen: their stamps are the removed node's own word. Two
 /// members that remove each other apart are both out.
 #[derive(Debug, Clone, Default)]
@@ -154,7 +162,16 @@ impl Members {
     /// How many nodes a token let in, as far as is known here.
     #[must_use]
     pub fn admitted_with(&self, token: &[u8; 32]) -> usize {
-        self.members.values().filter(|member| member.token == *token).count()
+        let with = |(name, body): (&StatementName, &Body)| match body {
+            Body::Admission { token: shown, .. } => (shown == token && self.is_full(&name.2)).then_some(name.0),
+            _ => None,
+        };
+        self.statements.iter().filter_map(with).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether a node is known as a member, not only as an observer: then what it says of others counts.
+    fn is_full(&self, node: &NodeId) -> bool {
+        self.members.get(node).is_some_and(|member| member.role == Role::Member)
     }
 
     /// The stamp of the latest statement about a node: what is said of it next must be later, whatever clocks say.
@@ -226,17 +243,15 @@ impl Members {
     /// Takes in the admission of somebody of whom nothing was said, where nobody else's standing follows from it: nearly all
     /// are such, and to compute everything again for each would take a cluster of a thousand minutes to form.
     fn admit_simply(&mut self, author: NodeId, body: &Body) -> bool {
-        let Body::Admission { node, name, token, stamp } = body else { return false };
-        if self.entangled || !self.members.contains_key(&author) || self.about(node).next().is_some() {
+        let Body::Admission { node, .. } = body else { return false };
+        if self.entangled || !self.is_full(&author) || self.about(node).next().is_some() {
             return false;
         }
-        self.admit(*node, name, *token, *stamp, author);
-        self.active.insert(*node);
+        if let Some(member) = admitted(*node, author, body) {
+            self.take_in(member);
+            self.active.insert(*node);
+        }
         true
-    }
-
-    fn admit(&mut self, id: NodeId, name: &str, token: [u8; 32], stamp: Hlc, admitted_by: NodeId) {
-        self.members.insert(id, Member { id, name: name.to_owned(), admitted_by, stamp, token, ended: None });
     }
 
     fn about(&self, node: &NodeId) -> impl Iterator<Item = (&StatementName, &Body)> {
@@ -247,31 +262,18 @@ impl Members {
 
     fn recompute(&mut self) {
         self.members.clear();
-        // Each round admits those whose admitter is in already, so it ends after at most one round for each link.
+        // Each round admits those whose admitter is in already, so it ends after at most two rounds for each link.
         loop {
-            let mut progress = Vec::new();
-            for ((node, _, author), body) in &self.statements {
-                let (name, token, stamp) = match body {
-                    Body::Founding { name, stamp, .. } => (name, [0; 32], *stamp),
-                    Body::Admission { name, token, stamp, .. } if self.members.contains_key(author) => {
-                        (name, *token, *stamp)
-                    }
-                    _ => continue,
-                };
-                let earlier =
-                    self.members.get(node).is_none_or(|known| (stamp, *author) < (known.stamp, known.admitted_by));
-                if earlier {
-                    progress.push((*node, name.clone(), token, stamp, *author));
-                }
-            }
-            if progress.is_empty() {
+            let counts = |(name, body): (&StatementName, &Body)| {
+                let (node, _, author) = *name;
+                let is_word = matches!(body, Body::Founding { .. }) || self.is_full(&author);
+                if is_word && self.is_news(node, author, body) { admitted(node, author, body) } else { None }
+            };
+            let said: Vec<Member> = self.statements.iter().filter_map(counts).collect();
+            if said.is_empty() {
                 break;
             }
-            // The earliest of a round comes last.
-            progress.sort_by_key(|(_, _, _, stamp, author)| std::cmp::Reverse((*stamp, *author)));
-            for (node, name, token, stamp, author) in progress {
-                self.admit(node, &name, token, stamp, author);
-            }
+            said.into_iter().for_each(|member| self.take_in(member));
         }
         let entangles = |(_, kind, author): &StatementName| {
             *kind == REMOVAL || (*kind == ADMISSION && !self.members.contains_key(author))
@@ -303,7 +305,7 @@ impl Members {
             let Body::Removal { stamp, seen, until, .. } = body else { continue };
             let again = |body: &Body| matches!(body, Body::Admission { stamp: at, .. } if at > stamp);
             let is_void = planted::is(Bug::RemovedComesBack) && self.about(node).any(|(_, body)| again(body));
-            if is_void || !self.members.contains_key(author) {
+            if is_void || !self.is_full(author) {
                 continue;
             }
             let seen: BTreeSet<[u8; 16]> = seen.iter().copied().collect();
@@ -318,13 +320,14 @@ impl Members {
         removals
     }
 
-    /// Whether an admission counts: its author was not removed, or all who removed it had seen it.
+    /// Whether an admission counts: its author is no observer and was not removed, or all who removed it had seen it.
     fn counts(&self, name: &StatementName, removals: &BTreeMap<NodeId, Removals>) -> bool {
         let (node, _, author) = name;
         let sequence = self.envelopes.get(name).map(|envelope| envelope.sequence());
-        removals.get(author).is_none_or(|removals| {
-            removals.seen.contains(&short(node)) && sequence.is_some_and(|sequence| sequence <= removals.until)
-        })
+        self.is_full(author)
+            && removals.get(author).is_none_or(|removals| {
+                removals.seen.contains(&short(node)) && sequence.is_some_and(|sequence| sequence <= removals.until)
+            })
     }
 
     fn apply_removals(&mut self, removals: &BTreeMap<NodeId, Removals>) {
@@ -336,27 +339,10 @@ impl Members {
             if let Some(Removals { by, stamp, .. }) = removals.get(&member.id) {
                 let for_ever = Ended::Removed { by: *by, stamp: *stamp };
                 member.ended = Some(if planted::is(Bug::RemovedComesBack) { Ended::Left(*stamp) } else { for_ever });
-            } else if !vouched.contains(&member.id) {
+            } else if let Some(role) = vouched.get(&member.id) {
+                member.role = *role;
+            } else {
                 member.ended = Some(Ended::Unvouched);
-            }
-        }
-    }
-
-    /// Those whose chain of admissions to the founder has no link that a removal has cut.
-    fn vouched(&self, removals: &BTreeMap<NodeId, Removals>) -> BTreeSet<NodeId> {
-        let mut vouched = BTreeSet::new();
-        loop {
-            let before = vouched.len();
-            for name in self.statements.keys() {
-                let (node, kind, author) = name;
-                let holds = *kind == FOUNDING
-                    || (*kind == ADMISSION && vouched.contains(author) && self.counts(name, removals));
-                if holds {
-                    vouched.insert(*node);
-                }
-            }
-            if vouched.len() == before {
-                return vouched;
             }
         }
     }
@@ -398,7 +384,13 @@ mod tests {
 
     fn admission(cluster: &ClusterId, by: u8, of: u8) -> (Arc<Envelope>, Body) {
         let node = keys(of).node_id();
-        let body = Body::Admission { node, name: format!("n{of}"), token: [1; 32], stamp: Hlc(u64::from(of)) };
+        let body = Body::Admission {
+            node,
+            name: format!("n{of}"),
+            token: [1; 32],
+            stamp: Hlc(u64::from(of)),
+            role: Role::Member,
+        };
         say(cluster, by, u64::from(of), body)
     }
 
@@ -441,7 +433,7 @@ mod tests {
         }
         let node = keys(3).node_id();
         assert_eq!(members.latest_word_on(&node), Hlc(50));
-        let admission = Body::Admission { node, name: "n3".into(), token: [1; 32], stamp: Hlc(51) };
+        let admission = Body::Admission { node, name: "n3".into(), token: [1; 32], stamp: Hlc(51), role: Role::Member };
         let (envelope, body) = say(&cluster, 2, 20, admission);
         members.insert(&cluster, &envelope, body);
         assert!(members.is_active(&node));
@@ -493,7 +485,13 @@ mod tests {
     fn who_was_removed_stays_out_whatever_is_said_later_and_whom_it_admitted_before_stays() {
         let (cluster, mut all) = chain();
         all.push(removal(&cluster, 1, 20, 2, &[3, 5]));
-        let again = Body::Admission { node: keys(2).node_id(), name: "n2".into(), token: [1; 32], stamp: Hlc(99) };
+        let again = Body::Admission {
+            node: keys(2).node_id(),
+            name: "n2".into(),
+            token: [1; 32],
+            stamp: Hlc(99),
+            role: Role::Member,
+        };
         all.push(say(&cluster, 1, 21, again));
         let members = members_of(&cluster, &all);
         assert_eq!(actives(&members), [1, 3, 4, 5]);
@@ -508,7 +506,13 @@ mod tests {
         assert_eq!(actives(&members_of(&cluster, &all)), [1, 5]);
         let ended = members_of(&cluster, &all).get(&keys(4).node_id()).and_then(|member| member.ended);
         assert_eq!(ended, Some(Ended::Unvouched));
-        let again = Body::Admission { node: keys(3).node_id(), name: "n3".into(), token: [1; 32], stamp: Hlc(99) };
+        let again = Body::Admission {
+            node: keys(3).node_id(),
+            name: "n3".into(),
+            token: [1; 32],
+            stamp: Hlc(99),
+            role: Role::Member,
+        };
         all.push(say(&cluster, 5, 22, again));
         assert_eq!(actives(&members_of(&cluster, &all)), [1, 3, 4, 5]);
     }
@@ -518,7 +522,13 @@ mod tests {
         let (cluster, mut all) = chain();
         all.push(say(&cluster, 5, 9, Body::Departure { stamp: Hlc(50) }));
         all.push(removal(&cluster, 1, 20, 2, &[3, 5]));
-        let again = Body::Admission { node: keys(5).node_id(), name: "n5".into(), token: [1; 32], stamp: Hlc(51) };
+        let again = Body::Admission {
+            node: keys(5).node_id(),
+            name: "n5".into(),
+            token: [1; 32],
+            stamp: Hlc(51),
+            role: Role::Member,
+        };
         all.push(say(&cluster, 2, 30, again));
         assert_eq!(actives(&members_of(&cluster, &all)), [1, 3, 4]);
     }

@@ -16,7 +16,7 @@ use crate::envelope::{Body, Envelope, EnvelopeError, Sequence};
 use crate::gate::{self, GateError};
 use crate::keyring::Keyring;
 use crate::lives::LifeTable;
-use crate::members::{self, Members};
+use crate::members::{self, Members, Role};
 use crate::memo::Memo;
 use crate::object::{self, Authorship, ObjectState};
 use crate::opened::Opened;
@@ -369,10 +369,15 @@ impl Store {
         self.say(now, Body::Founding { nonce, name: name.to_owned(), stamp })
     }
 
-    /// Admits a node.
+    /// Admits a node as a member.
     pub fn admit(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32]) -> Arc<Envelope> {
+        self.admit_as(now, node, name, token, Role::Member)
+    }
+
+    /// Admits a node.
+    pub fn admit_as(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32], role: Role) -> Arc<Envelope> {
         let stamp = self.tick_on_member(now, &node);
-        self.say(now, Body::Admission { node, name: name.to_owned(), token, stamp })
+        self.say(now, Body::Admission { node, name: name.to_owned(), token, stamp, role })
     }
 
     /// Leaves the cluster for good.

@@ -21,6 +21,7 @@ mod durable;
 mod leader;
 mod leaderless;
 mod locks;
+mod observers;
 mod policy;
 pub mod quiet;
 mod removed;
@@ -130,6 +131,7 @@ pub fn look(world: &mut World) -> Option<Violation> {
         ("leaderless", leaderless),
         ("removed", taken_back),
         ("bounds", bounds::check(world)),
+        ("observers", observers::check(world)),
     ];
     found.into_iter().find_map(|(check, what)| violation(world, check, what))
 }

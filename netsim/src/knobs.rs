@@ -41,6 +41,8 @@ pub struct Knobs {
     pub candidate_every_ms: u64,
     /// The mean time between rotations of the cluster's secrets, in milliseconds; 0: there are none.
     pub rotate_every_ms: u64,
+    /// How many nodes, the last ones, come in as observers.
+    pub observers: usize,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -101,6 +103,8 @@ const FIRST_WITH_CANDIDATES: u64 = 200_000;
 
 /// The first seed in which the cluster's secrets may be rotated.
 const FIRST_WITH_ROTATIONS: u64 = 400_000;
+/// The first seed in which some nodes may be observers.
+const FIRST_WITH_OBSERVERS: u64 = 500_000;
 
 /// How many kinds of faults there are.
 pub const FAULTS: usize = 20;
@@ -196,16 +200,26 @@ impl Knobs {
                 let mut later = random::from_seed(seed ^ 0x726f_7461);
                 later.random_range(3_000..15_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_ROTATIONS)
             },
+            observers: 0,
             planted: None,
             faults,
         }
+        .with_observers()
+    }
+
+    /// It was added later, so it is drawn apart. At least three nodes stay members: fewer could not carry what users ask for.
+    fn with_observers(self) -> Self {
+        let mut later = random::from_seed(self.seed ^ 0x6f62_7365);
+        let some = later.random_range(1..=(self.nodes / 2).clamp(1, 4)).min(self.nodes.saturating_sub(3));
+        let drawn = later.random_bool(0.5) && self.seed >= FIRST_WITH_OBSERVERS;
+        Knobs { observers: if drawn { some } else { 0 }, ..self }
     }
 
     /// The same cluster and users with no fault at all.
     #[must_use]
     pub fn calm(seed: u64, nodes: usize) -> Self {
         let network = Network::Lan;
-        Knobs { nodes, network, faults: Faults::default(), ..Knobs::draw(seed) }
+        Knobs { nodes, network, faults: Faults::default(), ..Knobs::draw(seed) }.with_observers()
     }
 }
 
@@ -219,6 +233,9 @@ impl fmt::Display for Knobs {
         // Only where there are any, so that the traces of earlier seeds stay what they were.
         if self.rotate_every_ms > 0 {
             write!(f, " rotate_every_ms {};", self.rotate_every_ms)?;
+        }
+        if self.observers > 0 {
+            write!(f, " observers {};", self.observers)?;
         }
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;
@@ -245,6 +262,15 @@ mod tests {
             }
         }
         assert!(on.iter().all(|count| (20..80).contains(count)), "{on:?}");
+    }
+
+    #[test]
+    fn some_later_seeds_have_observers_and_three_members_or_more_and_none_of_the_earlier_ones_has_any() {
+        assert!((0..2_000).all(|seed| Knobs::draw(seed).observers == 0));
+        let later: Vec<Knobs> = (FIRST_WITH_OBSERVERS..FIRST_WITH_OBSERVERS + 200).map(Knobs::draw).collect();
+        let some = later.iter().filter(|knobs| knobs.observers > 0).count();
+        assert!((60..140).contains(&some), "{some}");
+        assert!(later.iter().all(|knobs| knobs.observers + 3 <= knobs.nodes));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use crate::api::streams::node_side::SessionServer;
 use crate::api::{self, usage};
 use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
+use crate::joining::host::Host;
 use crate::metrics::Metrics;
 use crate::pki::epochs::Epochs;
 use crate::pki::seal::{Opener, Seal, SealError};
@@ -39,10 +40,12 @@ pub mod identity;
 mod keys;
 mod sessions;
 pub mod token;
+mod tokens;
 mod why;
 
 use account_tokens::AccountTokens;
 pub use admission::JoinError;
+pub(crate) use admission::become_client;
 use admission::{Admitted, Doorkeeper};
 use clock::Clock;
 use core_task::{Access, Shell};
@@ -282,6 +285,8 @@ async fn assemble(
     let core_task = tokio::spawn(core_task::run(node, receiver, shell));
     let keys_task = tokio::spawn(keeper.clone().run(told));
     let sessions = Arc::new(SessionServer::new(Arc::new(runtime.clone()), stop.clone()));
+    let (host, guessed) = Host::new(me, entry.cluster, metrics.clone());
+    let revoke_task = tokio::spawn(revoke_guessed(guessed, handle.clone()));
     let daemon = Arc::new(backend::Daemon {
         core: handle.clone(),
         net: net.clone(),
@@ -293,7 +298,9 @@ async fn assemble(
         cluster: entry.cluster,
         addresses: peer_addresses.clone(),
         stop: stop.clone(),
+        host: host.clone(),
     });
+    let opened = Arc::new(OnceLock::new());
     let door = Doorkeeper {
         cluster: entry.cluster,
         core: handle.clone(),
@@ -304,6 +311,8 @@ async fn assemble(
         metrics: metrics.clone(),
         said: Arc::default(),
         clock,
+        host,
+        api: opened.clone(),
     };
     let logs = Arc::new(LogServer::new(daemon.clone()));
     let events_task = tokio::spawn(forward(
@@ -314,7 +323,7 @@ async fn assemble(
         book.clone(),
     ));
     let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
-    let api = backend::start_api(&config, keeper.identity(), daemon, metrics).await;
+    let api = backend::start_api(&config, keeper.identity(), daemon, metrics, &opened).await;
     if let Ok(api) = &api {
         info!(peers = %config.listen, api = %api.address(), runtime = runtime.description(), name = %entry.file.name, "skein is up");
         stop.cancelled().await;
@@ -329,6 +338,7 @@ async fn assemble(
     };
     remember_task.abort();
     keys_task.abort();
+    revoke_task.abort();
     events_task.abort();
     handle.stop().await;
     // The core's task drops the disk, which writes what is on its way first.
@@ -520,6 +530,8 @@ async fn forward(
                 tokio::spawn(name_offender(core.clone(), peer, offence, length));
                 continue;
             }
+            // A node that belongs to a cluster looks for nobody else.
+            NetEvent::Stranger { .. } => continue,
             // The network has logged and counted it.
             NetEvent::Violation { .. } => continue,
         };
@@ -555,6 +567,15 @@ async fn remember(dir: PathBuf, core: CoreHandle, book: Arc<Mutex<AddressBook>>)
             }
         }
         tokio::time::sleep(REMEMBER_EVERY).await;
+    }
+}
+
+/// Revokes the tokens of invitations that wrong codes have ended.
+async fn revoke_guessed(mut guessed: mpsc::Receiver<JoinToken>, core: CoreHandle) {
+    while let Some(token) = guessed.recv().await {
+        if let Err(error) = tokens::revoke_guessed(&core, &token).await {
+            warn!(token = %token.id(), %error, "the token of an invitation that is over could not be revoked; revoke it by its id");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal, Rotated};
+use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal, Rotated, TokenInfo};
 
 use crate::args::{KubeconfigFlags, RemoveFlags, TokenVerb, WhyFlags};
 use crate::client::{Client, ClientError, encode};
@@ -35,15 +35,32 @@ pub(crate) async fn peers(client: Client) -> Result<(), Failure> {
     Screen::stdout().say(peers_table(peers).lines())
 }
 
-/// Prints a new token.
+/// Prints a new token, lists all, or revokes one.
 ///
 /// # Errors
-/// When nobody answers, or the token is refused.
+/// When nobody answers, or it is refused.
 pub(crate) async fn token(client: Client, verb: TokenVerb) -> Result<(), Failure> {
-    let TokenVerb::Create { uses, ttl } = verb;
-    let answer = client.post("/skein/v1/tokens", &json!({"uses": uses, "ttl_seconds": ttl.as_secs()})).await?;
-    let token: String = read(answer["token"].clone())?;
-    print(&format!("{token}\n"))
+    match verb {
+        TokenVerb::Create { uses, ttl, role, grant } => {
+            let asked = json!({"uses": uses, "ttl_seconds": ttl.as_secs(), "role": role.as_str(), "grant": grant});
+            let answer = client.post("/skein/v1/tokens", &asked).await?;
+            let token: String = read(answer["token"].clone())?;
+            print(&format!("{token}\n"))
+        }
+        TokenVerb::List => {
+            let mut answer = client.get("/skein/v1/tokens").await?;
+            let tokens: Vec<TokenInfo> = read(answer["tokens"].take())?;
+            if tokens.is_empty() {
+                return Screen::stdout().say(["there are no tokens"]);
+            }
+            Screen::stdout().say(tokens_table(tokens).lines())
+        }
+        TokenVerb::Revoke { id } => {
+            let answer = client.post("/skein/v1/revoke-token", &json!({"id": id})).await?;
+            let id: String = read(answer["id"].clone())?;
+            print(&format!("token {id} lets nobody in any more, at any peer that has heard of it\n"))
+        }
+    }
 }
 
 /// Prints a kubeconfig: the administrator's, or that of a user, who is given a role first.
@@ -162,14 +179,29 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     Ok(read.map_err(|error| ClientError::Broken(format!("it is of another version: {error}")))?)
 }
 
+fn tokens_table(tokens: Vec<TokenInfo>) -> Table {
+    let mut table = Table::new(&["ID", "ROLE", "USED", "EXPIRES"]);
+    table.rows = tokens
+        .into_iter()
+        .map(|token| {
+            let expires = match u64::try_from(token.seconds_left) {
+                Ok(left) => format!("in {}", units::short(Duration::from_secs(left))),
+                Err(_) => "is over".to_owned(),
+            };
+            vec![token.id, token.role, format!("{}/{}", token.used, token.uses), expires]
+        })
+        .collect();
+    table
+}
+
 fn peers_table(peers: Vec<PeerInfo>) -> Table {
-    let mut table = Table::new(&["NAME", "STATE", "LEADER", "ADDRESS", "VERSION", "ID"]);
+    let mut table = Table::new(&["NAME", "STATE", "ROLE", "LEADER", "ADDRESS", "VERSION", "ID"]);
     let known = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     table.rows = peers
         .into_iter()
         .map(|peer| {
             let leader = if peer.leader { "leader" } else { "-" }.to_owned();
-            vec![peer.name, peer.state, leader, known(peer.address), known(peer.version), peer.id]
+            vec![peer.name, peer.state, peer.role, leader, known(peer.address), known(peer.version), peer.id]
         })
         .collect();
     table
@@ -201,8 +233,9 @@ mod tests {
             state: "down".into(),
             leader: false,
             version: String::new(),
+            role: "observer".into(),
         };
         let lines = peers_table(vec![peer]).lines();
-        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["n1", "down", "-", "-", "-", "x"]);
+        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["n1", "down", "observer", "-", "-", "-", "x"]);
     }
 }

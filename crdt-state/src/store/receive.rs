@@ -5,8 +5,8 @@ use super::{
     Store, StoreChange, WriteId, deletion_record, gate, member_records, members, rotations, tables,
 };
 use crate::NameKey;
-use skein_gossip::Offence;
 use crate::keyring::EpochId;
+use skein_gossip::Offence;
 use skein_gossip::planted::{self, Bug};
 
 /// The most retracted sections that are kept of one node; beyond that it starts a new boot, which forgets them.

@@ -219,6 +219,9 @@ impl World {
             Effect::Act(action) => {
                 match &action {
                     RuntimeAction::Start(spec) => {
+                        if self.observes(number) {
+                            self.violate("observers", format!("h{number} is an observer and starts {}", spec.pod));
+                        }
                         self.trace.line(self.now_us, format_args!("h{number} starts {} of {}", spec.pod, spec.slot));
                     }
                     RuntimeAction::Stop { id, .. } => {

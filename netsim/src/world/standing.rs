@@ -15,8 +15,9 @@ use super::{Event, World};
 use crate::disk::Disk;
 use crate::host::{Host, Standing};
 
-/// The hash of the secret that everybody joins with.
+/// The hash of the secret that members join with, and of the one for observers.
 const TOKEN: [u8; 32] = [9; 32];
+const OBSERVERS_TOKEN: [u8; 32] = [8; 32];
 /// Requests that are no user's writes are numbered from here.
 const OTHER_REQUESTS: RequestId = 1 << 40;
 /// How long somebody who asks to be let in waits before asking again, in microseconds.
@@ -38,21 +39,38 @@ impl World {
         self.hosts[0].standing = Standing::Member;
         self.hosts[0].is_founder = true;
         self.boot(0);
-        let name = NameKey::root(&Kind::new(TOKEN_KIND), &"09".repeat(32));
-        let edits =
+        self.mint(0, "09", "member");
+        if self.knobs.observers > 0 {
+            self.mint(1, "08", "observer");
+        }
+        for host in 1..self.hosts.len() {
+            self.after(host as u64 * 10_000, Event::Join { host });
+        }
+    }
+
+    /// Whether a host comes in as an observer.
+    #[must_use]
+    pub fn observes(&self, host: usize) -> bool {
+        host > 0 && host + self.knobs.observers >= self.hosts.len()
+    }
+
+    fn mint(&mut self, number: RequestId, byte: &str, role: &str) {
+        let name = NameKey::root(&Kind::new(TOKEN_KIND), &byte.repeat(32));
+        let mut edits =
             vec![Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)), Edit::set("spec.uses", Scalar::Int(1_000_000))];
+        if role != "member" {
+            edits.push(Edit::set("spec.role", Scalar::str(role)));
+        }
         let request = WriteRequest {
             op: WriteOp::Create { name, edits },
             durability: Durability::Local,
             user: "founder".into(),
             manager: "netsim".into(),
             operation: Operation::Update,
-            request_id: "token".into(),
+            request_id: if role == "member" { "token".into() } else { format!("token for {role}") },
         };
-        self.input(0, Input::Write(OTHER_REQUESTS, Box::new(request)));
-        for host in 1..self.hosts.len() {
-            self.after(host as u64 * 10_000, Event::Join { host });
-        }
+        // Requests of this kind that ask for more come after these.
+        self.input(0, Input::Write(OTHER_REQUESTS + (number << 20), Box::new(request)));
     }
 
     /// Asks a member to let a host in, and again after a while.
@@ -76,7 +94,8 @@ impl World {
         let id = OTHER_REQUESTS + 1 + self.asked.len() as u64;
         self.asked.insert(id, (number, via));
         let (node, name) = (self.hosts[number].keys.node_id(), self.hosts[number].name.clone());
-        let input = Box::new(Input::Admit(id, AdmissionRequest { node, name, token: TOKEN }));
+        let token = if self.observes(number) { OBSERVERS_TOKEN } else { TOKEN };
+        let input = Box::new(Input::Admit(id, AdmissionRequest { node, name, token }));
         let (start, delay) = (self.hosts[via].start, self.latency_us(number, via));
         self.after(delay, Event::Hear { host: via, start, input });
     }

@@ -45,12 +45,13 @@ mod rebirth;
 mod route;
 mod spread;
 mod start;
+mod token;
 
-pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
 pub use inspect::{Inspected, inspect, push_frame};
 pub use meta::read_vote;
 pub use start::StartError;
+pub use token::{KnownToken, TOKEN_KIND, TokenRole, TokenSpec};
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.
 pub const MAX_CONTROL_BYTES: usize = 16 * 1024;

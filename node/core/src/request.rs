@@ -204,6 +204,9 @@ pub enum AdmissionError {
     /// The name is not one a node can have, or another node has it.
     #[error("{0}")]
     Name(String),
+    /// It is not for that.
+    #[error("{0}")]
+    Role(String),
     /// It was removed.
     #[error(
         "this node was removed from the cluster, and its key stays out for ever; join with a new one, from another --data-dir"

@@ -162,6 +162,28 @@ pub fn keypair_beside(dir: &Path) -> Result<Keypair, IdentityError> {
     keypair(dir, &Seal::open(dir, &Opener::beside(dir)?)?)
 }
 
+/// The node's key, if there is one already.
+///
+/// # Errors
+/// When the file cannot be read, or holds no key of this directory's.
+pub fn known_keypair(dir: &Path, opener: &Opener) -> Result<Option<Keypair>, IdentityError> {
+    if dir.join(KEY_FILE).exists() { keypair(dir, &Seal::open(dir, opener)?).map(Some) } else { Ok(None) }
+}
+
+/// Makes a key the node's, unless it has one.
+///
+/// # Errors
+/// When the directory or the file cannot be written.
+pub fn adopt(dir: &Path, opener: &Opener, keys: &Keypair) -> Result<(), IdentityError> {
+    create_directory(dir)?;
+    let path = dir.join(KEY_FILE);
+    if path.exists() {
+        return Ok(());
+    }
+    let seal = Seal::open(dir, opener)?;
+    write(&path, &seal.seal(KEY_FILE, &keys.secret())?, 0o600)
+}
+
 /// Bytes from the operating system; `path` is what they are for.
 ///
 /// # Errors

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -16,12 +15,13 @@ use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
     AdminError, ApiRef, Authored, Backend, ContainerUsage, Known, LeaderInfo, LogError, LogRequest, LogSource,
-    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, UsageSource,
-    Used,
+    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, TokenAsk,
+    TokenInfo, UsageSource, Used,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::api::streams::node_side::SessionServer;
 use skein_node::api::usage::peers;
+use skein_node::joining::Standing;
 use skein_node::metrics::Metrics;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -508,8 +508,24 @@ impl Backend for Fake {
         })
     }
 
-    fn create_token(&self, uses: u32, ttl: Duration) -> BoxFuture<'_, Result<String, AdminError>> {
-        Box::pin(async move { Ok(format!("token-{uses}-{}", ttl.as_secs())) })
+    fn create_token(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async move { Ok(format!("token-{}-{}", ask.uses, ask.ttl.as_secs())) })
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenInfo>, AdminError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn revoke_token(&self, id: String) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async move { Err(AdminError(format!("no {id}"))) })
+    }
+
+    fn invite(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async move { Ok(format!("42-{}-{}", ask.role.as_str(), ask.grant.unwrap_or_default())) })
+    }
+
+    fn invitation(&self, _: u8) -> BoxFuture<'_, Result<Option<Standing>, AdminError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>> {
@@ -521,6 +537,7 @@ impl Backend for Fake {
                 state: "alive".into(),
                 leader: true,
                 version: "1".into(),
+                role: "member".into(),
             }])
         })
     }

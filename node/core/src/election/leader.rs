@@ -91,8 +91,8 @@ impl Election {
         let answered = |peer: &&NodeId| {
             reign.answers.get(*peer).and_then(|a| a.answered).is_some_and(|at| now.since(at) < self.config.silence)
         };
-        let others = self.alive.len() - 1;
-        if self.alive.iter().filter(answered).count() * 2 >= others {
+        let others = || self.alive.iter().filter(|peer| **peer != self.me && !self.observers.contains(peer));
+        if others().filter(answered).count() * 2 >= others().count() {
             reign.heard_half = now;
         }
         if now.since(reign.heard_half) >= self.config.deaf {
@@ -237,6 +237,7 @@ impl Election {
             let reachable = answering.filter(|node| self.alive.contains(node)).chain([self.me]).collect();
             let unwanted = reign.answers.iter().filter(|(_, a)| a.unwanted).map(|(node, _)| *node).collect();
             let members = if self.members.is_empty() { &self.alive } else { &self.members };
+            let members = &members.difference(&self.observers).copied().collect();
             voters.step(&Wish { members, reachable: &reachable, unwanted: &unwanted, leader: self.me })
         } else {
             Some(voters.rewritten(reign.term))

@@ -103,7 +103,7 @@ impl VoterSet {
 
 /// What a leader wants the set to become.
 pub(super) struct Wish<'a> {
-    /// Who is admitted and did not leave.
+    /// Who is admitted, did not leave, and is no observer.
     pub(super) members: &'a BTreeSet<NodeId>,
     /// Who answers the leader now, itself included.
     pub(super) reachable: &'a BTreeSet<NodeId>,

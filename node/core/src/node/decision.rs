@@ -239,7 +239,7 @@ impl Node {
         }
     }
 
-    /// The peers alive that take writes, in the order of a name. Every node with the same view computes the same (rendezvous
+    /// The peers alive that take writes and are no observers, in the order of a name. Every node with the same view computes the same (rendezvous
     /// hashing).
     pub(super) fn owners(&self, name: &NameKey) -> impl Iterator<Item = NodeId> + '_ {
         let text = name.life(1).to_string();
@@ -248,7 +248,13 @@ impl Node {
             <[u8; 32]>::from(digest)
         };
         let members = self.store.members();
-        let mut order: Vec<NodeId> = self.peers.alive.iter().copied().filter(|node| members.is_active(node)).collect();
+        let mut order: Vec<NodeId> = self
+            .peers
+            .alive
+            .iter()
+            .copied()
+            .filter(|node| members.is_active(node) && !members.is_observer(node))
+            .collect();
         order.sort_by_cached_key(place);
         order.into_iter().filter(|node| self.takes_writes(node))
     }

@@ -130,7 +130,8 @@ impl Node {
 
     /// What the state says of a slot, if it is live and concerns this node.
     fn facts(&mut self, slot: &ObjectKey) -> Option<SlotFacts> {
-        if !self.store.is_live(slot) {
+        // An observer runs nothing, whatever leaders write.
+        if !self.store.is_live(slot) || self.store.members().is_observer(&self.me) {
             return None;
         }
         let object = self.store.object(slot)?.clone();

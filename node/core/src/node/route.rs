@@ -339,6 +339,7 @@ impl Node {
         let members = self.store.members().active().clone();
         self.known_members.clone_from(&members);
         self.membership.handle(now, ToMembership::Members(members.clone()));
+        self.election.handle(now, ToElection::Observers(self.store.members().observers()));
         self.election.handle(now, ToElection::Members(members.clone()));
         let gone: Vec<NodeId> = self.claims_by_node.keys().filter(|node| !members.contains(node)).copied().collect();
         gone.into_iter().for_each(|node| self.node_reported(now, node));

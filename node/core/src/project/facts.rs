@@ -141,6 +141,7 @@ impl Facts {
             status: status.as_ref(),
             reported_ms,
             alive: facts.alive,
+            observes: store.members().is_observer(id),
         };
         vec![Made {
             object: ApiRef { kind: Kind::new(NODE_KIND), namespace: "".into(), name: facts.name.clone() },
