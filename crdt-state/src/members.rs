@@ -12,8 +12,11 @@ use crate::{ClusterId, Hlc};
 
 /// The most nodes that may ever be admitted to one cluster.
 pub const MAX_MEMBERS: usize = 4096;
-/// The most statements that are kept: beyond it nobody is admitted or removed any more. Who leaves may always say so.
+/// The most statements that are kept: beyond it nobody is admitted any more. Who leaves may always say so, and each member may
+/// still remove [`RESERVED_REMOVALS`] others.
 const MAX_STATEMENTS: usize = 3 * MAX_MEMBERS;
+/// How many removals of each member's are taken though there are [`MAX_STATEMENTS`] already.
+const RESERVED_REMOVALS: usize = 64;
 
 /// A node that was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +71,8 @@ pub type StatementName = (NodeId, u8, NodeId);
 const FOUNDING: u8 = 0;
 const ADMISSION: u8 = 1;
 const DEPARTURE: u8 = 2;
-const REMOVAL: u8 = 3;
+/// The kind of the statements that remove somebody, in their names.
+pub const REMOVAL: u8 = 3;
 
 /// The name of a statement that this author makes, if the body is one.
 #[must_use]
@@ -191,7 +195,7 @@ impl Members {
             Body::Admission { .. } => self.envelopes.len() < MAX_STATEMENTS,
             // Who is asked to go leaves by itself; a removal of oneself would only make it impossible to come back.
             Body::Removal { node, seen, .. } => {
-                self.envelopes.len() < MAX_STATEMENTS && *node != author && seen.len() <= MAX_MEMBERS
+                *node != author && seen.len() <= MAX_MEMBERS && self.has_room_for_removal(&author, node)
             }
             _ => true,
         };
@@ -208,6 +212,15 @@ impl Members {
             self.statements.insert(item, body);
         }
         Some(item)
+    }
+
+    /// Whoever fills up the statements must not become impossible to remove: beyond them each member may still remove some others.
+    fn has_room_for_removal(&self, author: &NodeId, node: &NodeId) -> bool {
+        if self.envelopes.len() < MAX_STATEMENTS {
+            return true;
+        }
+        let by_author = self.envelopes.keys().filter(|(_, kind, by)| *kind == REMOVAL && by == author);
+        self.is_known(author) && self.is_known(node) && by_author.count() < RESERVED_REMOVALS
     }
 
     /// Takes in the admission of somebody of whom nothing was said, where nobody else's standing follows from it: nearly all
@@ -232,34 +245,22 @@ impl Members {
         self.statements.range(from..).take_while(move |((of, _, _), _)| *of == about)
     }
 
+    /// Finds out everything anew, in a time that grows little faster than the statements: any member may have made thousands.
     fn recompute(&mut self) {
         self.members.clear();
-        // Each round admits those whose admitter is in already, so it ends after at most one round for each link.
-        loop {
-            let mut progress = Vec::new();
-            for ((node, _, author), body) in &self.statements {
-                let (name, token, stamp) = match body {
-                    Body::Founding { name, stamp, .. } => (name, [0; 32], *stamp),
-                    Body::Admission { name, token, stamp, .. } if self.members.contains_key(author) => {
-                        (name, *token, *stamp)
-                    }
-                    _ => continue,
-                };
-                let earlier =
-                    self.members.get(node).is_none_or(|known| (stamp, *author) < (known.stamp, known.admitted_by));
-                if earlier {
-                    progress.push((*node, name.clone(), token, stamp, *author));
-                }
-            }
-            if progress.is_empty() {
-                break;
-            }
-            // The earliest of a round comes last.
-            progress.sort_by_key(|(_, _, _, stamp, author)| std::cmp::Reverse((*stamp, *author)));
-            for (node, name, token, stamp, author) in progress {
-                self.admit(node, &name, token, stamp, author);
+        let known = self.reached(|_| true);
+        let statements = std::mem::take(&mut self.statements);
+        for ((node, _, author), body) in &statements {
+            let (name, token, stamp) = match body {
+                Body::Founding { name, stamp, .. } => (name, [0; 32], *stamp),
+                Body::Admission { name, token, stamp, .. } if known.contains(author) => (name, *token, *stamp),
+                _ => continue,
+            };
+            if self.members.get(node).is_none_or(|first| (stamp, *author) < (first.stamp, first.admitted_by)) {
+                self.admit(*node, name, token, stamp, *author);
             }
         }
+        self.statements = statements;
         let entangles = |(_, kind, author): &StatementName| {
             *kind == REMOVAL || (*kind == ADMISSION && !self.members.contains_key(author))
         };
@@ -268,6 +269,25 @@ impl Members {
         self.apply_departures(&removals);
         self.apply_removals(&removals);
         self.active = self.members.values().filter(|member| member.is_active()).map(|member| member.id).collect();
+    }
+
+    /// Who has a chain to the founder of admissions that count.
+    fn reached(&self, counts: impl Fn(&StatementName) -> bool) -> BTreeSet<NodeId> {
+        let (mut admitted, mut open) = (BTreeMap::<NodeId, Vec<NodeId>>::new(), Vec::new());
+        for name in self.statements.keys() {
+            match *name {
+                (node, FOUNDING, _) => open.push(node),
+                (node, ADMISSION, author) if counts(name) => admitted.entry(author).or_default().push(node),
+                _ => {}
+            }
+        }
+        let mut reached = BTreeSet::new();
+        while let Some(node) = open.pop() {
+            if reached.insert(node) {
+                open.extend(admitted.remove(&node).into_iter().flatten());
+            }
+        }
+        reached
     }
 
     /// A departure holds unless the node was admitted again after it.
@@ -305,45 +325,32 @@ impl Members {
         removals
     }
 
-    /// Whether an admission counts: its author was not removed, or all who removed it had seen it.
+    /// Whether an admission counts against a departure before it: its author was not removed, or all who removed it had seen it.
     fn counts(&self, name: &StatementName, removals: &BTreeMap<NodeId, Removals>) -> bool {
-        let (node, _, author) = name;
         let sequence = self.envelopes.get(name).map(|envelope| envelope.sequence());
-        removals.get(author).is_none_or(|removals| {
-            removals.seen.contains(&short(node)) && sequence.is_some_and(|sequence| sequence <= removals.until)
-        })
+        let until = |removals: &Removals| sequence.is_some_and(|sequence| sequence <= removals.until);
+        Self::was_seen(name, removals) && removals.get(&name.2).is_none_or(until)
+    }
+
+    /// Whether all who removed an admission's author had seen one like it. What the author says of the same node since takes nothing
+    /// away: a key that was stolen and removed must not throw out those whom it let in honestly.
+    fn was_seen((node, _, author): &StatementName, removals: &BTreeMap<NodeId, Removals>) -> bool {
+        let seen = |removals: &Removals| removals.seen.contains(&short(node));
+        planted::is(Bug::UnseenAdmissionCounts) || removals.get(author).is_none_or(seen)
     }
 
     fn apply_removals(&mut self, removals: &BTreeMap<NodeId, Removals>) {
         if removals.is_empty() {
             return;
         }
-        let vouched = self.vouched(removals);
+        // Those whose chain of admissions to the founder has no link that a removal has cut.
+        let vouched = self.reached(|name| Self::was_seen(name, removals));
         for member in self.members.values_mut() {
             if let Some(Removals { by, stamp, .. }) = removals.get(&member.id) {
                 let for_ever = Ended::Removed { by: *by, stamp: *stamp };
                 member.ended = Some(if planted::is(Bug::RemovedComesBack) { Ended::Left(*stamp) } else { for_ever });
             } else if !vouched.contains(&member.id) {
                 member.ended = Some(Ended::Unvouched);
-            }
-        }
-    }
-
-    /// Those whose chain of admissions to the founder has no link that a removal has cut.
-    fn vouched(&self, removals: &BTreeMap<NodeId, Removals>) -> BTreeSet<NodeId> {
-        let mut vouched = BTreeSet::new();
-        loop {
-            let before = vouched.len();
-            for name in self.statements.keys() {
-                let (node, kind, author) = name;
-                let holds = *kind == FOUNDING
-                    || (*kind == ADMISSION && vouched.contains(author) && self.counts(name, removals));
-                if holds {
-                    vouched.insert(*node);
-                }
-            }
-            if vouched.len() == before {
-                return vouched;
             }
         }
     }
@@ -368,6 +375,9 @@ pub(crate) fn stamp_of(body: &Body) -> Option<Hlc> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod hostile;
 
 #[cfg(test)]
 mod tests {

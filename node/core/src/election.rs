@@ -190,6 +190,8 @@ pub struct Election {
     persisted: u64,
     alive: BTreeSet<NodeId>,
     members: BTreeSet<NodeId>,
+    /// Those that were removed: they have no vote any more.
+    removed: BTreeSet<NodeId>,
     role: Role,
     followed: Option<Followed>,
     /// The leader whose silence started the current election: it is not counted alive until it is heard again.
@@ -262,6 +264,7 @@ impl Election {
             persisted: 0,
             alive: [me].into(),
             members: BTreeSet::new(),
+            removed: BTreeSet::new(),
             role: Role::Follower,
             followed: None,
             silent: None,
