@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_wrong_usage() {
-        let wrong: [&[&str]; 13] = [
+        let wrong: [&[&str]; 17] = [
             &["invite", "--role", "king"],
             &["invite", "--uses", "0"],
             &["token", "revoke"],

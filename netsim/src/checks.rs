@@ -8,8 +8,10 @@ use skein_core::node::{Inspected, Node};
 use skein_core::request::{WriteOp, WriteReply};
 use skein_crdt_state::Record;
 use skein_crdt_state::store::Damaged;
+use skein_gossip::NodeId;
 
 use crate::disk::RowKey;
+use crate::host::Host;
 use crate::run::Violation;
 use crate::world::World;
 
@@ -67,9 +69,19 @@ impl Watch {
         }
     }
 
+    /// What a host sends to a node that it knows to be out; what is broken by it.
+    pub fn sends_to_removed(&self, world: &World, from: usize, to: &NodeId) -> Option<String> {
+        self.removed.sends(world, from, to)
+    }
+
     /// A host begins anew with an empty disk.
     pub fn begins_anew(&mut self, host: usize) {
         self.votes.forget(host);
+    }
+
+    /// A host was removed: what it led counts for nobody.
+    pub fn is_removed(&mut self, host: usize) {
+        self.leaders.forget(host);
     }
 
     /// What a host says of who leads; what is broken by it.
@@ -104,6 +116,12 @@ pub fn started(
     violation(world, "synced", synced::check(node, rows, corrupted, damaged))
 }
 
+/// All was mended a while ago and those that were removed have knocked since; what is broken.
+#[must_use]
+pub fn knocked(world: &World) -> Option<Violation> {
+    violation(world, "removed", removed::lingers(world))
+}
+
 /// Everything is mended: it is noted whether all agree by now.
 pub fn mended(world: &mut World) {
     world.note_removals();
@@ -114,8 +132,9 @@ pub fn mended(world: &mut World) {
 /// What must hold at all times and is looked at now and then; what is broken.
 pub fn look(world: &mut World) -> Option<Violation> {
     let mut watch = std::mem::take(&mut world.watch);
-    let mut rising = |host: &crate::host::Host| {
-        let node = host.node.as_ref()?;
+    let mut rising = |host: &Host| {
+        // What an old backup holds has gone back.
+        let node = host.node.as_ref().filter(|_| !world.is_knocking(host.number))?;
         watch.rising.look(host.number, host.start, node, world.oracle.deleted())
     };
     let fallen = world.hosts.iter().find_map(&mut rising);

@@ -43,6 +43,9 @@ pub struct Knobs {
     pub rotate_every_ms: u64,
     /// How many nodes, the last ones, come in as observers.
     pub observers: usize,
+    /// The mean time between stories of removals, see [`removals`](crate::removals), in milliseconds; 0: there are none. With
+    /// them some hosts stay outside until a story lets them in.
+    pub removal_every_ms: u64,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -105,6 +108,10 @@ const FIRST_WITH_CANDIDATES: u64 = 200_000;
 const FIRST_WITH_ROTATIONS: u64 = 400_000;
 /// The first seed in which some nodes may be observers.
 const FIRST_WITH_OBSERVERS: u64 = 500_000;
+/// The first seed that may tell stories of removals.
+const FIRST_WITH_REMOVALS: u64 = 600_000;
+/// The fewest nodes of such a seed: five that found the cluster, and one that a story lets in.
+const FEWEST_WITH_REMOVALS: usize = 6;
 
 /// How many kinds of faults there are.
 pub const FAULTS: usize = 20;
@@ -172,6 +179,12 @@ impl Knobs {
     /// The knobs of a seed. Each seed turns on another subset of the faults.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Knobs::without_removals(seed).with_removals()
+    }
+
+    /// The knobs that a seed had before there were stories of removals.
+    #[must_use]
+    pub fn without_removals(seed: u64) -> Self {
         let mut rng = random::from_seed(seed ^ 0x6b6e_6f62);
         let faults = Faults::draw(&mut rng, &mut random::from_seed(seed ^ 0x7265_6d6f));
         Knobs {
@@ -201,6 +214,7 @@ impl Knobs {
                 later.random_range(3_000..15_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_ROTATIONS)
             },
             observers: 0,
+            removal_every_ms: 0,
             planted: None,
             faults,
         }
@@ -215,11 +229,31 @@ impl Knobs {
         Knobs { observers: if drawn { some } else { 0 }, ..self }
     }
 
+    /// Drawn apart as well, since it was added later. Where removals are told there is time for some of them.
+    fn with_removals(mut self) -> Self {
+        let mut later = random::from_seed(self.seed ^ 0x6f75_7473);
+        let (every_ms, is_on) = (later.random_range(12_000..30_000), later.random_bool(0.75));
+        if is_on && self.seed >= FIRST_WITH_REMOVALS {
+            self.removal_every_ms = every_ms;
+            // Stories pick who removes and who lets in, and an observer may do neither.
+            self.observers = 0;
+            self.nodes = self.nodes.max(FEWEST_WITH_REMOVALS);
+            self.busy_ms += 20_000;
+        }
+        self
+    }
+
+    /// How many hosts stay outside until a story lets them in.
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        if self.removal_every_ms > 0 { (self.nodes / 4).min(2) } else { 0 }
+    }
+
     /// The same cluster and users with no fault at all.
     #[must_use]
     pub fn calm(seed: u64, nodes: usize) -> Self {
         let network = Network::Lan;
-        Knobs { nodes, network, faults: Faults::default(), ..Knobs::draw(seed) }.with_observers()
+        Knobs { nodes, network, removal_every_ms: 0, faults: Faults::default(), ..Knobs::draw(seed) }.with_observers()
     }
 }
 
@@ -230,12 +264,15 @@ impl fmt::Display for Knobs {
         write!(f, " user_every_ms {} tenure_ms {}", self.user_every_ms, self.tenure_ms)?;
         write!(f, " aside_permille {}", self.aside_permille)?;
         write!(f, " candidate_every_ms {};", self.candidate_every_ms)?;
-        // Only where there are any, so that the traces of earlier seeds stay what they were.
+        // Only where there are any, so that the traces of earlier seeds stay what they were: the first line is part of the hash.
         if self.rotate_every_ms > 0 {
             write!(f, " rotate_every_ms {};", self.rotate_every_ms)?;
         }
         if self.observers > 0 {
             write!(f, " observers {};", self.observers)?;
+        }
+        if self.removal_every_ms > 0 {
+            write!(f, " removal_every_ms {};", self.removal_every_ms)?;
         }
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;

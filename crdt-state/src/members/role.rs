@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use skein_gossip::NodeId;
 
-use super::{Member, Members, Removals};
+use super::{Member, Members, StatementName};
 use crate::envelope::Body;
 
 /// What a node was admitted as.
@@ -50,17 +50,6 @@ impl Members {
         self.about(node).any(|(name, body)| with(body) && self.is_full(&name.2))
     }
 
-    /// Whether an admission says more of a node than is known, or says it earlier.
-    pub(super) fn is_news(&self, node: NodeId, author: NodeId, body: &Body) -> bool {
-        let Some(known) = self.members.get(&node) else { return true };
-        let (stamp, role) = match body {
-            Body::Founding { stamp, .. } => (*stamp, Role::Member),
-            Body::Admission { stamp, role, .. } => (*stamp, *role),
-            _ => return false,
-        };
-        (stamp, author) < (known.stamp, known.admitted_by) || known.role < role
-    }
-
     /// Takes in one admission of a node: the earliest counts, and the greatest role.
     pub(super) fn take_in(&mut self, mut member: Member) {
         if let Some(known) = self.members.get_mut(&member.id) {
@@ -74,31 +63,27 @@ impl Members {
         self.members.insert(member.id, member);
     }
 
-    /// Those whose chain of admissions to the founder has no link that a removal has cut, and as what.
-    pub(super) fn vouched(&self, removals: &BTreeMap<NodeId, Removals>) -> BTreeMap<NodeId, Role> {
-        let mut vouched = BTreeMap::new();
-        loop {
-            let mut news = false;
-            for (name, body) in &self.statements {
-                let (node, _, author) = name;
-                let role = match body {
-                    Body::Founding { .. } => Role::Member,
-                    Body::Admission { role, .. }
-                        if vouched.get(author) == Some(&Role::Member) && self.counts(name, removals) =>
-                    {
-                        *role
-                    }
-                    _ => continue,
-                };
-                if vouched.get(node).is_none_or(|known| *known < role) {
-                    vouched.insert(*node, role);
-                    news = true;
-                }
-            }
-            if !news {
-                return vouched;
+    /// Who has a chain to the founder of admissions that count, each by a member, and as what: the greatest role of several.
+    pub(super) fn reached(&self, counts: impl Fn(&StatementName) -> bool) -> BTreeMap<NodeId, Role> {
+        let (mut said, mut open) = (BTreeMap::<NodeId, Vec<(NodeId, Role)>>::new(), Vec::new());
+        for (name, body) in &self.statements {
+            match body {
+                Body::Founding { .. } => open.push((name.0, Role::Member)),
+                Body::Admission { role, .. } if counts(name) => said.entry(name.2).or_default().push((name.0, *role)),
+                _ => {}
             }
         }
+        let mut reached = BTreeMap::new();
+        while let Some((node, role)) = open.pop() {
+            if reached.get(&node).is_some_and(|known| *known >= role) {
+                continue;
+            }
+            reached.insert(node, role);
+            if role == Role::Member {
+                open.extend(said.remove(&node).into_iter().flatten());
+            }
+        }
+        reached
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Votes {
     given: BTreeMap<(usize, u64), NodeId>,
     terms: BTreeMap<usize, u64>,
     sent: BTreeMap<(usize, u64), usize>,
+    /// Votes that were taken back by one for nobody: whoever does so has its seat again only with another set of voters.
+    taken_back: BTreeSet<(usize, u64)>,
     /// Hosts whose disk was emptied or changed: they may have forgotten a vote.
     excused: BTreeSet<usize>,
 }
@@ -44,7 +46,10 @@ impl Votes {
             return Some(format!("h{host} has forgotten what it said of its votes, as its peers tell it"));
         }
         // Whoever has forgotten a vote takes it back by one for itself, and neither counts until it has a seat again.
-        let vote = record.voted_for.filter(|_| !record.unseated)?;
+        if record.unseated {
+            self.taken_back.insert((host, record.term));
+        }
+        let vote = record.voted_for.filter(|_| !self.taken_back.contains(&(host, record.term)))?;
         match self.given.insert((host, record.term), vote) {
             Some(before) if before != vote => {
                 Some(format!("h{host} voted for {before:?} and for {vote:?} in term {}", record.term))

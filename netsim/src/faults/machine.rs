@@ -11,7 +11,7 @@ use crate::workload;
 use crate::world::{Event, World, hears};
 
 /// The fewest members that are left when one leaves: fewer could not carry what users ask for.
-const MIN_MEMBERS: usize = 3;
+pub(crate) const MIN_MEMBERS: usize = 3;
 
 pub(super) fn crash(world: &mut World) {
     let host = any_host(world);

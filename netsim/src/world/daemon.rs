@@ -154,7 +154,8 @@ impl World {
             Ok(synced) => synced,
             Err((first, reason)) => return self.input(number, Input::PersistFailed(first, reason)),
         };
-        if let Some(what) = synced.iter().find_map(|records| self.watch.synced(records)) {
+        let is_knocking = self.is_knocking(number);
+        if let Some(what) = synced.iter().filter(|_| !is_knocking).find_map(|records| self.watch.synced(records)) {
             self.violate("words", what);
         }
         self.hosts[number].on_disk = self.hosts[number].on_disk.max(batch);
@@ -168,7 +169,7 @@ impl World {
     }
 
     fn watch_votes(&mut self, number: usize) {
-        let row = self.hosts[number].disk.row("meta", b"vote").cloned();
+        let row = self.hosts[number].disk.row("meta", b"vote").cloned().filter(|_| !self.is_knocking(number));
         if let Some(what) = row.and_then(|row| self.watch.vote(number, &row)) {
             self.violate("vote", what);
         }
@@ -253,7 +254,9 @@ impl World {
                     self.now_us,
                     format_args!("h{number} leader {leader} term {term} mine {mine} quorate {quorate}"),
                 );
-                if let Some(what) = self.watch.leadership(number, &leadership) {
+                // Whoever was removed and does not know leads nobody who counts.
+                let counts = self.hosts[number].standing != Standing::Removed;
+                if let Some(what) = counts.then(|| self.watch.leadership(number, &leadership)).flatten() {
                     self.violate("leader", what);
                 }
             }

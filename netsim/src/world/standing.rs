@@ -43,7 +43,7 @@ impl World {
         if self.knobs.observers > 0 {
             self.mint(1, "08", "observer");
         }
-        for host in 1..self.hosts.len() {
+        for host in 1..self.hosts.len().saturating_sub(self.knobs.outside()) {
             self.after(host as u64 * 10_000, Event::Join { host });
         }
     }
@@ -90,6 +90,11 @@ impl World {
         let up = self.hosts.iter().filter(runs).map(|host| host.number);
         let up: Vec<usize> = up.filter(|via| *via != number && self.links.is_whole(number, *via)).collect();
         let Some(via) = up.into_iter().choose(&mut self.chance.faults) else { return };
+        self.ask(number, via);
+    }
+
+    /// Asks one member to let a host in.
+    pub(crate) fn ask(&mut self, number: usize, via: usize) {
         self.trace.line(self.now_us, format_args!("h{number} asks h{via} to be let in"));
         let id = OTHER_REQUESTS + 1 + self.asked.len() as u64;
         self.asked.insert(id, (number, via));
@@ -151,8 +156,9 @@ impl World {
         if !self.oracle.asked_to_remove() {
             return;
         }
-        let of_members = self.hosts.iter().filter(|host| host.standing == Standing::Member);
-        let known = of_members.filter_map(|host| Some((host.number, host.node.as_ref()?.store().members())));
+        let together = self.together();
+        let known =
+            together.iter().filter_map(|host| Some((*host, self.hosts[*host].node.as_ref()?.store().members())));
         let (mut ended, mut in_for_some) = (BTreeMap::new(), BTreeSet::new());
         for (by, members) in known {
             for member in members.iter() {
@@ -166,12 +172,70 @@ impl World {
             }
         }
         ended.retain(|host, why| matches!(why, Ended::Removed { .. }) || !in_for_some.contains(host));
+        self.note_unheard_of(&together, &in_for_some, &ended);
+        self.note_mistaken(&in_for_some, &ended);
         for (number, why) in ended {
             match (self.hosts[number].standing, why) {
                 (Standing::Removed | Standing::Out, _) => {}
                 (_, Ended::Removed { .. }) => self.is_removed(number),
                 (Standing::Member, _) => self.begins_again(number),
+                // What it took while only a removed node had let it in may be gone.
+                (Standing::Leaving, Ended::Unvouched) => self.oracle.is_out(number),
                 _ => {}
+            }
+        }
+    }
+
+    /// The most members that take each other for members: what is said among others reaches nobody.
+    fn together(&self) -> BTreeSet<usize> {
+        let up = self.up();
+        let takes = |a: usize, b: usize| {
+            let id = self.hosts[b].keys.node_id();
+            self.hosts[a].node.as_ref().is_some_and(|node| node.store().members().is_active(&id))
+        };
+        let (mut rest, mut most) = (up, BTreeSet::new());
+        while let Some(first) = rest.pop_first() {
+            let (mut group, mut open) = (BTreeSet::from([first]), vec![first]);
+            while let Some(one) = open.pop() {
+                let more: Vec<usize> =
+                    rest.iter().copied().filter(|other| takes(one, *other) && takes(*other, one)).collect();
+                rest.retain(|other| !more.contains(other));
+                group.extend(&more);
+                open.extend(more);
+            }
+            if group.len() > most.len() {
+                most = group;
+            }
+        }
+        most
+    }
+
+    /// Whom nobody has heard of but those who are out themselves is alone. Once all is mended its user does not wait any longer.
+    fn note_unheard_of(
+        &mut self,
+        together: &BTreeSet<usize>,
+        in_for_some: &BTreeSet<usize>,
+        ended: &BTreeMap<usize, Ended>,
+    ) {
+        for number in 0..self.hosts.len() {
+            let host = &self.hosts[number];
+            let known = together.contains(&number) || in_for_some.contains(&number) || ended.contains_key(&number);
+            let belongs = matches!(host.standing, Standing::Member | Standing::Leaving) && host.node.is_some();
+            if belongs && !known && !host.is_founder && !self.busy && !together.is_empty() {
+                self.begins_again(number);
+            }
+        }
+    }
+
+    /// Who was removed by somebody that was removed itself before anybody had heard of it, or that alone a removed node had let in,
+    /// is a member like others.
+    fn note_mistaken(&mut self, in_for_some: &BTreeSet<usize>, ended: &BTreeMap<usize, Ended>) {
+        for number in 0..self.hosts.len() {
+            let host = &self.hosts[number];
+            let is_in = in_for_some.contains(&number) && !ended.contains_key(&number);
+            if host.standing == Standing::Removed && is_in && !self.knocking {
+                self.trace.line(self.now_us, format_args!("h{number} was removed by nobody who counts"));
+                self.hosts[number].standing = Standing::Member;
             }
         }
     }
@@ -179,9 +243,10 @@ impl World {
     fn is_removed(&mut self, number: usize) {
         self.trace.line(self.now_us, format_args!("h{number} was removed"));
         self.oracle.is_out(number);
+        self.watch.is_removed(number);
         self.hosts[number].standing = Standing::Removed;
         self.hosts[number].is_founder = false;
-        if self.busy {
+        if self.busy || self.knocking {
             self.after(ASK_AGAIN_US, Event::Join { host: number });
         } else {
             self.take_away(number);
@@ -204,6 +269,21 @@ impl World {
                 self.take_away(number);
             }
         }
+    }
+
+    /// Keeps what a host's disk holds now.
+    pub(crate) fn back_up(&mut self, number: usize) {
+        self.backups.insert(number, self.hosts[number].disk.clone());
+    }
+
+    /// Gives a host that does not run the disk that was kept last; whether one was.
+    pub(crate) fn restore_backup(&mut self, number: usize) -> bool {
+        let Some(disk) = self.backups.remove(&number) else { return false };
+        self.hosts[number].disk = disk;
+        self.hosts[number].disk.crash();
+        self.hosts[number].disk.fail(None);
+        self.watch.begins_anew(number);
+        true
     }
 
     fn take_away(&mut self, number: usize) {
@@ -250,6 +330,13 @@ impl World {
             return self.boot(number);
         }
         self.trace.line(self.now_us, format_args!("h{number} has left"));
+        let is_told = |other: &usize| {
+            let node = self.hosts[*other].node.as_ref();
+            node.is_some_and(|node| node.store().members().is_known(&me))
+        };
+        if self.oracle.asked_to_remove() && !self.together().iter().any(is_told) {
+            self.oracle.is_out(number);
+        }
         self.hosts[number].standing = Standing::Out;
         self.hosts[number].is_founder = false;
         if self.busy {

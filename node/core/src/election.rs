@@ -194,6 +194,8 @@ pub struct Election {
     alive: BTreeSet<NodeId>,
     members: BTreeSet<NodeId>,
     observers: BTreeSet<NodeId>,
+    /// Those that were removed: they have no vote any more.
+    removed: BTreeSet<NodeId>,
     role: Role,
     followed: Option<Followed>,
     /// The leader whose silence started the current election: it is not counted alive until it is heard again.
@@ -267,6 +269,7 @@ impl Election {
             alive: [me].into(),
             members: BTreeSet::new(),
             observers: BTreeSet::new(),
+            removed: BTreeSet::new(),
             role: Role::Follower,
             followed: None,
             silent: None,

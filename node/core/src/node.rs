@@ -444,6 +444,11 @@ impl Node {
         self.election.leadership()
     }
 
+    /// Who votes on which leader is quorate, as far as it knows.
+    pub fn voters(&self) -> impl Iterator<Item = &NodeId> {
+        self.election.record().voters.weights.keys()
+    }
+
     /// Whom it sees alive, itself included.
     #[must_use]
     pub fn alive(&self) -> &BTreeSet<NodeId> {

@@ -72,7 +72,7 @@ fn compare(a: &mut Store, b: &mut Store) -> usize {
                 given += envelopes.len();
             }
             let outcome = if to_b { b.exchange(NOW, message) } else { a.exchange(NOW, message) };
-            assert_eq!(outcome.refused, Vec::<String>::new());
+            assert_eq!(outcome.refused, []);
             messages.extend(outcome.replies.into_iter().map(|reply| (!to_b, reply)));
         }
         assert!(messages.is_empty(), "they do not come to an end");

@@ -189,7 +189,7 @@ impl Election {
         self.majority_since(reign, now).is_some_and(|at| now.since(at) < self.config.silence)
     }
 
-    /// The latest moment since which voters of more than half the weight have confirmed this reign.
+    /// The latest moment since which voters of more than half the weight, or all that were not removed, have confirmed this reign.
     pub(super) fn majority_since(&self, reign: &Reign, now: Instant) -> Option<Instant> {
         let voters = &self.record.voters;
         let mut backed: Vec<(Instant, NodeId)> = Vec::with_capacity(voters.weights.len());
@@ -199,13 +199,25 @@ impl Election {
         }
         backed.sort_unstable_by(|a, b| b.cmp(a));
         let mut weight = 0;
-        for (at, node) in backed {
-            weight += voters.weight_of([&node]);
+        for (at, node) in &backed {
+            weight += voters.weight_of([node]);
             if voters.is_majority(weight) {
-                return Some(at);
+                return Some(*at);
             }
         }
-        None
+        let all_that_remain = || voters.is_carried_by(backed.iter().map(|(_, node)| node), &self.removed);
+        let latest = backed.iter().rfind(|(_, node)| !self.removed.contains(node));
+        latest.map(|(at, _)| *at).filter(|_| all_that_remain())
+    }
+
+    /// The nodes that were removed from the cluster, who have no vote any more.
+    pub fn on_removed(&mut self, removed: BTreeSet<NodeId>) {
+        self.removed = removed;
+    }
+
+    /// Whether these voters speak for all, see [`VoterSet::is_carried_by`](super::voters::VoterSet::is_carried_by).
+    pub fn is_carried_by<'a>(&self, backers: impl IntoIterator<Item = &'a NodeId>) -> bool {
+        self.record.voters.is_carried_by(backers, &self.removed)
     }
 
     fn backs_itself(&self, reign: &Reign) -> bool {
@@ -227,7 +239,7 @@ impl Election {
             Some(answers) => confirms(answers) && (voters.at.term != reign.term || answers.holds == voters.at),
             None => false,
         };
-        if !voters.is_majority(voters.weight_of(voters.weights.keys().filter(|node| holds(node)))) {
+        if !self.is_carried_by(voters.weights.keys().filter(|node| holds(node))) {
             return;
         }
         let next = if voters.at.term == reign.term {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::members::{Ended, Member, Role};
+use skein_crdt_state::members::{Ended, Member, REMOVAL, Role};
 use skein_crdt_state::{Envelope, Kind, NameKey, Operation};
 use skein_gossip::{NodeId, Now};
 
@@ -18,7 +18,7 @@ const MAX_NODE_NAME: usize = 63;
 
 /// How long a node that leaves waits for the voters to go on without it, and for a peer to hold all that it holds.
 const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the connection to a node stays that this one has just removed.
+/// How long the connection to a node stays that was just removed.
 const FAREWELL: Duration = Duration::from_millis(100);
 /// How often a node that has left tells whoever it can reach, until one of them says that it knows; then it gives up.
 const TELL_DEPARTURE: u32 = 20;
@@ -108,17 +108,47 @@ impl Node {
 
     /// Others say that this node does not belong to the cluster any more: it runs nothing from now on.
     pub(super) fn expelled(&mut self, now: Now, why: &Ended) {
-        let text = match why {
+        let text = self.why_out(why);
+        self.effects.push_back(Effect::Notice(text));
+        self.go(now);
+    }
+
+    /// Somebody else has removed nodes that this one has connections to: they are told why these end. Whether there were any; then
+    /// the connections stay for a moment.
+    pub(super) fn tell_removed(&mut self, now: Now) -> bool {
+        let members = self.store.members();
+        let removal = |node: &NodeId| match members.get(node)?.ended {
+            Some(Ended::Removed { by, .. }) => members.envelope(&(*node, REMOVAL, by)).cloned(),
+            _ => None,
+        };
+        let linked = self.known_members.iter().filter(|node| self.peers.linked.contains(*node));
+        let told: Vec<_> = linked.filter_map(|node| Some((*node, removal(node)?))).collect();
+        for (node, removal) in &told {
+            self.send(*node, &Frame::Push { envelopes: vec![removal.clone()], token: None, pass_to: Vec::new() }, None);
+        }
+        if !told.is_empty() {
+            self.timers.set(Wait::Members, now.mono + FAREWELL);
+        }
+        !told.is_empty()
+    }
+
+    /// What a node that is out tells whoever reads its log, and what to do about it.
+    pub(super) fn why_out(&self, why: &Ended) -> String {
+        match why {
             Ended::Removed { by, .. } => {
                 let by = self.store.members().get(by).map_or_else(|| by.short(), |member| member.name.clone());
                 format!(
-                    "this node was removed from the cluster by {by}: its pods stop here; it can join under a new key"
+                    "this node was removed from the cluster by {by}: it runs nothing, and its key stays out for ever; \
+                     to join with a new key: skein join TOKEN --data-dir ANOTHER"
                 )
             }
-            _ => "the node that had admitted this one was removed: its pods stop here; it can join anew".to_owned(),
-        };
-        self.effects.push_back(Effect::Notice(text));
-        self.go(now);
+            Ended::Unvouched => "the node that had admitted this one was removed: this one runs nothing; to join \
+                                 again: skein join TOKEN --discard"
+                .to_owned(),
+            Ended::Left(_) => "this node does not belong to the cluster any more and runs nothing; to join again: \
+                               skein join TOKEN --discard"
+                .to_owned(),
+        }
     }
 
     fn go(&mut self, now: Now) {

@@ -223,7 +223,7 @@ impl Node {
     }
 
     fn members_changed_soon(&mut self, now: Now) {
-        if self.timers.get(&Wait::Members).is_some() {
+        if self.timers.get(&Wait::Members).is_some() || self.tell_removed(now) {
             return;
         }
         let active = self.store.members().active();
@@ -340,6 +340,8 @@ impl Node {
         self.known_members.clone_from(&members);
         self.membership.handle(now, ToMembership::Members(members.clone()));
         self.election.handle(now, ToElection::Observers(self.store.members().observers()));
+        let removed = self.store.members().iter().filter(|member| member.is_removed()).map(|member| member.id);
+        self.election.on_removed(removed.collect());
         self.election.handle(now, ToElection::Members(members.clone()));
         let gone: Vec<NodeId> = self.claims_by_node.keys().filter(|node| !members.contains(node)).copied().collect();
         gone.into_iter().for_each(|node| self.node_reported(now, node));

@@ -174,10 +174,10 @@ impl Node {
         if let Some(report) = self.store.report(&self.me, "events") {
             self.events = postcard::from_bytes(&report.body).unwrap_or_default();
         }
-        self.left = self.store.members().get(&self.me).is_some_and(|member| !member.is_active());
-        if self.left {
-            let text = "this node does not belong to the cluster any more and runs nothing; to join again: skein join TOKEN --discard";
-            self.effects.push_back(Effect::Notice(text.into()));
+        if let Some(why) = self.store.members().get(&self.me).and_then(|member| member.ended) {
+            self.left = true;
+            let text = self.why_out(&why);
+            self.effects.push_back(Effect::Notice(text));
         }
         self.effects.push_back(Effect::Rotations(self.store.rotations()));
         self.members_changed(now);

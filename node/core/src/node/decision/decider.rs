@@ -198,7 +198,7 @@ impl Node {
         let record = self.election.record();
         let counts = !record.unseated && !self.store.has_lost_changes(key);
         let backers = voters.iter().chain(std::iter::once(&self.me).filter(|me| !voters.contains(*me) && counts));
-        record.voters.is_majority(record.voters.weight_of(backers))
+        self.election.is_carried_by(backers)
     }
 
     /// The voters beside this node that have a link.
