@@ -112,6 +112,32 @@ impl Sealed {
         Ok(Unsealed { id: BlobRef::of(salt, &text).id, salt: *salt, text })
     }
 
+    /// Seals other bytes than a value, such as a question that holds one. `about` says what they are and for whom: it must be the
+    /// same when they are opened. `None`: the epoch's key is not here.
+    #[must_use]
+    pub fn seal_bytes(keyring: &Keyring, epoch: EpochId, about: &[u8], clear: &[u8]) -> Option<Self> {
+        let aad = about_bytes(&epoch, about);
+        // A hash with the key before it: nobody else can tell from it what is sealed, and the same comes of the same bytes alone.
+        let hash = Sha256::new().chain_update(b"skein nonce of bytes\0").chain_update(keyring.get(&epoch)?.bytes());
+        let hash = hash.chain_update((aad.len() as u64).to_be_bytes()).chain_update(&aad).chain_update(clear);
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut nonce = [0; 24];
+        nonce.copy_from_slice(&digest[..24]);
+        let payload = Payload { msg: clear, aad: &aad };
+        let bytes = cipher(keyring, &epoch)?.encrypt(XNonce::from_slice(&nonce), payload).ok()?;
+        Some(Sealed { epoch, nonce, bytes: bytes.into() })
+    }
+
+    /// Reads other bytes than a value.
+    ///
+    /// # Errors
+    /// When the key is not here, or what is sealed is not what it says to be.
+    pub fn open_bytes(&self, keyring: &Keyring, about: &[u8]) -> Result<Vec<u8>, SealError> {
+        let cipher = cipher(keyring, &self.epoch).ok_or(SealError::NoKey(self.epoch))?;
+        let payload = Payload { msg: &self.bytes, aad: &about_bytes(&self.epoch, about) };
+        cipher.decrypt(XNonce::from_slice(&self.nonce), payload).map_err(|_| SealError::Broken)
+    }
+
     /// Under which epoch.
     #[must_use]
     pub fn epoch(&self) -> EpochId {
@@ -127,6 +153,10 @@ fn cipher(keyring: &Keyring, epoch: &EpochId) -> Option<XChaCha20Poly1305> {
 fn about(epoch: &EpochId, place: Place<'_>) -> Vec<u8> {
     let key = postcard::to_stdvec(place.key).unwrap_or_default();
     [&b"skein sealed value\0"[..], &epoch.0, &place.cluster.0, &key].concat()
+}
+
+fn about_bytes(epoch: &EpochId, about: &[u8]) -> Vec<u8> {
+    [&b"skein sealed bytes\0"[..], &epoch.0, about].concat()
 }
 
 /// No two texts ever share one: it follows from the id, which is a hash of salt and text. That the same author makes the same
@@ -199,6 +229,21 @@ mod tests {
         let nonces: std::collections::BTreeSet<_> =
             [&old, &new, &other, &longer, &by_another].iter().map(|sealed| sealed.nonce).collect();
         assert_eq!(nonces.len(), 5);
+    }
+
+    #[test]
+    fn other_bytes_are_read_for_what_they_were_sealed_for_alone_and_are_no_value() {
+        let sealed = Sealed::seal_bytes(&keyring(), OLD, b"question 1", b"hunter2").unwrap();
+        assert_eq!(sealed.open_bytes(&keyring(), b"question 1").unwrap(), b"hunter2");
+        assert_eq!(sealed.open_bytes(&keyring(), b"question 2"), Err(SealError::Broken));
+        assert_eq!(
+            sealed.open_bytes(&Keyring::new(NEW, DataKey::new([2; 32])), b"question 1"),
+            Err(SealError::NoKey(OLD))
+        );
+        let (key, cluster) = (secret("login"), ClusterId([7; 16]));
+        assert_eq!(sealed.open(&keyring(), Place { cluster: &cluster, key: &key }), Err(SealError::Broken));
+        let other = Sealed::seal_bytes(&keyring(), OLD, b"question 1", b"hunter3").unwrap();
+        assert_ne!(sealed.nonce, other.nonce);
     }
 
     proptest! {
