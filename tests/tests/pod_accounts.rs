@@ -21,12 +21,13 @@ const MOUNTED: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 type Step = fn(&mut Cluster) -> Outcome<String>;
 
-const STEPS: [(&str, Step); 7] = [
+const STEPS: [(&str, Step); 8] = [
     ("a program in a pod does what its account may", program),
     ("what other pods' accounts may not is refused to them", stranger),
     ("the token is in memory and read-only", in_memory),
     ("who wants no token gets none", opted_out),
     ("the pods of a Deployment have it too, and do not start without their account", deployed),
+    ("a node that mounts nothing runs its pods without a token", unmounted),
     ("another life of the daemon signs anew", signed_anew),
     ("a token of a deleted pod counts no more", ended),
 ];
@@ -34,7 +35,7 @@ const STEPS: [(&str, Step); 7] = [
 #[test]
 fn programs_in_pods_speak_to_the_api_as_their_account() -> Outcome<()> {
     let mut steps = Steps::of("pod accounts");
-    let mut cluster = Cluster::form(Lab::with_engines(2)?, 2)?;
+    let mut cluster = Cluster::form(Lab::build(2, 1)?, 3)?;
     cluster.namespace(NAMESPACE)?;
     let shared = std::cell::RefCell::new(&mut cluster);
     for (name, step) in STEPS {
@@ -184,6 +185,14 @@ fn deployed(cluster: &mut Cluster) -> Outcome<String> {
     let who = "User \"system:serviceaccount:shop:late\" cannot list";
     is_refused(cluster, &name, &["/kubectl", "get", "secrets"], who)?;
     Ok(format!("{name} is its account"))
+}
+
+fn unmounted(cluster: &mut Cluster) -> Outcome<String> {
+    let containers = json!([{"name": "main", "image": "none", "command": ["sleep", "3600"]}]);
+    let more = json!({"nodeName": "h3", "containers": containers, "volumes": null});
+    run(cluster, "process", &more)?;
+    says(cluster, "process", &["env"], "KUBERNETES_SERVICE_HOST=10.99.0.3")?;
+    Ok("a process runs, and knows where its node's API is".to_owned())
 }
 
 fn signed_anew(cluster: &mut Cluster) -> Outcome<String> {
