@@ -5,21 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use skein_core::node::{Input, Node, NodeConfig, StartError};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{ClusterId, Memo, Record};
-use skein_gossip::{Keypair, NodeId, Offence, planted};
+use skein_gossip::{Keypair, NodeId, planted};
 use skein_net::{NetConfig, NetError, NetEvent, NetHandle};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
-use crate::api::backend::UsageSource;
+use crate::api;
 use crate::api::remote_logs::LogServer;
 use crate::api::streams::node_side::SessionServer;
-use crate::api::{self, usage};
 use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
 use crate::joining::host::Host;
@@ -36,6 +34,7 @@ mod admission;
 mod backend;
 mod clock;
 mod core_task;
+mod events;
 pub mod identity;
 mod keys;
 mod sessions;
@@ -49,6 +48,7 @@ pub(crate) use admission::become_client;
 use admission::{Admitted, Doorkeeper};
 use clock::Clock;
 use core_task::{Access, Shell};
+use events::{Streams, forward};
 use identity::{AddressBook, ClusterFile, IdentityError};
 use keys::Keeper;
 use token::{JoinToken, ParseTokenError};
@@ -455,98 +455,6 @@ fn keeper(
     let identity = Arc::new(ServerIdentity::new(entry.epochs.clone(), names, own)?);
     let (dir, core, net, access) = (config.data_dir.clone(), core.clone(), net.clone(), access.clone());
     Ok(Arc::new(Keeper::new(dir, seal, entry.cluster, me, identity, core, net, access)))
-}
-
-/// Who serves the streams that peers open.
-#[derive(Clone)]
-struct Streams {
-    logs: Arc<LogServer>,
-    sessions: Arc<SessionServer>,
-    usage: Arc<dyn UsageSource>,
-    keeper: Arc<Keeper>,
-}
-
-impl Streams {
-    fn serve(self, peer: NodeId, stream: skein_net::Stream, header: Bytes) {
-        tokio::spawn(async move {
-            if keys::takes(&header) {
-                self.keeper.serve(peer, &header, Box::pin(stream)).await;
-            } else if SessionServer::takes(&header) {
-                self.sessions.serve(Box::pin(stream)).await;
-            } else if usage::peers::takes(&header) {
-                usage::peers::serve(&*self.usage, Box::pin(stream)).await;
-            } else {
-                self.logs.serve(Box::pin(stream), &header).await;
-            }
-        });
-    }
-}
-
-/// Carries what the network says to whom it concerns.
-async fn forward(
-    mut events: mpsc::Receiver<NetEvent>,
-    core: CoreHandle,
-    door: Doorkeeper,
-    streams: Streams,
-    book: Arc<Mutex<AddressBook>>,
-) {
-    while let Some(event) = events.recv().await {
-        let input = match event {
-            NetEvent::LinkUp { peer, addr } => {
-                debug!(%peer, %addr, "link up");
-                Input::LinkUp(peer)
-            }
-            NetEvent::LinkDown { peer } => {
-                debug!(%peer, "link down");
-                Input::LinkDown(peer)
-            }
-            NetEvent::Frame { peer, bytes, .. } => Input::Frame { from: peer, bytes: Arc::from(&bytes[..]) },
-            NetEvent::Stream { peer, header, stream } => {
-                streams.clone().serve(peer, stream, header);
-                continue;
-            }
-            NetEvent::Admission { peer, addr, request, reply } => {
-                let door = door.clone();
-                tokio::spawn(async move {
-                    // The stranger may have gone away.
-                    let _ = reply.send(door.answer(peer, addr, &request).await);
-                });
-                continue;
-            }
-            NetEvent::Found { peer, addr } => {
-                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                // Only members are looked for; where somebody else is does not matter here.
-                if let Some(known) = book.get_mut(&peer).filter(|known| !known.contains(&addr)) {
-                    known.insert(0, addr);
-                    known.truncate(MAX_ADDRESSES);
-                }
-                continue;
-            }
-            NetEvent::Listening(addr) => {
-                debug!(%addr, "listening");
-                continue;
-            }
-            NetEvent::Refused { peer, offence, length } => {
-                tokio::spawn(name_offender(core.clone(), peer, offence, length));
-                continue;
-            }
-            // A node that belongs to a cluster looks for nobody else.
-            NetEvent::Stranger { .. } => continue,
-            // The network has logged and counted it.
-            NetEvent::Violation { .. } => continue,
-        };
-        if core.input(input).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Says who is not heard for a while, by its name. `skein peers` shows it as long as it lasts.
-async fn name_offender(core: CoreHandle, peer: NodeId, offence: Offence, length: Duration) {
-    let name = core.query(move |node, _| node.store().members().get(&peer).map(|member| member.name.clone())).await;
-    let name = name.ok().flatten().unwrap_or_else(|| peer.short());
-    let (reason, seconds) = (offence.name(), length.as_secs());
-    warn!(%name, %peer, reason, seconds, "a member broke rules again and again: it is refused for a while");
 }
 
 /// Writes down where peers are whenever that has changed.

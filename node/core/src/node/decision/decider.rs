@@ -11,7 +11,7 @@ use std::sync::Arc;
 use skein_crdt_state::sealed::SealError;
 use skein_crdt_state::{Envelope, Message, NameKey, ObjectKey, WriteId};
 use skein_gossip::planted::{self, Bug};
-use skein_gossip::{Instant, NodeId, Now};
+use skein_gossip::{Instant, NodeId, Now, Offence};
 
 use super::super::durability::{ReplyTo, Rule};
 use super::super::spread::batches;
@@ -63,7 +63,7 @@ impl Node {
         };
         let Some(request) = request else {
             let what = "a question that cannot be read".into();
-            return self.effects.push_back(Effect::Offence { peer: from, what });
+            return self.effects.push_back(Effect::Offence { peer: from, offence: Offence::Unreadable, what });
         };
         match self.decisions.decider.answers.get(&(from, token)) {
             Some(Some(verdict)) => {
