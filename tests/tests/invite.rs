@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use skein_tests::api::{Api, Credentials};
 use skein_tests::cluster::Cluster;
 use skein_tests::daemon::{Daemon, Start, log_end};
-use skein_tests::failure::{Outcome, ensure};
+use skein_tests::failure::{Failure, Outcome, ensure};
 use skein_tests::lab::Lab;
 use skein_tests::manifests::{apps, config_map, core, sleeper};
 use skein_tests::steps::Steps;
@@ -97,9 +97,7 @@ fn other(code: &str) -> String {
 fn by_code(world: &mut World) -> Outcome<String> {
     // It waits until somebody has come, at most as long as the code counts.
     let mut inviting = world.founder().begin(&["invite", "--ttl", "2m"])?;
-    let Some(said) = inviting.stdout.take() else {
-        return ensure(false, || "no output".to_owned()).map(|()| String::new());
-    };
+    let Some(said) = inviting.stdout.take() else { return Err(Failure::new("no output")) };
     let (mut said, mut code) = (BufReader::new(said), String::new());
     said.read_line(&mut code)?;
     let code = code.trim().to_owned();
@@ -236,7 +234,7 @@ fn revoked(world: &mut World) -> Outcome<String> {
     let token = founder.skein_says(&["token", "create", "--uses", "5"])?;
     let mut new = ids()?;
     new.retain(|id| !before.contains(id));
-    let [id] = &new[..] else { return ensure(false, || format!("new tokens: {new:?}")).map(|()| String::new()) };
+    let [id] = &new[..] else { return Err(Failure::new(format!("new tokens: {new:?}"))) };
     ensure(!token.contains(id.as_str()), || "a token's id is a part of the token".to_owned())?;
     founder.skein_says(&["token", "revoke", id])?;
     let (exit, said) = world.start(4).refused(&["join", &token])?;
