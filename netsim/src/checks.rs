@@ -56,8 +56,8 @@ pub struct Watch {
 
 impl Watch {
     /// A vote that has come to a host's disk; what is broken by it.
-    pub fn vote(&mut self, host: usize, row: &[u8]) -> Option<String> {
-        self.votes.seen(host, row)
+    pub fn vote(&mut self, host: usize, me: NodeId, row: &[u8]) -> Option<String> {
+        self.votes.seen(host, me, row)
     }
 
     /// What a host sends to another; what is broken by it.

@@ -66,6 +66,8 @@ pub struct Host {
     pub standing: Standing,
     /// Whether it founded the cluster and never left it.
     pub is_founder: bool,
+    /// How often it was let in: each time it begins with an empty disk.
+    pub let_in: u32,
     /// Whether it was removed and taken away.
     pub gone_for_good: bool,
     /// Whether the machine stands still.
@@ -104,6 +106,7 @@ impl Host {
             power: 0,
             standing: Standing::Out,
             is_founder: false,
+            let_in: 0,
             gone_for_good: false,
             paused: false,
             keyring: founding_keyring(),

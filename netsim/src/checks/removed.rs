@@ -91,7 +91,7 @@ pub(super) fn lingers(world: &World) -> Option<String> {
                 "a member"
             } else if node.alive().contains(id) {
                 "alive"
-            } else if node.voters().any(|voter| voter == id) {
+            } else if node.voters().any(|voter| voter == id) && !may_lack_votes(world, node, &removed) {
                 "a voter"
             } else if node.leadership().leader == Some(*id) {
                 "the leader"
@@ -109,6 +109,14 @@ pub(super) fn lingers(world: &World) -> Option<String> {
     None
 }
 
+/// Whether somebody who votes and was not removed has left, or has begun again with an empty disk and so has no vote yet: then those who
+/// are left may be no majority for good, and no leader may change the voters.
+fn may_lack_votes(world: &World, node: &Node, removed: &BTreeSet<NodeId>) -> bool {
+    let lacks = |host: usize| world.hosts[host].standing != Standing::Member || world.hosts[host].let_in > 1;
+    let rest = node.voters().filter(|voter| !removed.contains(*voter));
+    !node.leadership().quorate && rest.filter_map(|voter| world.host_of(voter)).any(lacks)
+}
+
 /// A slot whose pod is wanted where a removed node is.
 fn counted(node: &Node, removed: &BTreeSet<NodeId>) -> Option<String> {
     let (store, kind) = (node.store(), Kind::new(SLOT_KIND));
@@ -117,9 +125,11 @@ fn counted(node: &Node, removed: &BTreeSet<NodeId>) -> Option<String> {
         if values.iter().all(|value| value.placement.node.is_none_or(|node| !removed.contains(&node))) {
             continue;
         }
-        let won = skein_core::slot::winner(&values, &claims_on(store, slot.key()));
+        let mut claims = claims_on(store, slot.key());
+        claims.retain(|(node, _)| !removed.contains(node));
+        let won = skein_core::slot::winner(&values, &claims);
         if won.is_some_and(|won| removed.contains(&won.node)) {
-            return Some(format!("{}, of {values:?}, claims {:?}", slot.key(), claims_on(store, slot.key())));
+            return Some(format!("{}, of {values:?}, claims {claims:?}", slot.key()));
         }
     }
     None

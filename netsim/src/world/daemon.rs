@@ -170,7 +170,7 @@ impl World {
 
     fn watch_votes(&mut self, number: usize) {
         let row = self.hosts[number].disk.row("meta", b"vote").cloned().filter(|_| !self.is_knocking(number));
-        if let Some(what) = row.and_then(|row| self.watch.vote(number, &row)) {
+        if let Some(what) = row.and_then(|row| self.watch.vote(number, self.hosts[number].keys.node_id(), &row)) {
             self.violate("vote", what);
         }
     }

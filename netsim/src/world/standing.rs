@@ -141,6 +141,7 @@ impl World {
         };
         let host = &mut self.hosts[number];
         host.standing = Standing::Member;
+        host.let_in += 1;
         host.disk = Disk::default();
         host.keyring = host.offered.take().unwrap_or_else(|| host.keyring.clone());
         host.disk.begin(0, statements.iter().map(record).collect(), false);
@@ -193,6 +194,10 @@ impl World {
             let id = self.hosts[b].keys.node_id();
             self.hosts[a].node.as_ref().is_some_and(|node| node.store().members().is_active(&id))
         };
+        let removals = |host: usize| {
+            let members = self.hosts[host].node.as_ref().map(|node| node.store().members().iter());
+            members.map_or(0, |members| members.filter(|member| member.is_removed()).count())
+        };
         let (mut rest, mut most) = (up, BTreeSet::new());
         while let Some(first) = rest.pop_first() {
             let (mut group, mut open) = (BTreeSet::from([first]), vec![first]);
@@ -203,7 +208,9 @@ impl World {
                 group.extend(&more);
                 open.extend(more);
             }
-            if group.len() > most.len() {
+            // Of as many those who know of more removals: others may be whom only removed nodes have let in.
+            let weight = |group: &BTreeSet<usize>| (group.len(), group.iter().map(|host| removals(*host)).max());
+            if weight(&group) > weight(&most) {
                 most = group;
             }
         }
@@ -332,7 +339,7 @@ impl World {
         self.trace.line(self.now_us, format_args!("h{number} has left"));
         let is_told = |other: &usize| {
             let node = self.hosts[*other].node.as_ref();
-            node.is_some_and(|node| node.store().members().is_known(&me))
+            node.is_some_and(|node| node.store().members().get(&me).is_some_and(|member| !member.is_active()))
         };
         if self.oracle.asked_to_remove() && !self.together().iter().any(is_told) {
             self.oracle.is_out(number);

@@ -67,6 +67,13 @@ fn a_voter_that_has_lost_what_it_upheld_does_not_count() {
     holds(301_605);
 }
 
+/// A node was removed by one that was removed itself before anybody else had heard of it: the removed one had stopped for good, and all
+/// others waited for it.
+#[test]
+fn a_removed_node_tells_of_its_removal_that_nobody_else_knows_of() {
+    holds(600_153);
+}
+
 /// The only copy of a ReplicaSet was damaged, and its slot, which counted for no workload, lived on.
 #[test]
 fn a_slot_whose_replica_set_was_damaged_is_collected() {

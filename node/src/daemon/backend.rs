@@ -364,6 +364,13 @@ fn peers(node: &Node, refused: &[NodeId]) -> Vec<PeerInfo> {
     let leader = node.leadership().leader;
     let info = |member: &Member| {
         let status = status_of(node, &member.id).unwrap_or_default();
+        // Whoever asks a node that is out is told what can be done about it.
+        let remedy = match &member.ended {
+            Some(Ended::Removed { .. }) => "; it runs nothing: skein join TOKEN --data-dir ANOTHER",
+            Some(_) => "; it runs nothing: skein join TOKEN --discard",
+            None => "",
+        };
+        let remedy = if member.id == node.me() { remedy } else { "" };
         let state = match (&member.ended, node.alive().contains(&member.id)) {
             (Some(Ended::Left(_)), _) => "left",
             (Some(Ended::Removed { .. }), _) => "removed",
@@ -376,7 +383,7 @@ fn peers(node: &Node, refused: &[NodeId]) -> Vec<PeerInfo> {
             name: member.name.clone(),
             id: member.id.to_string(),
             address: status.peer_addresses.first().cloned().unwrap_or_default(),
-            state: state.to_owned(),
+            state: format!("{state}{remedy}"),
             leader: leader == Some(member.id),
             version: status.version,
             role: member.role.as_str().to_owned(),

@@ -110,6 +110,8 @@ impl Node {
     pub(super) fn expelled(&mut self, now: Now, why: &Ended) {
         let text = self.why_out(why);
         self.effects.push_back(Effect::Notice(text));
+        let linked: Vec<NodeId> = self.peers.linked.iter().copied().collect();
+        linked.into_iter().for_each(|peer| self.tell_own_removal(peer));
         self.go(now);
     }
 
@@ -130,6 +132,16 @@ impl Node {
             self.timers.set(Wait::Members, now.mono + FAREWELL);
         }
         !told.is_empty()
+    }
+
+    /// A node that was removed tells whoever it meets: its remover may have been removed itself before anybody else had heard, and
+    /// then all others would wait for this one to come back.
+    pub(super) fn tell_own_removal(&mut self, peer: NodeId) {
+        let members = self.store.members();
+        let Some(Ended::Removed { by, .. }) = members.get(&self.me).and_then(|member| member.ended) else { return };
+        if let Some(removal) = members.envelope(&(self.me, REMOVAL, by)).cloned() {
+            self.send(peer, &Frame::Push { envelopes: vec![removal], token: None, pass_to: Vec::new() }, None);
+        }
     }
 
     /// What a node that is out tells whoever reads its log, and what to do about it.

@@ -369,7 +369,10 @@ impl Node {
             }
             Input::Leave(id) => self.leave_again(now, id),
             // Who is told of the departure must be known; nothing else is said to it.
-            Input::LinkUp(peer) => drop(self.peers.linked.insert(peer)),
+            Input::LinkUp(peer) => {
+                self.peers.linked.insert(peer);
+                self.tell_own_removal(peer);
+            }
             Input::LinkDown(peer) => drop(self.peers.linked.remove(&peer)),
             _ => {}
         }
