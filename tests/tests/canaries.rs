@@ -108,7 +108,6 @@ fn run_pods(cluster: &Cluster) -> Outcome<String> {
     template["containers"][0]["command"] = json!(["sh", "-c", script]);
     let of_secret = json!({"secretKeyRef": {"name": "canary-secret-0", "key": "password"}});
     template["containers"][0]["env"] = json!([{"name": "PASSWORD", "valueFrom": of_secret}]);
-    template["hostNetwork"] = json!(true);
     from_afar(cluster, 1, 2).create(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments"), &deployment)?;
     let pods = || {
         let list = cluster.api(1).get(&core(NAMESPACE, "pods"))?;
@@ -182,7 +181,7 @@ fn wire_is_silent(heard: &Heard) -> Outcome<String> {
     let control = heard.places_of(CONTROL.as_bytes());
     ensure(!control.is_empty(), || "the control was not heard, so that the search says nothing".to_owned())?;
     // The names of what is in every cluster, such as the accounts' and the nodes' own.
-    let state = ["kube-system", "kube-root-ca.crt", "resourceVersion", "apiVersion", "begin certificate"];
+    let state = ["kube-system", "kube-root-ca.crt", "resourceVersion", "apiVersion", "BEGIN CERTIFICATE"];
     for planted in VALUES.iter().chain(&NAMES).chain(&state) {
         for (form, text) in forms(planted) {
             let places = heard.places_of(&text);

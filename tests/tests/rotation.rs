@@ -106,7 +106,12 @@ fn watch(stop: &AtomicBool, number: usize, api: &Api) -> Outcome<usize> {
     ensure(answer.status == 200, || format!("h{number}: the watch is answered {}", answer.status))?;
     let mut events = 0;
     while !stop.load(Ordering::Relaxed) {
-        let chunk = connection.more(SOON).map_err(|error| Failure::new(format!("h{number}: the watch: {error}")))?;
+        let chunk = match connection.more(SOON) {
+            Ok(chunk) => chunk,
+            // Nobody writes any more.
+            Err(_) if stop.load(Ordering::Relaxed) => break,
+            Err(error) => return Err(Failure::new(format!("h{number}: the watch: {error}"))),
+        };
         let chunk = chunk.ok_or_else(|| Failure::new(format!("h{number}: the watch ended")))?;
         events += chunk.iter().filter(|byte| **byte == b'\n').count();
     }

@@ -153,8 +153,9 @@ impl Keeper {
                 ask_at = Some(Instant::now());
             }
             // News of rotations end what is under way: they may be of what ends at once.
+            let at = ask_at;
             let pull = async {
-                until(ask_at).await;
+                until(at).await;
                 self.pull().await
             };
             tokio::select! {
