@@ -67,6 +67,12 @@ fn a_voter_that_has_lost_what_it_upheld_does_not_count() {
     holds(301_605);
 }
 
+/// A peer answered what a node had asked before it was started again, and the answer counted for a write of the new start.
+#[test]
+fn a_late_answer_counts_for_no_write_of_a_later_start() {
+    holds(600_057);
+}
+
 /// A node was removed by one that was removed itself before anybody else had heard of it: the removed one had stopped for good, and all
 /// others waited for it.
 #[test]

@@ -29,6 +29,14 @@ pub(crate) struct Pending {
     next_token: u64,
 }
 
+impl Pending {
+    /// Nothing waits. `first_token` is drawn at each start: a peer may answer late, when its disk is done, what an earlier start asked,
+    /// and that must not count for a write of this one.
+    pub(super) fn new(first_token: u32) -> Self {
+        Pending { writes: BTreeMap::new(), next_token: first_token.into() }
+    }
+}
+
 #[derive(Debug)]
 struct PendingWrite {
     to: ReplyTo,

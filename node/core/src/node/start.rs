@@ -120,7 +120,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         events_unsaid: false,
         retiring: None,
         said_unschedulable: BTreeMap::new(),
-        durable: durability::Pending::default(),
+        durable: durability::Pending::new(rng_for(seed ^ boot, 9).random()),
         decisions: super::decision::Decisions::new(rng_for(seed ^ boot, 5).random()),
         pods: super::pods::PodIndex::default(),
         catch_up: super::catch_up::CatchUp::default(),
