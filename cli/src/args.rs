@@ -14,6 +14,7 @@ use crate::units;
 /// The hidden verb that holds one container of the `process` runtime. Known to the daemon; never typed.
 pub(crate) const SHIM_VERB: &str = "__shim";
 const RUNTIMES: &str = "docker|process|auto";
+const ROLES: &str = "member|observer|client";
 
 /// skein: containers on many machines, and none of them is the master.
 #[derive(Debug, Parser)]
@@ -35,16 +36,23 @@ pub(crate) struct Args {
 pub(crate) enum Verb {
     /// Run this machine's node: found a cluster, or go on with the one in the data directory
     Up(DaemonFlags),
-    /// Join a cluster with a token from `skein token create`, and go on as its node
+    /// Join a cluster with a code from `skein invite` or a token from `skein token create`, and go on as its node
     Join(JoinFlags),
+    /// Invite a machine on this network: print a code for `skein join` on it, and wait until it has come
+    Invite(InviteFlags),
     /// Leave the cluster: this node's pods start elsewhere, and its daemon ends
     Leave,
-    /// Remove another node for good: its connections end, its pods start elsewhere, and its key never comes back
-    Remove {
-        /// The node's name, or its id as `skein peers` shows it
-        peer: String,
+    /// Remove another node for good, and change all keys that it knew: kubeconfigs made before count no more
+    Remove(RemoveFlags),
+    /// Change the keys that members hold in common: the authority, all tokens, the key of the data
+    Rotate {
+        /// How long what was issued before counts still, such as 24h or 0s
+        #[arg(long, default_value = "24h", value_parser = units::grace)]
+        grace: Duration,
     },
-    /// Make join tokens
+    /// Change what opens the data directory: another key file, or a passphrase (while the daemon is stopped)
+    Seal(SealFlags),
+    /// Make, list and revoke join tokens
     #[command(subcommand)]
     Token(TokenVerb),
     /// Print a kubeconfig for kubectl and its like: the administrator's, or another user's
@@ -67,6 +75,54 @@ pub(crate) enum Verb {
     /// Serve the demo's page.
     #[command(name = "__serve", hide = true)]
     Serve(ServeFlags),
+}
+
+/// Which node to remove, and what of the keys.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveFlags {
+    /// The node's name, or its id as `skein peers` shows it
+    pub(crate) peer: String,
+    /// How long what was issued before counts still, such as 1h: for as long the removed node can act with it
+    #[arg(long, default_value = "0s", value_parser = units::grace, conflicts_with = "keep_keys")]
+    pub(crate) grace: Duration,
+    /// Do not change the keys, though the removed node knows them
+    #[arg(long)]
+    pub(crate) keep_keys: bool,
+}
+
+/// What opens the data directory.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct OpenerFlags {
+    /// The file with the key that the data directory is sealed with [default: beside it, DATA_DIR.seal]
+    #[arg(long, env = "SKEIN_SEAL_KEY", hide_env_values = true, value_name = "FILE")]
+    pub(crate) seal_key: Option<PathBuf>,
+    /// A file with the passphrase that the data directory is sealed with; it may also be in SKEIN_PASSPHRASE
+    #[arg(
+        long,
+        env = "SKEIN_PASSPHRASE_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        conflicts_with = "seal_key"
+    )]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// What is to open the data directory from now on.
+#[derive(Debug, clap::Args)]
+#[group(id = "to", required = true, multiple = false, args = ["to_key", "to_passphrase_file"])]
+pub(crate) struct SealFlags {
+    /// What opens it now.
+    #[command(flatten)]
+    pub(crate) now: OpenerFlags,
+    /// The key file from now on; made if it is not there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_key: Option<PathBuf>,
+    /// The file with the passphrase from now on
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to_passphrase_file: Option<PathBuf>,
+    /// The settings' file, as for `up`
+    #[arg(long, env = "SKEIN_CONFIG", hide_env_values = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// How a daemon runs. All of them can also be set in the environment and in a file, in this order.
@@ -93,6 +149,9 @@ pub(crate) struct DaemonFlags {
     /// How much to log to stderr: error, warn, info, debug, trace [default: info]
     #[arg(long, env = "SKEIN_LOG", hide_env_values = true, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
+    /// What opens the data directory.
+    #[command(flatten)]
+    pub(crate) opener: OpenerFlags,
     /// A TOML file with settings [default: DATA_DIR/skein.toml, if it is there]
     #[arg(long, env = "SKEIN_CONFIG", hide_env_values = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -101,15 +160,44 @@ pub(crate) struct DaemonFlags {
 /// How to join.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JoinFlags {
-    /// The token, or - to read it from stdin (others on this machine can read arguments)
-    #[arg(env = "SKEIN_TOKEN", hide_env_values = true)]
-    pub(crate) token: String,
+    /// The code or the token, or - to read it from stdin (others on this machine can read arguments)
+    #[arg(env = "SKEIN_TOKEN", hide_env_values = true, value_name = "CODE|TOKEN", num_args = 0..=8)]
+    pub(crate) ticket: Vec<String>,
+    /// Read the code or the token from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Where the member is that has made the code, if mDNS does not find it; may be repeated
+    #[arg(long = "peer", value_name = "IP:PORT")]
+    pub(crate) peers: Vec<SocketAddr>,
+    /// For clients: what the user of the kubeconfig is called [default: whoever runs this]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
     /// Give up the cluster that the data directory belongs to, if it is another one
     #[arg(long)]
     pub(crate) discard: bool,
     /// As for `up`.
     #[command(flatten)]
     pub(crate) daemon: DaemonFlags,
+}
+
+/// Whom to invite.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InviteFlags {
+    /// What whoever comes is to be: observers run nothing and do not vote, clients get a kubeconfig
+    #[arg(long, value_enum, default_value = "member", value_name = ROLES, hide_possible_values = true)]
+    pub(crate) role: Role,
+    /// How many may come with the code
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) uses: u32,
+    /// How long the code counts, such as 10m or 1h
+    #[arg(long, default_value = "10m", value_parser = units::duration)]
+    pub(crate) ttl: Duration,
+    /// For clients: the role that they are given, such as view or edit [default: view]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) grant: Option<String>,
+    /// Do not wait until somebody has come
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 /// Whose kubeconfig to print.
@@ -140,12 +228,25 @@ pub(crate) struct KubeconfigFlags {
 pub(crate) enum TokenVerb {
     /// Print a new join token, and nothing else
     Create {
-        /// How many nodes may join with it
+        /// How often it may be used
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         uses: u32,
         /// How long it is valid, such as 30m, 1h or 7d
         #[arg(long, default_value = "1h", value_parser = units::duration)]
         ttl: Duration,
+        /// What it is for: observers run nothing and do not vote, clients get a kubeconfig
+        #[arg(long, value_enum, default_value = "member", value_name = ROLES, hide_possible_values = true)]
+        role: Role,
+        /// For clients: the role that they are given, such as view or edit [default: view]
+        #[arg(long, value_name = "NAME")]
+        grant: Option<String>,
+    },
+    /// List all tokens, each by an id that tells nothing of its secret
+    List,
+    /// Let nobody in any more with a token
+    Revoke {
+        /// Its id, as `skein token list` shows it
+        id: String,
     },
 }
 
@@ -192,6 +293,28 @@ pub(crate) struct ServeFlags {
     pub(crate) port: u16,
 }
 
+/// What somebody is let in as, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// A node that does all that nodes do
+    Member,
+    /// A node that holds the state and serves the API, runs nothing and does not vote
+    Observer,
+    /// No node: somebody with a kubeconfig
+    Client,
+}
+
+impl Role {
+    /// As the daemon reads it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Role::Member => "member",
+            Role::Observer => "observer",
+            Role::Client => "client",
+        }
+    }
+}
+
 /// What runs containers, as people write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Runtime {
@@ -233,7 +356,11 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_wrong_usage() {
-        let wrong: [&[&str]; 9] = [
+        let wrong: [&[&str]; 17] = [
+            &["invite", "--role", "king"],
+            &["invite", "--uses", "0"],
+            &["token", "revoke"],
+            &["join", "x", "--token-file", "y"],
             &["kubeconfig", "--role", "view"],
             &["tokn", "create"],
             &["token", "create", "--uses", "many"],
@@ -243,6 +370,10 @@ mod tests {
             &[],
             &["up", "--listen", "here"],
             &["up", "--name", "No Name"],
+            &["up", "--seal-key", "a", "--passphrase-file", "b"],
+            &["seal"],
+            &["seal", "--to-key", "a", "--to-passphrase-file", "b"],
+            &["remove", "b", "--grace", "1h", "--keep-keys"],
         ];
         for words in wrong {
             let error = Args::try_parse_from([&["skein"], words].concat()).unwrap_err();
@@ -251,10 +382,18 @@ mod tests {
     }
 
     #[test]
+    fn a_code_may_be_written_as_words() {
+        let words = ["skein", "join", "42", "amber", "tiger", "lemon", "piano", "--peer", "10.0.0.1:7311"];
+        let Verb::Join(join) = Args::try_parse_from(words).unwrap().verb else { panic!("not a join") };
+        assert_eq!(join.ticket.join(" "), "42 amber tiger lemon piano");
+        assert_eq!(join.peers, ["10.0.0.1:7311".parse().unwrap()]);
+    }
+
+    #[test]
     fn joining_takes_the_same_flags_as_up() {
         let words = ["skein", "join", "-", "--listen=10.0.0.1:1", "--runtime=process", "--discard"];
         let Verb::Join(join) = Args::try_parse_from(words).unwrap().verb else { panic!("not a join") };
-        assert!(join.discard && join.token == "-");
+        assert!(join.discard && join.ticket == ["-"]);
         assert_eq!(join.daemon.listen, Some("10.0.0.1:1".parse().unwrap()));
         assert_eq!(join.daemon.runtime, Some(Runtime::Process));
     }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum as _;
 use skein_node::daemon::DaemonConfig;
+use skein_node::pki::seal::Opener;
 use toml::{Table, Value};
 
-use crate::args::{DaemonFlags, Runtime};
+use crate::args::{DaemonFlags, OpenerFlags, Runtime};
 use crate::failure::Failure;
 use crate::units;
 
@@ -18,7 +19,9 @@ const API_PORT: u16 = 7443;
 /// The file in the data directory that is read if it is there.
 const FILE_NAME: &str = "skein.toml";
 /// What the file may hold.
-const KEYS: &str = "listen, api, advertise, runtime, docker-host, name, log";
+const KEYS: &str = "listen, api, advertise, runtime, docker-host, name, log, seal-key, passphrase-file";
+/// Where a passphrase may stand that no file holds.
+const PASSPHRASE: &str = "SKEIN_PASSPHRASE";
 
 /// All settings of a daemon.
 #[derive(Debug, Clone)]
@@ -53,7 +56,9 @@ pub(crate) fn data_dir(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
 /// # Errors
 /// When the file cannot be read or holds what no setting is.
 pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings, Failure> {
-    let file = read_file(&flags, &data_dir)?;
+    let file = read_file(flags.config.as_deref(), &data_dir)?;
+    let passphrase = std::env::var(PASSPHRASE).ok();
+    let opener = opener(flags.opener, passphrase.as_deref(), &file)?;
     let on_all = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let advertise = if flags.advertise.is_empty() { file.advertise } else { flags.advertise };
     let daemon = DaemonConfig {
@@ -66,10 +71,49 @@ pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings,
         name: flags.name.or(file.name),
         join: None,
         discard: false,
+        opener,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         planted: None,
     };
     Ok(Settings { daemon, log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()) })
+}
+
+/// What opens a data directory, of what was said in flags, in the environment or in the settings' file; the key beside it
+/// if nothing was.
+///
+/// # Errors
+/// When a file cannot be read, or there is no place beside the directory.
+pub(crate) fn opener_of(flags: OpenerFlags, config: Option<PathBuf>, data_dir: &Path) -> Result<Opener, Failure> {
+    let file = read_file(config.as_deref(), data_dir)?;
+    match opener(flags, std::env::var(PASSPHRASE).ok().as_deref(), &file)? {
+        Some(opener) => Ok(opener),
+        None => Opener::beside(data_dir).map_err(|error| failure(&error)),
+    }
+}
+
+/// What skein-node says in one sentence: what is wrong and, after a semicolon, what to do.
+pub(crate) fn failure(error: &dyn std::error::Error) -> Failure {
+    let text = error.to_string();
+    match text.rsplit_once("; ") {
+        Some((what, next)) => Failure::new(what).next(next),
+        None => Failure::new(text),
+    }
+}
+
+fn opener(flags: OpenerFlags, passphrase: Option<&str>, file: &FileSettings) -> Result<Option<Opener>, Failure> {
+    // The daemon may be started elsewhere than where the path was written.
+    let key = |path: &PathBuf| Opener::KeyFile(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    if let Some(path) = &flags.seal_key {
+        return Ok(Some(key(path)));
+    }
+    let words = match (&flags.passphrase_file, passphrase, &file.seal_key, &file.passphrase_file) {
+        (Some(path), ..) => Opener::passphrase_file(path),
+        (None, Some(text), ..) => Opener::passphrase(text),
+        (None, None, Some(path), _) => Ok(key(path)),
+        (None, None, None, Some(path)) => Opener::passphrase_file(path),
+        (None, None, None, None) => return Ok(None),
+    };
+    words.map(Some).map_err(|error| failure(&error))
 }
 
 fn usual_data_dir(root: bool, xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
@@ -81,13 +125,11 @@ fn usual_data_dir(root: bool, xdg: Option<PathBuf>, home: Option<PathBuf>) -> Op
     base.map(|base| base.join("skein"))
 }
 
-fn read_file(flags: &DaemonFlags, data_dir: &Path) -> Result<FileSettings, Failure> {
-    let path = flags.config.clone().unwrap_or_else(|| data_dir.join(FILE_NAME));
+fn read_file(config: Option<&Path>, data_dir: &Path) -> Result<FileSettings, Failure> {
+    let path = config.map_or_else(|| data_dir.join(FILE_NAME), Path::to_owned);
     match std::fs::read_to_string(&path) {
         Ok(text) => FileSettings::read(&path, &text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && flags.config.is_none() => {
-            Ok(FileSettings::default())
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && config.is_none() => Ok(FileSettings::default()),
         Err(error) => Err(Failure::usage(format!("the settings' file {}: {error}", path.display()))
             .next("say which one to read with --config FILE")),
     }
@@ -103,6 +145,8 @@ struct FileSettings {
     docker_host: Option<String>,
     name: Option<String>,
     log: Option<String>,
+    seal_key: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
 }
 
 impl FileSettings {
@@ -139,6 +183,10 @@ impl FileSettings {
             }
             "name" => self.name = Some(units::node_name(text(value, "a name such as \"node-1\"")?)?),
             "log" => self.log = Some(text(value, "a level such as \"info\"")?.to_owned()),
+            "seal-key" => self.seal_key = Some(text(value, "a path such as \"/media/stick/skein.seal\"")?.into()),
+            "passphrase-file" => {
+                self.passphrase_file = Some(text(value, "a path such as \"/run/skein.words\"")?.into())
+            }
             _ => return Err("there is no such setting".to_owned()),
         }
         Ok(())
@@ -191,13 +239,43 @@ mod tests {
     #[test]
     fn every_setting_can_be_in_the_file() {
         let text = "listen = \"[::]:1\"\napi = \"0.0.0.0:2\"\nadvertise = [\"192.0.2.1:3\"]\nruntime = \"docker\"\n\
-                    docker-host = \"unix:///d.sock\"\nname = \"n\"\nlog = \"warn\"\n";
+                    docker-host = \"unix:///d.sock\"\nname = \"n\"\nlog = \"warn\"\n\
+                    seal-key = \"/s\"\npassphrase-file = \"/p\"\n";
         let settings = read(text).unwrap();
         assert_eq!(settings.advertise, ["192.0.2.1:3".parse().unwrap()]);
         assert_eq!(settings.runtime, Some(Runtime::Docker));
         for key in KEYS.split(", ") {
             assert!(text.contains(&format!("{key} = ")), "{key}");
         }
+    }
+
+    #[test]
+    fn what_opens_the_directory_is_what_was_said_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let words = dir.path().join("words");
+        std::fs::write(&words, "several words\n").unwrap();
+        let none = OpenerFlags::default;
+        let file = FileSettings { seal_key: Some("/s".into()), ..FileSettings::default() };
+        let kind = |flags, passphrase, file: &FileSettings| match opener(flags, passphrase, file).unwrap() {
+            Some(Opener::KeyFile(path)) => path.display().to_string(),
+            Some(Opener::Passphrase(text)) => text.to_string(),
+            None => "nothing".to_owned(),
+        };
+        assert_eq!(kind(none(), None, &FileSettings::default()), "nothing");
+        assert_eq!(kind(none(), None, &file), "/s");
+        assert_eq!(kind(none(), Some("other words"), &file), "other words");
+        let flag = OpenerFlags { passphrase_file: Some(words), ..none() };
+        assert_eq!(kind(flag, Some("other words"), &file), "several words");
+        let flag = OpenerFlags { seal_key: Some("/k".into()), ..none() };
+        assert_eq!(kind(flag, Some("other words"), &file), "/k");
+        assert!(opener(none(), Some(""), &file).is_err());
+    }
+
+    #[test]
+    fn what_the_daemon_says_to_do_next_gets_a_line_of_its_own() {
+        let error = std::io::Error::other("the disk is full; make room");
+        assert_eq!(failure(&error), Failure::new("the disk is full").next("make room"));
+        assert_eq!(failure(&std::io::Error::other("no")), Failure::new("no"));
     }
 
     #[test]

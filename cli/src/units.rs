@@ -38,6 +38,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
+/// Reads how long something goes on that may also end at once: a duration, or `0`.
+///
+/// # Errors
+/// As [`duration`].
+pub(crate) fn grace(text: &str) -> Result<Duration, String> {
+    if matches!(text, "0" | "0s") { Ok(Duration::ZERO) } else { duration(text) }
+}
+
 /// Reads a node's name: what a Kubernetes object may be called.
 ///
 /// # Errors

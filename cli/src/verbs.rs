@@ -16,6 +16,9 @@ use crate::settings;
 mod cluster;
 mod daemon;
 mod get;
+mod invite;
+mod join;
+mod seal;
 
 /// How long what the daemon left running in the background may take to end.
 const END_LIMIT: Duration = Duration::from_secs(3);
@@ -29,12 +32,16 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let client = || settings::data_dir(data_dir.clone()).map(|dir| Client::of(&dir));
     match args.verb {
         Verb::Up(flags) => up(flags, data_dir, None),
-        Verb::Join(join) => {
-            let token = daemon::read_token(join.token)?;
-            up(join.daemon, data_dir, Some((token, join.discard)))
+        Verb::Join(mut flags) => {
+            let daemon = std::mem::take(&mut flags.daemon);
+            let joining = join::Joining::of(flags)?;
+            up(daemon, data_dir, Some(joining))
         }
+        Verb::Invite(flags) => alone(invite::invite(client()?, flags)),
         Verb::Leave => alone(cluster::leave(client()?)),
-        Verb::Remove { peer } => alone(cluster::remove(client()?, &peer)),
+        Verb::Remove(flags) => alone(cluster::remove(client()?, &flags)),
+        Verb::Rotate { grace } => alone(cluster::rotate(client()?, grace)),
+        Verb::Seal(flags) => seal::change(flags, &settings::data_dir(data_dir.clone())?),
         Verb::Token(verb) => alone(cluster::token(client()?, verb)),
         Verb::Kubeconfig(flags) => alone(cluster::kubeconfig(client()?, flags)),
         Verb::Revoke { user } => alone(cluster::revoke(client()?, &user)),
@@ -47,7 +54,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn up(flags: crate::args::DaemonFlags, data_dir: Option<PathBuf>, join: Option<(String, bool)>) -> Result<(), Failure> {
+fn up(flags: crate::args::DaemonFlags, data_dir: Option<PathBuf>, join: Option<join::Joining>) -> Result<(), Failure> {
     let settings = settings::resolve(flags, settings::data_dir(data_dir)?)?;
     let runtime = started(Builder::new_multi_thread())?;
     let result = runtime.block_on(Box::pin(daemon::run(settings, join)));

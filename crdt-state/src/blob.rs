@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::keyring::EpochId;
 use crate::leaf::{Edit, LeafPath, Scalar};
 use crate::object::{Leaf, ObjectState};
 use crate::{Envelope, ObjectKey};
@@ -77,6 +78,9 @@ impl BlobRef {
 #[derive(Debug, Clone)]
 pub(crate) struct Blob {
     pub(crate) text: Arc<str>,
+    pub(crate) salt: [u8; 16],
+    /// Under which epoch it is sealed.
+    pub(crate) epoch: EpochId,
     /// As it was signed.
     pub(crate) envelope: Arc<Envelope>,
 }
@@ -86,6 +90,8 @@ pub(crate) struct Blob {
 pub(crate) struct BlobTable {
     /// Those that an object mentions.
     held: BTreeMap<(ObjectKey, BlobId), Blob>,
+    /// The same by the epoch under which they are sealed. An epoch without any has no entry.
+    by_epoch: BTreeMap<EpochId, BTreeSet<(ObjectKey, BlobId)>>,
     /// Those that came before the change that mentions them.
     early: BTreeMap<(ObjectKey, BlobId), Blob>,
     early_order: VecDeque<(ObjectKey, BlobId)>,
@@ -99,7 +105,40 @@ impl BlobTable {
     }
 
     pub(crate) fn hold(&mut self, key: ObjectKey, id: BlobId, blob: Blob) {
+        self.let_go_of(&(key.clone(), id));
+        self.by_epoch.entry(blob.epoch).or_default().insert((key.clone(), id));
         self.held.insert((key, id), blob);
+    }
+
+    /// How many are sealed under each epoch.
+    pub(crate) fn count_by_epoch(&self) -> BTreeMap<EpochId, usize> {
+        self.by_epoch.iter().map(|(epoch, names)| (*epoch, names.len())).collect()
+    }
+
+    /// Whether all are sealed under this epoch.
+    pub(crate) fn all_are_under(&self, epoch: &EpochId) -> bool {
+        self.by_epoch.keys().all(|other| other == epoch)
+    }
+
+    /// Those that are sealed under other epochs.
+    pub(crate) fn not_under<'a>(
+        &'a self,
+        epoch: &EpochId,
+    ) -> impl Iterator<Item = (&'a (ObjectKey, BlobId), &'a Blob)> {
+        let epoch = *epoch;
+        let names = self.by_epoch.iter().filter(move |(other, _)| **other != epoch).flat_map(|(_, names)| names);
+        names.filter_map(|name| Some((name, self.held.get(name)?)))
+    }
+
+    fn let_go_of(&mut self, name: &(ObjectKey, BlobId)) -> Option<Blob> {
+        let blob = self.held.remove(name)?;
+        if let Some(names) = self.by_epoch.get_mut(&blob.epoch) {
+            names.remove(name);
+            if names.is_empty() {
+                self.by_epoch.remove(&blob.epoch);
+            }
+        }
+        Some(blob)
     }
 
     pub(crate) fn keep_early(&mut self, key: ObjectKey, id: BlobId, blob: Blob) {
@@ -135,7 +174,7 @@ impl BlobTable {
         }
         let of_it = self.held.range((key.clone(), [0; 32])..=(key.clone(), [0xff; 32])).map(|((_, id), _)| *id);
         let gone: Vec<BlobId> = of_it.filter(|id| !mentioned.contains(id)).collect();
-        gone.into_iter().filter_map(|id| Some((id, self.held.remove(&(key.clone(), id))?))).collect()
+        gone.into_iter().filter_map(|id| Some((id, self.let_go_of(&(key.clone(), id))?))).collect()
     }
 }
 
@@ -254,7 +293,8 @@ mod tests {
         let envelope = Arc::new(Envelope::seal(&keys, &crate::ClusterId([1; 16]), crate::Sequence::default(), &body));
         for n in 0..40u8 {
             let text: Arc<str> = "t".repeat(1_000_000).into();
-            table.keep_early(key.clone(), [n; 32], Blob { text, envelope: envelope.clone() });
+            let blob = Blob { text, salt: [0; 16], epoch: EpochId([1; 16]), envelope: envelope.clone() };
+            table.keep_early(key.clone(), [n; 32], blob);
         }
         assert!(table.early_bytes <= MAX_EARLY_BYTES && table.early.len() == table.early_order.len());
         assert!(table.take_early(&key, &[39; 32]).is_some() && table.take_early(&key, &[0; 32]).is_none());

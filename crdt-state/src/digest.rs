@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use skein_gossip::NodeId;
 
 use crate::blob::BlobId;
+use crate::rotations::RotationName;
 use crate::{NameKey, ObjectKey};
 
 /// How many buckets a table is summed up in.
@@ -27,6 +28,8 @@ pub enum Item {
     Report(NodeId, Arc<str>),
     /// A text that is kept beside an object's document.
     Blob(ObjectKey, BlobId),
+    /// That an epoch of the cluster's secrets was begun.
+    Rotation(RotationName),
 }
 
 /// Items with their versions. The sum of a bucket does not depend on the order in which items came.

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use skein_gossip::{Keypair, NodeId, Signature};
 
+use crate::keyring::EpochId;
+use crate::sealed::Sealed;
 use crate::{ClusterId, Hlc, NameKey, ObjectKey, WriteId};
 
 /// The format that this daemon writes. It also reads the previous one, once there is one.
@@ -89,6 +91,8 @@ pub enum Body {
         token: [u8; 32],
         /// When.
         stamp: Hlc,
+        /// As what.
+        role: crate::members::Role,
     },
     /// The author leaves the cluster for good.
     Departure {
@@ -101,8 +105,8 @@ pub enum Body {
         node: NodeId,
         /// When.
         stamp: Hlc,
-        /// Whom the removed node has admitted, as far as the author had seen, see [`members::short`](crate::members::short):
-        /// they stay.
+        /// Whom the removed node has admitted, as far as the author had seen, see [`members::short`](crate::members::short), and
+        /// which epochs it has begun, see [`rotations::name_of`](crate::rotations::name_of): they stay.
         seen: Vec<[u8; 16]>,
         /// The last of those admissions: a later one of the same node does not count.
         until: Sequence,
@@ -111,10 +115,17 @@ pub enum Body {
     Blob {
         /// The object.
         key: ObjectKey,
-        /// Makes its id hard to guess from a short text.
-        salt: [u8; 16],
-        /// The text.
-        text: Arc<str>,
+        /// The text, and the salt that makes its id hard to guess from a short one.
+        sealed: Sealed,
+    },
+    /// The cluster's secrets are those of this epoch from now on.
+    Rotation {
+        /// Which.
+        epoch: EpochId,
+        /// When.
+        stamp: Hlc,
+        /// What earlier epochs gave out counts until then, milliseconds since the Unix epoch by the wall clock.
+        lapse_ms: u64,
     },
 }
 
@@ -262,6 +273,7 @@ fn signed_bytes(cluster: &ClusterId, version: u8, author: &NodeId, sequence: Seq
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::sealed::Place;
     use proptest::prelude::*;
 
     fn sealed() -> (ClusterId, Envelope, Body) {
@@ -291,7 +303,10 @@ mod tests {
         let keys = Keypair::from_secret([1; 32]);
         let key = ObjectKey::root(&crate::Kind::new("Secret"), "s", 1);
         let seal = |body: &Body| Envelope::seal(&keys, &cluster, Sequence { boot: 1, number: 3 }, body);
-        let blob = Body::Blob { key, salt: [2; 16], text: "x".repeat(crate::blob::MAX_BLOB_BYTES).into() };
+        let keyring = crate::Keyring::new(EpochId([1; 16]), crate::DataKey::new([1; 32]));
+        let (place, longest) = (Place { cluster: &cluster, key: &key }, "x".repeat(crate::blob::MAX_BLOB_BYTES));
+        let sealed = Sealed::seal(&keyring, keyring.founding(), place, &keys.node_id(), &[2; 16], &longest).unwrap();
+        let blob = Body::Blob { key, sealed };
         assert_eq!(seal(&blob).open(&cluster), Ok(blob));
         let report = Body::Report { section: "node".into(), stamp: Hlc(5), body: vec![0; MAX_BODY_BYTES].into() };
         assert!(matches!(seal(&report).open(&cluster), Err(EnvelopeError::TooLong(_))));

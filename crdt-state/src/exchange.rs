@@ -4,6 +4,7 @@
 //! each answer follows from the message and the store alone, so that a lost, doubled or late message does no harm, and
 //! this exchange alone is enough for convergence.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -178,8 +179,11 @@ impl Store {
                 _ if mine.version_of(item) == Some(*version) => {}
                 Item::Object(key) if !self.is_over(key) => objects.push((key.clone(), self.heads_for_want(key))),
                 Item::Object(_) => {}
-                // What the object does without here, it does without there as soon as both know the same changes of it.
-                Item::Blob(key, id) if !self.mentions(key, id) => {}
+                Item::Blob(key, id) => match self.compare_blob(key, id, *version) {
+                    Some(Ordering::Less) => others.push(item.clone()),
+                    Some(Ordering::Greater) => missing_there.push(item),
+                    Some(Ordering::Equal) | None => {}
+                },
                 item => others.push(item.clone()),
             }
         }
@@ -188,7 +192,7 @@ impl Store {
             missing_there.extend(here.filter(|(item, _)| !theirs.contains_key(item)).map(|(item, _)| item));
         }
         // A report or deletion that is newer here than there is in both lists, so it is given as well as asked for.
-        let newer = others.iter().filter(|item| !matches!(item, Item::Object(_)));
+        let newer = others.iter().filter(|item| !matches!(item, Item::Object(_) | Item::Blob(..)));
         let give = missing_there.into_iter().chain(newer).flat_map(|item| self.envelopes_of(item)).collect();
         let mut messages = Store::gives(give, true);
         if !objects.is_empty() || !others.is_empty() {
@@ -211,6 +215,7 @@ impl Store {
                 self.members().envelope(&(*node, *kind, *author)).cloned().into_iter().collect()
             }
             Item::Report(node, section) => self.report_envelope(node, section).into_iter().collect(),
+            Item::Rotation(name) => self.rotation_envelope(name).into_iter().collect(),
         }
     }
 
@@ -265,7 +270,7 @@ impl Store {
                     missing.insert(key, heads);
                     true
                 }
-                Received::UnknownAuthor(_) => true,
+                Received::UnknownAuthor(_) | Received::NoKey(_) => true,
                 Received::Refused(reason) => {
                     outcome.refused.push((self.offence_in(envelope), reason));
                     false

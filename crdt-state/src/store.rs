@@ -14,15 +14,18 @@ use crate::blob::{BlobTable, MAX_BLOB_BYTES};
 use crate::digest::{DigestTable, Item};
 use crate::envelope::{Body, Envelope, EnvelopeError, Sequence};
 use crate::gate::{self, GateError};
+use crate::keyring::Keyring;
 use crate::lives::LifeTable;
-use crate::members::{self, Members};
+use crate::members::{self, Members, Role};
 use crate::memo::Memo;
 use crate::object::{self, Authorship, ObjectState};
 use crate::opened::Opened;
-use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId};
+use crate::rotations::Rotations;
+use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId, rotations};
 
 mod aside;
 mod decided;
+mod epochs;
 mod receive;
 mod restore;
 mod unseen;
@@ -51,6 +54,8 @@ pub struct Identity {
     pub nonce: u64,
     /// The layout's version that local edits follow.
     pub layout_version: u16,
+    /// The keys that values are sealed with, as far as they are here.
+    pub keyring: Keyring,
 }
 
 /// One section of what a node says of itself.
@@ -97,8 +102,10 @@ pub mod tables {
     pub const DAMAGED: &str = "damaged";
     /// Object's key, a zero byte, the blob's id -> envelope.
     pub const BLOBS: &str = "blobs";
+    /// Statement -> envelope: which epochs of the cluster's secrets were begun.
+    pub const ROTATIONS: &str = "rotations";
     /// All that the store reads.
-    pub const ALL: [&str; 6] = [CHANGES, BLOBS, DELETIONS, MEMBERS, MEMBERS_COPY, REPORTS];
+    pub const ALL: [&str; 7] = [CHANGES, BLOBS, DELETIONS, MEMBERS, MEMBERS_COPY, REPORTS, ROTATIONS];
 }
 
 /// What became different.
@@ -110,6 +117,8 @@ pub enum StoreChange {
     Report(NodeId, Arc<str>),
     /// Somebody was admitted or left.
     Members,
+    /// An epoch of the cluster's secrets was begun, one counts no more, or other keys are here.
+    Epochs,
     /// An edit was lost to a deletion that had not seen it: the object, and who deleted it.
     EditLost(ObjectKey, NodeId),
 }
@@ -152,6 +161,8 @@ pub struct Store {
     lives: LifeTable,
     reports: BTreeMap<(NodeId, Arc<str>), Arc<Report>>,
     members: Members,
+    rotations: Rotations,
+    locked: epochs::Locked,
     wanted: DigestTable,
     reported: DigestTable,
     changed: BTreeSet<StoreChange>,
@@ -180,6 +191,8 @@ impl Store {
             lives: LifeTable::default(),
             reports: BTreeMap::new(),
             members: Members::default(),
+            rotations: Rotations::default(),
+            locked: epochs::Locked::default(),
             wanted: DigestTable::default(),
             reported: DigestTable::default(),
             changed: BTreeSet::new(),
@@ -356,10 +369,15 @@ impl Store {
         self.say(now, Body::Founding { nonce, name: name.to_owned(), stamp })
     }
 
-    /// Admits a node.
+    /// Admits a node as a member.
     pub fn admit(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32]) -> Arc<Envelope> {
+        self.admit_as(now, node, name, token, Role::Member)
+    }
+
+    /// Admits a node.
+    pub fn admit_as(&mut self, now: Now, node: NodeId, name: &str, token: [u8; 32], role: Role) -> Arc<Envelope> {
         let stamp = self.tick_on_member(now, &node);
-        self.say(now, Body::Admission { node, name: name.to_owned(), token, stamp })
+        self.say(now, Body::Admission { node, name: name.to_owned(), token, stamp, role })
     }
 
     /// Leaves the cluster for good.
@@ -375,7 +393,8 @@ impl Store {
             return None;
         }
         let stamp = self.tick_on_member(now, &node);
-        let (seen, until) = self.members.admitted_by(&node);
+        let (mut seen, until) = self.members.admitted_by(&node);
+        seen.extend(self.rotations.by(&node));
         Some(self.say(now, Body::Removal { node, stamp, seen, until }))
     }
 

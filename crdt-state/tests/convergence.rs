@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use skein_crdt_state::exchange::Exchange;
+use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{
     ClusterId, Edit, Envelope, Identity, Kind, Memo, NameKey, ObjectKey, Received, Scalar, Store, WriteId, members,
@@ -73,7 +74,15 @@ fn keys(replica: usize) -> Keypair {
 }
 
 fn identity(cluster: ClusterId, replica: usize, start: u64) -> Identity {
-    Identity { keys: keys(replica), cluster, boot: start + 1, nonce: start * 100 + replica as u64, layout_version: 1 }
+    let keyring = Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]));
+    Identity {
+        keys: keys(replica),
+        cluster,
+        boot: start + 1,
+        nonce: start * 100 + replica as u64,
+        layout_version: 1,
+        keyring,
+    }
 }
 
 impl World {

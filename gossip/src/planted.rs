@@ -28,6 +28,10 @@ pub enum Bug {
     LeftStaysIn,
     /// A node that was removed may be admitted again.
     RemovedComesBack,
+    /// Whom a removed node has admitted stays, whether or not its remover had seen it.
+    UnseenAdmissionCounts,
+    /// Who does not belong to the cluster any more keeps its vote.
+    RemovedKeepsVote,
     /// Pods of lost nodes are replaced whatever their partition policy says.
     PolicyIgnored,
     /// Each plan makes a slot more than was asked for.
@@ -47,11 +51,13 @@ pub enum Bug {
     LocksDecidedApart,
     /// A leader decides on Leases without asking what was decided before its term.
     LeaseWithoutRecall,
+    /// Nobody seals anew what is under an epoch that is over.
+    SealsStay,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 21] = [
         Bug::VoteBeforeDisk,
         Bug::DeletionForgotten,
         Bug::PromiseBeforeDisk,
@@ -61,6 +67,8 @@ impl Bug {
         Bug::WallClockOrder,
         Bug::LeftStaysIn,
         Bug::RemovedComesBack,
+        Bug::UnseenAdmissionCounts,
+        Bug::RemovedKeepsVote,
         Bug::PolicyIgnored,
         Bug::FightingController,
         Bug::UnboundedQueue,
@@ -70,6 +78,7 @@ impl Bug {
         Bug::OneTooMany,
         Bug::LocksDecidedApart,
         Bug::LeaseWithoutRecall,
+        Bug::SealsStay,
     ];
 }
 

@@ -8,8 +8,10 @@ use skein_core::node::{Inspected, Node};
 use skein_core::request::{WriteOp, WriteReply};
 use skein_crdt_state::Record;
 use skein_crdt_state::store::Damaged;
+use skein_gossip::NodeId;
 
 use crate::disk::RowKey;
+use crate::host::Host;
 use crate::run::Violation;
 use crate::world::World;
 
@@ -21,11 +23,13 @@ mod durable;
 mod leader;
 mod leaderless;
 mod locks;
+mod observers;
 mod policy;
 pub mod quiet;
 mod removed;
 mod replicas;
 mod rising;
+mod sealed;
 mod served;
 mod synced;
 pub mod traffic;
@@ -52,8 +56,8 @@ pub struct Watch {
 
 impl Watch {
     /// A vote that has come to a host's disk; what is broken by it.
-    pub fn vote(&mut self, host: usize, row: &[u8]) -> Option<String> {
-        self.votes.seen(host, row)
+    pub fn vote(&mut self, host: usize, me: NodeId, row: &[u8]) -> Option<String> {
+        self.votes.seen(host, me, row)
     }
 
     /// What a host sends to another; what is broken by it.
@@ -65,9 +69,19 @@ impl Watch {
         }
     }
 
+    /// What a host sends to a node that it knows to be out; what is broken by it.
+    pub fn sends_to_removed(&self, world: &World, from: usize, to: &NodeId) -> Option<String> {
+        self.removed.sends(world, from, to)
+    }
+
     /// A host begins anew with an empty disk.
     pub fn begins_anew(&mut self, host: usize) {
         self.votes.forget(host);
+    }
+
+    /// A host was removed: what it led counts for nobody.
+    pub fn is_removed(&mut self, host: usize) {
+        self.leaders.forget(host);
     }
 
     /// What a host says of who leads; what is broken by it.
@@ -102,6 +116,12 @@ pub fn started(
     violation(world, "synced", synced::check(node, rows, corrupted, damaged))
 }
 
+/// All was mended a while ago and those that were removed have knocked since; what is broken.
+#[must_use]
+pub fn knocked(world: &World) -> Option<Violation> {
+    violation(world, "removed", removed::lingers(world))
+}
+
 /// Everything is mended: it is noted whether all agree by now.
 pub fn mended(world: &mut World) {
     world.note_removals();
@@ -112,8 +132,9 @@ pub fn mended(world: &mut World) {
 /// What must hold at all times and is looked at now and then; what is broken.
 pub fn look(world: &mut World) -> Option<Violation> {
     let mut watch = std::mem::take(&mut world.watch);
-    let mut rising = |host: &crate::host::Host| {
-        let node = host.node.as_ref()?;
+    let mut rising = |host: &Host| {
+        // What an old backup holds has gone back.
+        let node = host.node.as_ref().filter(|_| !world.is_knocking(host.number))?;
         watch.rising.look(host.number, host.start, node, world.oracle.deleted())
     };
     let fallen = world.hosts.iter().find_map(&mut rising);
@@ -129,6 +150,7 @@ pub fn look(world: &mut World) -> Option<Violation> {
         ("leaderless", leaderless),
         ("removed", taken_back),
         ("bounds", bounds::check(world)),
+        ("observers", observers::check(world)),
     ];
     found.into_iter().find_map(|(check, what)| violation(world, check, what))
 }
@@ -136,8 +158,9 @@ pub fn look(world: &mut World) -> Option<Violation> {
 /// What must hold in the end and does not hold yet: a run goes on until there is none of it, or its deadline has come.
 #[must_use]
 pub fn unsettled(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, Check); 5] = [
+    let checks: [(&'static str, Check); 6] = [
         ("agreement", agreement::check),
+        ("sealed", sealed::check),
         ("leader", leader::check),
         ("replicas", replicas::check),
         ("rollout", replicas::check_rollouts),

@@ -9,6 +9,9 @@ use crate::world::{Event, World};
 mod machine;
 mod network;
 
+pub(crate) use machine::MIN_MEMBERS;
+pub(crate) use network::Cuts;
+
 /// Something that breaks, or is mended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -113,7 +116,9 @@ pub fn begin(world: &mut World) {
 pub fn mend(world: &mut World) {
     world.trace.line(world.now_us, format_args!("all is mended"));
     world.heal();
-    world.take_away_removed();
+    if world.knobs.removal_every_ms == 0 {
+        world.take_away_removed();
+    }
     for number in 0..world.hosts.len() {
         if world.hosts[number].paused {
             world.resume(number);

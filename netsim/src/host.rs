@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use skein_core::node::{Lane, Node};
+use skein_crdt_state::{DataKey, EpochId, Keyring};
 use skein_gossip::{Instant, Keypair, NodeId, Now};
 
 use crate::clock::Clock;
@@ -65,10 +66,16 @@ pub struct Host {
     pub standing: Standing,
     /// Whether it founded the cluster and never left it.
     pub is_founder: bool,
+    /// How often it was let in: each time it begins with an empty disk.
+    pub let_in: u32,
     /// Whether it was removed and taken away.
     pub gone_for_good: bool,
     /// Whether the machine stands still.
     pub paused: bool,
+    /// The keys in its data directory. They outlive its daemon's starts, and a disk that is corrupted.
+    pub keyring: Keyring,
+    /// The keys that came with its last admission.
+    pub offered: Option<Keyring>,
     /// What happened while it stood still.
     pub backlog: VecDeque<Event>,
     /// For when a deadline is in the queue already.
@@ -99,8 +106,11 @@ impl Host {
             power: 0,
             standing: Standing::Out,
             is_founder: false,
+            let_in: 0,
             gone_for_good: false,
             paused: false,
+            keyring: founding_keyring(),
+            offered: None,
             backlog: VecDeque::new(),
             timeout_at: None,
             held: BTreeMap::new(),
@@ -131,4 +141,10 @@ impl Host {
     pub fn true_us(&self, at: Instant) -> u64 {
         self.clock.true_us(at)
     }
+}
+
+/// The keys of a cluster whose secrets were never rotated.
+#[must_use]
+pub fn founding_keyring() -> Keyring {
+    Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]))
 }

@@ -39,6 +39,13 @@ pub struct Knobs {
     pub aside_permille: u64,
     /// The mean time between what clients do who want one lock, in milliseconds; 0: nobody wants it.
     pub candidate_every_ms: u64,
+    /// The mean time between rotations of the cluster's secrets, in milliseconds; 0: there are none.
+    pub rotate_every_ms: u64,
+    /// How many nodes, the last ones, come in as observers.
+    pub observers: usize,
+    /// The mean time between stories of removals, see [`removals`](crate::removals), in milliseconds; 0: there are none. With
+    /// them some hosts stay outside until a story lets them in.
+    pub removal_every_ms: u64,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -96,6 +103,15 @@ const FIRST_WITH_ASIDE: u64 = 10_000;
 
 /// The first seed in which clients may compete for a lock.
 const FIRST_WITH_CANDIDATES: u64 = 200_000;
+
+/// The first seed in which the cluster's secrets may be rotated.
+const FIRST_WITH_ROTATIONS: u64 = 400_000;
+/// The first seed in which some nodes may be observers.
+const FIRST_WITH_OBSERVERS: u64 = 500_000;
+/// The first seed that may tell stories of removals.
+const FIRST_WITH_REMOVALS: u64 = 600_000;
+/// The fewest nodes of such a seed: five that found the cluster, and one that a story lets in.
+const FEWEST_WITH_REMOVALS: usize = 6;
 
 /// How many kinds of faults there are.
 pub const FAULTS: usize = 20;
@@ -163,6 +179,12 @@ impl Knobs {
     /// The knobs of a seed. Each seed turns on another subset of the faults.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
+        Knobs::without_removals(seed).with_removals()
+    }
+
+    /// The knobs that a seed had before there were stories of removals.
+    #[must_use]
+    pub fn without_removals(seed: u64) -> Self {
         let mut rng = random::from_seed(seed ^ 0x6b6e_6f62);
         let faults = Faults::draw(&mut rng, &mut random::from_seed(seed ^ 0x7265_6d6f));
         Knobs {
@@ -187,16 +209,51 @@ impl Knobs {
                 let mut later = random::from_seed(seed ^ 0x6c6f_636b);
                 later.random_range(100..1_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_CANDIDATES)
             },
+            rotate_every_ms: {
+                let mut later = random::from_seed(seed ^ 0x726f_7461);
+                later.random_range(3_000..15_000) * u64::from(later.random_bool(0.5) && seed >= FIRST_WITH_ROTATIONS)
+            },
+            observers: 0,
+            removal_every_ms: 0,
             planted: None,
             faults,
         }
+        .with_observers()
+    }
+
+    /// It was added later, so it is drawn apart. At least three nodes stay members: fewer could not carry what users ask for.
+    fn with_observers(self) -> Self {
+        let mut later = random::from_seed(self.seed ^ 0x6f62_7365);
+        let some = later.random_range(1..=(self.nodes / 2).clamp(1, 4)).min(self.nodes.saturating_sub(3));
+        let drawn = later.random_bool(0.5) && self.seed >= FIRST_WITH_OBSERVERS;
+        Knobs { observers: if drawn { some } else { 0 }, ..self }
+    }
+
+    /// Drawn apart as well, since it was added later. Where removals are told there is time for some of them.
+    fn with_removals(mut self) -> Self {
+        let mut later = random::from_seed(self.seed ^ 0x6f75_7473);
+        let (every_ms, is_on) = (later.random_range(12_000..30_000), later.random_bool(0.75));
+        if is_on && self.seed >= FIRST_WITH_REMOVALS {
+            self.removal_every_ms = every_ms;
+            // Stories pick who removes and who lets in, and an observer may do neither.
+            self.observers = 0;
+            self.nodes = self.nodes.max(FEWEST_WITH_REMOVALS);
+            self.busy_ms += 20_000;
+        }
+        self
+    }
+
+    /// How many hosts stay outside until a story lets them in.
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        if self.removal_every_ms > 0 { (self.nodes / 4).min(2) } else { 0 }
     }
 
     /// The same cluster and users with no fault at all.
     #[must_use]
     pub fn calm(seed: u64, nodes: usize) -> Self {
         let network = Network::Lan;
-        Knobs { nodes, network, faults: Faults::default(), ..Knobs::draw(seed) }
+        Knobs { nodes, network, removal_every_ms: 0, faults: Faults::default(), ..Knobs::draw(seed) }.with_observers()
     }
 }
 
@@ -207,6 +264,16 @@ impl fmt::Display for Knobs {
         write!(f, " user_every_ms {} tenure_ms {}", self.user_every_ms, self.tenure_ms)?;
         write!(f, " aside_permille {}", self.aside_permille)?;
         write!(f, " candidate_every_ms {};", self.candidate_every_ms)?;
+        // Only where there are any, so that the traces of earlier seeds stay what they were: the first line is part of the hash.
+        if self.rotate_every_ms > 0 {
+            write!(f, " rotate_every_ms {};", self.rotate_every_ms)?;
+        }
+        if self.observers > 0 {
+            write!(f, " observers {};", self.observers)?;
+        }
+        if self.removal_every_ms > 0 {
+            write!(f, " removal_every_ms {};", self.removal_every_ms)?;
+        }
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;
         }
@@ -232,6 +299,15 @@ mod tests {
             }
         }
         assert!(on.iter().all(|count| (20..80).contains(count)), "{on:?}");
+    }
+
+    #[test]
+    fn some_later_seeds_have_observers_and_three_members_or_more_and_none_of_the_earlier_ones_has_any() {
+        assert!((0..2_000).all(|seed| Knobs::draw(seed).observers == 0));
+        let later: Vec<Knobs> = (FIRST_WITH_OBSERVERS..FIRST_WITH_OBSERVERS + 200).map(Knobs::draw).collect();
+        let some = later.iter().filter(|knobs| knobs.observers > 0).count();
+        assert!((60..140).contains(&some), "{some}");
+        assert!(later.iter().all(|knobs| knobs.observers + 3 <= knobs.nodes));
     }
 
     #[test]

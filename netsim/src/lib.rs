@@ -18,6 +18,7 @@ pub mod minimise;
 pub mod oracle;
 pub mod overrides;
 pub mod plan;
+pub mod removals;
 pub mod run;
 pub mod scale;
 pub mod script;

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::checks::{self, quiet::Calm};
 use crate::faults;
 use crate::knobs::Knobs;
+use crate::removals;
 use crate::trace::Line;
 use crate::world::{Event, World};
 
@@ -151,11 +152,15 @@ impl Runner<'_> {
         self.advance(world, FORM_US);
         world.after(0, Event::Look);
         faults::begin(world);
+        removals::begin(world);
         if world.knobs.user_every_ms > 0 {
             world.after(1_000, Event::User);
         }
         if world.knobs.candidate_every_ms > 0 {
             world.after(1_500, Event::Candidate);
+        }
+        if world.knobs.rotate_every_ms > 0 {
+            world.after(2_000_000, Event::Rotate);
         }
         let until = world.now_us + world.knobs.busy_ms * 1000;
         self.advance(world, until);
@@ -164,7 +169,21 @@ impl Runner<'_> {
             faults::mend(world);
         }
         self.mended_us = world.now_us;
+        if world.knobs.removal_every_ms > 0 {
+            self.hear_knocking(world);
+        }
         self.settle(world)
+    }
+
+    /// Those that were removed try to come back, and must be out in everybody's eyes by the end of it.
+    fn hear_knocking(&mut self, world: &mut World) {
+        removals::knock(world);
+        self.advance(world, world.now_us + removals::KNOCKING_US);
+        let found = checks::knocked(world);
+        world.note(found);
+        if world.violation.is_none() {
+            removals::stop_knocking(world);
+        }
     }
 
     fn settle(&mut self, world: &mut World) -> End {

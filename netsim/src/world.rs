@@ -14,17 +14,20 @@ use skein_gossip::{NodeId, Rng, random};
 
 use crate::checks::{self, Watch};
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::faults::Fault;
 use crate::host::{Host, Standing};
 use crate::knobs::Knobs;
 use crate::link::Links;
 use crate::oracle::Oracle;
+use crate::removals::Act;
 use crate::run::Violation;
 use crate::scale::Spread;
 use crate::trace::Trace;
 use crate::workload::{self, Workload};
 
 mod daemon;
+mod keys;
 mod network;
 mod standing;
 
@@ -65,10 +68,16 @@ pub enum Event {
     Gone { host: usize, start: u64 },
     /// Something breaks or is mended.
     Fault(Fault),
+    /// Something happens in a story of removals.
+    Removal(Act),
     /// A user does something.
     User,
     /// Somebody wants a lock.
     Candidate,
+    /// Somebody has the cluster's secrets rotated.
+    Rotate,
+    /// Members take the keys that they lack from those to whom they have a link.
+    TakeKeys,
     /// It is looked whether all that must hold does.
     Look,
 }
@@ -84,6 +93,10 @@ pub struct Chance {
     pub users: Rng,
     /// What those do who want a lock.
     pub candidates: Rng,
+    /// Where secrets are rotated, and when.
+    pub rotations: Rng,
+    /// What is told of removals.
+    pub removals: Rng,
     /// How long engines take.
     pub engines: Rng,
     /// How long disks take.
@@ -100,6 +113,8 @@ impl Chance {
             faults: stream(12),
             users: stream(13),
             candidates: stream(17),
+            rotations: stream(18),
+            removals: stream(19),
             engines: stream(14),
             disks: stream(15),
             nodes: stream(16),
@@ -135,6 +150,8 @@ pub struct World {
     pub busy: bool,
     /// Whether what nodes say is watched. It need not be where nothing breaks and only the cost is asked for.
     pub is_watched: bool,
+    /// Whether all is mended and those that were removed knock.
+    pub knocking: bool,
     /// A change whose way is followed.
     pub spread: Option<Spread>,
     cluster: ClusterId,
@@ -145,6 +162,10 @@ pub struct World {
     asked: BTreeMap<RequestId, (usize, usize)>,
     /// When each host (the first) was let in by which other, and under which number of that one's words.
     pub admissions: BTreeMap<(usize, usize), (Sequence, u64)>,
+    /// How many epochs of the cluster's secrets were made, besides the founding one.
+    pub epochs: u8,
+    /// What disks held before their hosts were removed.
+    pub(crate) backups: BTreeMap<usize, Disk>,
     /// When users were told that a node is removed.
     pub removed_us: BTreeMap<NodeId, u64>,
     queue: BTreeMap<(u64, u64), Event>,
@@ -181,13 +202,16 @@ impl World {
             lose_news: BTreeMap::new(),
             busy: true,
             is_watched: true,
+            knocking: false,
             spread: None,
             cluster,
             nonce,
             memo: Memo::new(MemoLimits::SIMULATOR),
             asked: BTreeMap::new(),
             admissions: BTreeMap::new(),
+            epochs: 0,
             removed_us: BTreeMap::new(),
+            backups: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             knobs,
@@ -258,6 +282,12 @@ impl World {
         up.map(|host| host.number).collect()
     }
 
+    /// Whether a host was removed and knocks, perhaps with an old backup of its disk: what it says rests on nothing any more.
+    #[must_use]
+    pub fn is_knocking(&self, host: usize) -> bool {
+        self.knocking && self.hosts[host].standing == Standing::Removed
+    }
+
     /// How many events wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -303,8 +333,11 @@ impl World {
             | Event::Performed { .. }
             | Event::Gone { .. } => {}
             Event::Fault(fault) => fault.strike(self),
+            Event::Removal(act) => act.happen(self),
             Event::User => Workload::act(self),
             Event::Candidate => workload::compete(self),
+            Event::Rotate => self.rotate_somewhere(),
+            Event::TakeKeys => self.take_keys(),
             Event::Look => self.look(),
         }
     }

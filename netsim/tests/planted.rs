@@ -18,7 +18,11 @@ struct Planted {
 /// Nothing is waited for that will not come.
 const SHORT: [&str; 3] = ["busy_ms=15000", "settle_ms=30000", "nodes=4"];
 
-const PLANTED: [Planted; 18] = [
+/// Stories of removals, and nothing else that cuts the network.
+const REMOVALS: [&str; 5] =
+    ["removal_every_ms=8000", "busy_ms=50000", "nodes=8", "partition_every_ms=0", "one_way_every_ms=0"];
+
+const PLANTED: [Planted; 20] = [
     Planted {
         bug: Bug::VoteBeforeDisk,
         knobs: &["crash_every_ms=900", "tenure_ms=1500", "disk_us=300000", "busy_ms=20000"],
@@ -38,6 +42,8 @@ const PLANTED: [Planted; 18] = [
     },
     Planted { bug: Bug::LeftStaysIn, knobs: &["leave_every_ms=4000"], checks: &["agreement", "policy"], within: 5 },
     Planted { bug: Bug::RemovedComesBack, knobs: &["remove_every_ms=3000"], checks: &["removed"], within: 5 },
+    Planted { bug: Bug::UnseenAdmissionCounts, knobs: &REMOVALS, checks: &["removed"], within: 20 },
+    Planted { bug: Bug::RemovedKeepsVote, knobs: &REMOVALS, checks: &["removed"], within: 5 },
     Planted { bug: Bug::PolicyIgnored, knobs: &["power_every_ms=4000"], checks: &["policy"], within: 5 },
     Planted {
         bug: Bug::FightingController,
@@ -78,6 +84,12 @@ const PLANTED: [Planted; 18] = [
         knobs: &["candidate_every_ms=20", "partition_every_ms=3000"],
         checks: &["locks"],
         within: 50,
+    },
+    Planted {
+        bug: Bug::SealsStay,
+        knobs: &["rotate_every_ms=2000", "aside_permille=500"],
+        checks: &["sealed"],
+        within: 5,
     },
 ];
 

@@ -9,6 +9,7 @@ pub mod answer;
 pub mod apply;
 pub mod audit;
 pub mod backend;
+pub mod clients;
 pub mod ephemeral;
 mod guests;
 pub mod health;

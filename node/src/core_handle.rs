@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use skein_core::node::{Input, Node};
 use skein_core::project::ProjectedChange;
 use skein_core::request::{
-    AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteReply, WriteRequest,
+    AdmissionError, AdmissionRequest, LeaveError, RequestId, RotateError, WriteError, WriteReply, WriteRequest,
 };
-use skein_crdt_state::Envelope;
+use skein_crdt_state::{Envelope, EpochId};
 use skein_gossip::Now;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -35,6 +35,7 @@ pub(crate) enum Waiter {
     Write(oneshot::Sender<Result<WriteReply, WriteError>>),
     Admit(oneshot::Sender<Result<Vec<Arc<Envelope>>, AdmissionError>>),
     Leave(oneshot::Sender<Result<(), LeaveError>>),
+    Rotate(oneshot::Sender<Result<Vec<String>, RotateError>>),
 }
 
 /// The daemon is stopping and answers no more.
@@ -114,6 +115,17 @@ impl CoreHandle {
         let (waiter, answered) = oneshot::channel();
         let id = self.wait(Waiter::Leave(waiter));
         self.input(Input::Leave(id)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Has the cluster turn to an epoch whose key the core holds; returns the warnings when that is as safe as a write.
+    ///
+    /// # Errors
+    /// When the daemon is stopping; inside, when it was not done.
+    pub async fn rotate(&self, epoch: EpochId, lapse_ms: u64) -> Result<Result<Vec<String>, RotateError>, Stopped> {
+        let (waiter, answered) = oneshot::channel();
+        let id = self.wait(Waiter::Rotate(waiter));
+        self.input(Input::Rotate(id, epoch, lapse_ms)).await?;
         answered.await.map_err(|_| Stopped)
     }
 

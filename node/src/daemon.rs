@@ -2,46 +2,55 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use skein_core::node::{Input, Node, NodeConfig, StartError};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{ClusterId, Memo, Record};
-use skein_gossip::{Keypair, NodeId, Offence, planted};
+use skein_gossip::{Keypair, NodeId, planted};
 use skein_net::{NetConfig, NetError, NetEvent, NetHandle};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
-use crate::api::backend::UsageSource;
+use crate::api;
 use crate::api::remote_logs::LogServer;
 use crate::api::streams::node_side::SessionServer;
-use crate::api::{self, usage};
 use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
+use crate::joining::host::Host;
 use crate::metrics::Metrics;
-use crate::pki::{ClusterSecrets, PkiError, ServerIdentity};
+use crate::pki::epochs::Epochs;
+use crate::pki::seal::{Opener, Seal, SealError};
+use crate::pki::{ClusterSecrets, PkiError, ServerIdentity, file};
 use crate::runtime::{self, RuntimeConfig, RuntimeError, RuntimeHandle, RuntimeKind};
 use crate::usage::Meter;
 
+mod account_tokens;
 pub mod addresses;
 mod admission;
 mod backend;
 mod clock;
 mod core_task;
+mod events;
 pub mod identity;
+mod keys;
 mod sessions;
 pub mod token;
+mod tokens;
 mod why;
 
+use account_tokens::AccountTokens;
 pub use admission::JoinError;
+pub(crate) use admission::become_client;
 use admission::{Admitted, Doorkeeper};
 use clock::Clock;
 use core_task::{Access, Shell};
+use events::{Streams, forward};
 use identity::{AddressBook, ClusterFile, IdentityError};
+use keys::Keeper;
 use token::{JoinToken, ParseTokenError};
 
 /// The most addresses that are remembered of one peer.
@@ -72,6 +81,8 @@ pub struct DaemonConfig {
     pub join: Option<String>,
     /// Give up the cluster that the data directory belongs to, if it is another one.
     pub discard: bool,
+    /// What opens the data directory; the key file beside it if nothing is said.
+    pub opener: Option<Opener>,
     /// The daemon's version.
     pub version: String,
     /// Which rule it breaks, in builds with the feature `planted-bugs`; all others break none.
@@ -102,6 +113,9 @@ pub enum DaemonError {
     /// Certificates.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The data directory is sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The container runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -136,24 +150,26 @@ pub async fn run(config: DaemonConfig) -> Result<(), DaemonError> {
     identity::create_directory(&config.data_dir)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
-    let keys = identity::keypair(&config.data_dir)?;
+    let opener = config.opener.clone().map_or_else(|| Opener::beside(&config.data_dir), Ok)?;
+    let seal = Seal::open(&config.data_dir, &opener)?;
+    let keys = identity::keypair(&config.data_dir, &seal)?;
     let token = config.join.as_deref().map(str::parse::<JoinToken>).transpose()?;
     let known = known_cluster(&config, token.as_ref())?;
     let (database, rows) = disk::open(&config.data_dir)?;
     let access = Access::default();
     let (net, events) = start_net(&config, &keys, &access).await?;
     let entry = tokio::select! {
-        entry = enter(&config, known, token, &keys, &net) => entry?,
+        entry = enter(&config, known, token, &keys, &seal, &net) => entry?,
         () = stop.cancelled() => return Ok(()),
     };
-    assemble(config, keys, entry, database, rows, access, net, events, stop).await
+    assemble(config, keys, seal, entry, database, rows, access, net, events, stop).await
 }
 
 /// What a node has once it belongs to a cluster.
 struct Entry {
     file: ClusterFile,
     cluster: ClusterId,
-    secrets: ClusterSecrets,
+    epochs: Epochs,
     rows: Rows,
     book: AddressBook,
 }
@@ -196,39 +212,41 @@ async fn enter(
     known: Option<ClusterFile>,
     token: Option<JoinToken>,
     keys: &Keypair,
+    seal: &Seal,
     net: &NetHandle,
 ) -> Result<Entry, DaemonError> {
     let dir = &config.data_dir;
-    if let (Some(file), Some(secrets)) = (known, ClusterSecrets::load(dir)?) {
+    if let (Some(cluster_file), Some(epochs)) = (known, file::load(dir, seal)?) {
         let cluster =
-            file.id().map_err(|reason| IdentityError::Damaged { path: dir.clone(), reason: reason.into() })?;
+            cluster_file.id().map_err(|reason| IdentityError::Damaged { path: dir.clone(), reason: reason.into() })?;
         let book = identity::load_addresses(dir);
-        return Ok(Entry { file, cluster, secrets, rows: Rows::new(), book });
+        return Ok(Entry { file: cluster_file, cluster, epochs, rows: Rows::new(), book });
     }
     let name = config.name.clone().or_else(machine_name).ok_or(DaemonError::Name)?;
     if let Some(token) = token {
-        let Admitted { members, secrets, peers } = admission::join(net, &token, &name).await?;
-        let file = ClusterFile::new(&token.cluster, &name, None);
+        let Admitted { members, epochs, peers } = admission::join(net, &token, &name).await?;
+        let cluster_file = ClusterFile::new(&token.cluster, &name, None);
         identity::store_addresses(dir, &peers)?;
-        secrets.store(dir)?;
-        file.store(dir)?;
+        file::store(dir, seal, &epochs)?;
+        cluster_file.store(dir)?;
         let rows = members.iter().map(|said| ("members".to_owned(), said.digest().to_vec(), said.encode())).collect();
-        return Ok(Entry { file, cluster: token.cluster, secrets, rows, book: peers });
+        return Ok(Entry { file: cluster_file, cluster: token.cluster, epochs, rows, book: peers });
     }
     let nonce = identity::random_bytes(dir)?;
     let cluster = skein_crdt_state::members::cluster_id(&keys.node_id(), &nonce);
-    let secrets = ClusterSecrets::found(&cluster.to_string())?;
-    let file = ClusterFile::new(&cluster, &name, Some(nonce));
-    secrets.store(dir)?;
-    file.store(dir)?;
+    let epochs = Epochs::founded(ClusterSecrets::found(&cluster.to_string())?);
+    let cluster_file = ClusterFile::new(&cluster, &name, Some(nonce));
+    file::store(dir, seal, &epochs)?;
+    cluster_file.store(dir)?;
     info!(%cluster, %name, "founded a cluster");
-    Ok(Entry { file, cluster, secrets, rows: Rows::new(), book: AddressBook::new() })
+    Ok(Entry { file: cluster_file, cluster, epochs, rows: Rows::new(), book: AddressBook::new() })
 }
 
 #[expect(clippy::too_many_arguments, reason = "it is the one place where all parts meet")]
 async fn assemble(
     config: DaemonConfig,
     keys: Keypair,
+    seal: Seal,
     entry: Entry,
     database: redb::Database,
     mut rows: Rows,
@@ -250,7 +268,9 @@ async fn assemble(
     }
     let (handle, receiver) = CoreHandle::new();
     let disk = start_disk(database, &entry.rows, &handle)?;
-    let (runtime, runtime_task) = start_runtime(&config, &entry, &keys, &handle).await?;
+    let keeper = keeper(&config, &entry, seal, me, &handle, &net, &access)?;
+    let (runtime, runtime_task) = start_runtime(&config, &entry, &keys, keeper.identity(), &handle).await?;
+    let (turns, told) = watch::channel(None);
     let book = Arc::new(Mutex::new(entry.book));
     let shell = Shell {
         clock,
@@ -260,41 +280,50 @@ async fn assemble(
         runtime: runtime.clone(),
         access,
         book: book.clone(),
+        turns,
     };
     let core_task = tokio::spawn(core_task::run(node, receiver, shell));
+    let keys_task = tokio::spawn(keeper.clone().run(told));
     let sessions = Arc::new(SessionServer::new(Arc::new(runtime.clone()), stop.clone()));
+    let (host, guessed) = Host::new(me, entry.cluster, metrics.clone());
+    let revoke_task = tokio::spawn(revoke_guessed(guessed, handle.clone()));
     let daemon = Arc::new(backend::Daemon {
         core: handle.clone(),
         net: net.clone(),
         runtime: runtime.clone(),
         sessions: sessions.clone(),
         meter: Meter::new(runtime.clone()),
+        keeper: keeper.clone(),
         me,
         cluster: entry.cluster,
         addresses: peer_addresses.clone(),
         stop: stop.clone(),
+        host: host.clone(),
     });
+    let opened = Arc::new(OnceLock::new());
     let door = Doorkeeper {
         cluster: entry.cluster,
         core: handle.clone(),
-        secrets: entry.secrets.clone(),
+        keeper: keeper.clone(),
         me,
         addresses: peer_addresses.clone(),
         book: book.clone(),
         metrics: metrics.clone(),
         said: Arc::default(),
         clock,
+        host,
+        api: opened.clone(),
     };
     let logs = Arc::new(LogServer::new(daemon.clone()));
     let events_task = tokio::spawn(forward(
         events,
         handle.clone(),
         door,
-        Streams { logs, sessions, usage: daemon.clone() },
+        Streams { logs, sessions, usage: daemon.clone(), keeper: keeper.clone() },
         book.clone(),
     ));
     let remember_task = tokio::spawn(remember(config.data_dir.clone(), handle.clone(), book));
-    let api = start_api(&config, &entry.secrets, &entry.file.name, daemon, metrics).await;
+    let api = backend::start_api(&config, keeper.identity(), daemon, metrics, &opened).await;
     if let Ok(api) = &api {
         info!(peers = %config.listen, api = %api.address(), runtime = runtime.description(), name = %entry.file.name, "skein is up");
         stop.cancelled().await;
@@ -308,6 +337,8 @@ async fn assemble(
         Err(error) => Err(error),
     };
     remember_task.abort();
+    keys_task.abort();
+    revoke_task.abort();
     events_task.abort();
     handle.stop().await;
     // The core's task drops the disk, which writes what is on its way first.
@@ -353,7 +384,8 @@ fn node_config(
         built_in: skein_kube::authorize::built_in::all(),
         memo: Memo::new(MemoLimits::DAEMON),
         serves_api: true,
-        ca_certificate: entry.secrets.ca_certificate.clone(),
+        ca_certificate: entry.epochs.authorities(api::shell::now_ms()),
+        keyring: entry.epochs.keyring(),
         tenure: TENURE,
         planted: config.planted,
         name,
@@ -384,6 +416,7 @@ async fn start_runtime(
     config: &DaemonConfig,
     entry: &Entry,
     keys: &Keypair,
+    identity: Arc<ServerIdentity>,
     handle: &CoreHandle,
 ) -> Result<(RuntimeHandle, JoinHandle<()>), DaemonError> {
     let (sender, mut events) = mpsc::channel(1024);
@@ -394,6 +427,7 @@ async fn start_runtime(
         config.data_dir.clone(),
     );
     runtime_config.docker_host.clone_from(&config.docker_host);
+    runtime_config.tokens = Some(Arc::new(AccountTokens::new(identity)));
     let runtime = runtime::start(runtime_config, sender).await?;
     let handle = handle.clone();
     let task = tokio::spawn(async move {
@@ -406,104 +440,21 @@ async fn start_runtime(
     Ok((runtime, task))
 }
 
-async fn start_api(
+/// What keeps the common secrets, and the certificate that is made of them.
+fn keeper(
     config: &DaemonConfig,
-    secrets: &ClusterSecrets,
-    name: &str,
-    daemon: Arc<backend::Daemon>,
-    metrics: Arc<Metrics>,
-) -> Result<api::server::Server, DaemonError> {
-    let names = [name.to_owned(), "kubernetes".to_owned(), "kubernetes.default".to_owned()];
+    entry: &Entry,
+    seal: Seal,
+    me: NodeId,
+    core: &CoreHandle,
+    net: &NetHandle,
+    access: &Access,
+) -> Result<Arc<Keeper>, DaemonError> {
+    let names = [entry.file.name.clone(), "kubernetes".to_owned(), "kubernetes.default".to_owned()];
     let own = addresses::reachable(config.api).into_iter().map(|address| address.ip());
-    let identity = Arc::new(ServerIdentity::new(secrets.clone(), names, own)?);
-    backend::start_api(config, identity, daemon, metrics).await
-}
-
-/// Who serves the streams that peers open.
-#[derive(Clone)]
-struct Streams {
-    logs: Arc<LogServer>,
-    sessions: Arc<SessionServer>,
-    usage: Arc<dyn UsageSource>,
-}
-
-impl Streams {
-    fn serve(self, stream: skein_net::Stream, header: Bytes) {
-        tokio::spawn(async move {
-            if SessionServer::takes(&header) {
-                self.sessions.serve(Box::pin(stream)).await;
-            } else if usage::peers::takes(&header) {
-                usage::peers::serve(&*self.usage, Box::pin(stream)).await;
-            } else {
-                self.logs.serve(Box::pin(stream), &header).await;
-            }
-        });
-    }
-}
-
-/// Carries what the network says to whom it concerns.
-async fn forward(
-    mut events: mpsc::Receiver<NetEvent>,
-    core: CoreHandle,
-    door: Doorkeeper,
-    streams: Streams,
-    book: Arc<Mutex<AddressBook>>,
-) {
-    while let Some(event) = events.recv().await {
-        let input = match event {
-            NetEvent::LinkUp { peer, addr } => {
-                debug!(%peer, %addr, "link up");
-                Input::LinkUp(peer)
-            }
-            NetEvent::LinkDown { peer } => {
-                debug!(%peer, "link down");
-                Input::LinkDown(peer)
-            }
-            NetEvent::Frame { peer, bytes, .. } => Input::Frame { from: peer, bytes: Arc::from(&bytes[..]) },
-            NetEvent::Stream { header, stream, .. } => {
-                streams.clone().serve(stream, header);
-                continue;
-            }
-            NetEvent::Admission { peer, addr, request, reply } => {
-                let door = door.clone();
-                tokio::spawn(async move {
-                    // The stranger may have gone away.
-                    let _ = reply.send(door.answer(peer, addr, &request).await);
-                });
-                continue;
-            }
-            NetEvent::Found { peer, addr } => {
-                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                // Only members are looked for; where somebody else is does not matter here.
-                if let Some(known) = book.get_mut(&peer).filter(|known| !known.contains(&addr)) {
-                    known.insert(0, addr);
-                    known.truncate(MAX_ADDRESSES);
-                }
-                continue;
-            }
-            NetEvent::Listening(addr) => {
-                debug!(%addr, "listening");
-                continue;
-            }
-            NetEvent::Refused { peer, offence, length } => {
-                tokio::spawn(name_offender(core.clone(), peer, offence, length));
-                continue;
-            }
-            // The network has logged and counted it.
-            NetEvent::Violation { .. } => continue,
-        };
-        if core.input(input).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Says who is not heard for a while, by its name. `skein peers` shows it as long as it lasts.
-async fn name_offender(core: CoreHandle, peer: NodeId, offence: Offence, length: Duration) {
-    let name = core.query(move |node, _| node.store().members().get(&peer).map(|member| member.name.clone())).await;
-    let name = name.ok().flatten().unwrap_or_else(|| peer.short());
-    let (reason, seconds) = (offence.name(), length.as_secs());
-    warn!(%name, %peer, reason, seconds, "a member broke rules again and again: it is refused for a while");
+    let identity = Arc::new(ServerIdentity::new(entry.epochs.clone(), names, own)?);
+    let (dir, core, net, access) = (config.data_dir.clone(), core.clone(), net.clone(), access.clone());
+    Ok(Arc::new(Keeper::new(dir, seal, entry.cluster, me, identity, core, net, access)))
 }
 
 /// Writes down where peers are whenever that has changed.
@@ -524,6 +475,15 @@ async fn remember(dir: PathBuf, core: CoreHandle, book: Arc<Mutex<AddressBook>>)
             }
         }
         tokio::time::sleep(REMEMBER_EVERY).await;
+    }
+}
+
+/// Revokes the tokens of invitations that wrong codes have ended.
+async fn revoke_guessed(mut guessed: mpsc::Receiver<JoinToken>, core: CoreHandle) {
+    while let Some(token) = guessed.recv().await {
+        if let Err(error) = tokens::revoke_guessed(&core, &token).await {
+            warn!(token = %token.id(), %error, "the token of an invitation that is over could not be revoked; revoke it by its id");
+        }
     }
 }
 

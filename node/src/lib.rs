@@ -6,6 +6,7 @@ pub mod api;
 pub mod core_handle;
 pub mod daemon;
 pub mod disk;
+pub mod joining;
 pub mod metrics;
 pub mod pki;
 pub mod runtime;

@@ -190,6 +190,8 @@ table! {
     api_unauthorized: Counter, "counter", "skein_api_unauthorized_total";
     /// API requests that their sender was not allowed to make.
     api_forbidden: Counter, "counter", "skein_api_forbidden_total";
+    /// Wrong codes that were shown to this node, exchanges that were begun and not proved in time among them.
+    wrong_codes: Counter, "counter", "skein_wrong_codes_total";
     /// API requests that are missing in the audit log because it was not written fast enough.
     audit_dropped: Counter, "counter", "skein_audit_dropped_total";
     /// API handlers that panicked; the client got a 500.

@@ -1,46 +1,48 @@
-//! Who may speak to the API, and how a client knows whom it speaks to: the cluster's certificate authority, the server
-//! certificates that it signs for this node, the administrator's token and the kubeconfig that holds them. Other users'
-//! tokens and certificates are in the modules below.
+//! What the members of a cluster hold in common, as one set (an epoch): the certificate authority, the administrator's
+//! token, the key of the data; and the kubeconfig that is made of it. Which sets there are and which of them count is in
+//! `epochs`, what a node shows and believes in `server`, how it is kept on disk in `file` and `seal`. Other users' tokens
+//! and certificates are in the modules below.
 //!
-//! The secrets are made by the founder of a cluster and travel in the admission reply alone; they are never an object.
+//! A set is made by the founder of a cluster, and another by each rotation. Sets travel from member to member alone: in
+//! the admission reply and over streams between linked members; they are never an object.
 //! Peers authenticate each other by their own keys (Noise), not by these certificates.
 
-use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::path::PathBuf;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use skein_crdt_state::keyring::{DataKey, EpochId};
 
 pub mod client;
+pub mod epochs;
+pub mod file;
+pub mod seal;
+pub mod server;
 pub mod token;
 
-use token::TokenKey;
+pub use server::ServerIdentity;
 
-/// The file in the data directory that holds [`ClusterSecrets`].
-pub const SECRETS_FILE: &str = "api-secrets.json";
-/// The most names and addresses in one server certificate; further ones are not added.
-pub const MAX_SUBJECT_NAMES: usize = 64;
 /// The largest secrets document that is read, from a peer or from disk, in bytes.
 const MAX_SECRETS_BYTES: usize = 16 << 10;
+/// How many earlier authorities vouch for the current one, one for the next, in the chain that a server shows. Clients that
+/// trust an older one than these must be given the current one.
+pub const MAX_VOUCHING: u8 = 4;
 /// Certificates are valid from here on: a machine without a battery wakes up in the past, and must still be believed.
 const FIRST_YEAR: i32 = 2020;
-/// The authority lives as long as the cluster. There is no revocation: who may not be trusted any more never gets the key.
+/// The authority lives until a rotation ends it.
 const LAST_YEAR: i32 = 2119;
-/// A server certificate is valid to the end of the year after next; it is made anew at each start and each renewal.
-const SERVER_YEARS: i32 = 3;
+/// What the hashes are for that are made of a set.
+const ID_PURPOSE: &[u8] = b"skein epoch 1\0";
+const DATA_PURPOSE: &[u8] = b"skein data key 1\0";
 
-/// What every member of a cluster knows so that each can serve the API: the authority's key and the administrator's token.
+/// What every member of a cluster knows so that each can serve the API and read the cluster's data.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterSecrets {
@@ -50,6 +52,10 @@ pub struct ClusterSecrets {
     pub ca_key: String,
     /// The administrator's bearer token, 64 hexadecimal digits.
     pub admin_token: String,
+    /// What values are sealed with, 64 hexadecimal digits. Sets that versions before it made have none; there it follows
+    /// from the authority's key.
+    #[serde(default)]
+    pub data_key: String,
 }
 
 /// Secrets never show in a log.
@@ -93,6 +99,9 @@ pub enum PkiError {
     /// The TLS library refused the key.
     #[error("the server's key cannot be used for TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// What is on disk cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] seal::SealError),
 }
 
 impl ClusterSecrets {
@@ -102,17 +111,38 @@ impl ClusterSecrets {
     /// When the operating system gives no randomness.
     pub fn found(cluster: &str) -> Result<Self, PkiError> {
         let key = KeyPair::generate().map_err(certificate("making the authority's key"))?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = name(&format!("skein cluster {cluster}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.not_before = date_time_ymd(FIRST_YEAR, 1, 1);
-        params.not_after = date_time_ymd(LAST_YEAR, 1, 1);
+        // A name of its own for each: clients look for an issuer by its name.
+        let public = Sha256::digest(rcgen::PublicKeyData::der_bytes(&key));
+        let params = authority(&format!("skein cluster {cluster} {}", hex(public.get(..4).unwrap_or_default())));
         let signed = params.self_signed(&key).map_err(certificate("signing the authority's certificate"))?;
-        let mut token = [0; 32];
-        getrandom::fill(&mut token).map_err(PkiError::Random)?;
-        let admin_token = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(ClusterSecrets { ca_certificate: signed.pem(), ca_key: key.serialize_pem(), admin_token })
+        let random = || {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map(|()| hex(&bytes)).map_err(PkiError::Random)
+        };
+        let (admin_token, data_key) = (random()?, random()?);
+        Ok(ClusterSecrets { ca_certificate: signed.pem(), ca_key: key.serialize_pem(), admin_token, data_key })
+    }
+
+    /// Which set it is. Whoever knows the id and is given a set knows whether it is the one.
+    #[must_use]
+    pub fn epoch(&self) -> EpochId {
+        let mut hash = Sha256::new();
+        hash.update(ID_PURPOSE);
+        for part in [&self.ca_certificate, &self.ca_key, &self.admin_token, &self.data_key] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut id = [0; 16];
+        id.copy_from_slice(digest.first_chunk::<16>().unwrap_or(&[0; 16]));
+        EpochId(id)
+    }
+
+    /// What the cluster's values are sealed with in this epoch.
+    #[must_use]
+    pub fn data_key(&self) -> DataKey {
+        // A set was checked when it was read.
+        DataKey::new(unhex(&self.data_key).unwrap_or_default())
     }
 
     /// The form that travels in the admission reply.
@@ -131,37 +161,24 @@ impl ClusterSecrets {
         if bytes.len() > MAX_SECRETS_BYTES {
             return Err(malformed(format!("{} bytes are more than {MAX_SECRETS_BYTES}", bytes.len())));
         }
-        let secrets: Self = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-        if secrets.admin_token.len() != 64 || !secrets.admin_token.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let mut secrets: Self = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+        if unhex(&secrets.admin_token).is_none() {
             return Err(malformed("the token is not 64 hexadecimal digits".into()));
+        }
+        if secrets.data_key.is_empty() {
+            let mut hash = Sha256::new();
+            hash.update(DATA_PURPOSE);
+            hash.update(secrets.ca_key.as_bytes());
+            secrets.data_key = hex(&hash.finalize());
+        }
+        if unhex(&secrets.data_key).is_none() {
+            return Err(malformed("the data key is not 64 hexadecimal digits".into()));
         }
         secrets.issuer().map_err(|error| malformed(error.to_string()))?;
         if !secrets.belong_together() {
             return Err(malformed("the key does not belong to the certificate".into()));
         }
         Ok(secrets)
-    }
-
-    /// Reads the secrets of a data directory; `None` when it has none yet.
-    ///
-    /// # Errors
-    /// When the file cannot be read or does not hold secrets.
-    pub fn load(dir: &Path) -> Result<Option<Self>, PkiError> {
-        let path = dir.join(SECRETS_FILE);
-        match fs::read(&path) {
-            Ok(bytes) => Self::from_bytes(&bytes, &path.display().to_string()).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(PkiError::File { path, source }),
-        }
-    }
-
-    /// Writes the secrets into a data directory, mode 0600, and waits until they are on disk.
-    ///
-    /// # Errors
-    /// When the file cannot be written; an older one is then still there.
-    pub fn store(&self, dir: &Path) -> Result<(), PkiError> {
-        let path = dir.join(SECRETS_FILE);
-        write_private(dir, &path, &self.to_bytes()).map_err(|source| PkiError::File { path, source })
     }
 
     /// Whether a client's token is the administrator's. Takes the same time wherever they differ.
@@ -172,11 +189,34 @@ impl ClusterSecrets {
         expected.len() == token.len() && differences == 0
     }
 
-    /// A kubeconfig for the administrator, as YAML. `server` is a URL such as `https://192.0.2.7:7443`.
+    /// A kubeconfig for the administrator, as YAML. `server` is a URL such as `https://192.0.2.7:7443`, `authorities` are
+    /// the certificates by which it is known.
     #[must_use]
-    pub fn kubeconfig(&self, cluster: &str, server: &str) -> String {
+    pub fn kubeconfig(&self, cluster: &str, server: &str, authorities: &str) -> String {
         let user = format!("{cluster}-admin");
-        kubeconfig(cluster, server, &self.ca_certificate, (&user, &Credential::Token(&self.admin_token)), "")
+        kubeconfig(cluster, server, authorities, (&user, &Credential::Token(&self.admin_token)), "")
+    }
+
+    /// This authority's word for another's key: whoever trusts this one can go on to what the other one signed.
+    fn vouch_for(&self, next: &Self) -> Result<CertificateDer<'static>, PkiError> {
+        let doing = || certificate("vouching for the next authority");
+        let key = KeyPair::from_pem(&next.ca_key).map_err(doing())?;
+        let own = next.authority_der()?;
+        let named = client::Subject::of(&own).ok_or_else(|| PkiError::Malformed {
+            from: "the next authority's certificate".to_owned(),
+            why: "it has no name".to_owned(),
+        })?;
+        let mut params = authority(&named.user);
+        params.use_authority_key_identifier_extension = true;
+        let signed = params.signed_by(&key, &self.issuer()?).map_err(doing())?;
+        Ok(signed.der().clone())
+    }
+
+    fn authority_der(&self) -> Result<CertificateDer<'static>, PkiError> {
+        CertificateDer::from_pem_slice(self.ca_certificate.as_bytes()).map_err(|error| PkiError::Malformed {
+            from: "the authority's certificate".to_owned(),
+            why: error.to_string(),
+        })
     }
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, PkiError> {
@@ -187,7 +227,6 @@ impl ClusterSecrets {
     /// Whether the authority's certificate was made for the authority's key: the certificate holds the public half as
     /// it is.
     fn belong_together(&self) -> bool {
-        use rustls::pki_types::{CertificateDer, pem::PemObject as _};
         let key = KeyPair::from_pem(&self.ca_key);
         let certificate = CertificateDer::from_pem_slice(self.ca_certificate.as_bytes());
         let (Ok(key), Ok(certificate)) = (key, certificate) else { return false };
@@ -236,122 +275,31 @@ pub fn kubeconfig(
     )
 }
 
-/// The certificate that this node shows, made anew when a client arrives at an address that it does not name yet.
-///
-/// A laptop changes its address while the daemon runs; a certificate made at start would then be refused.
-pub struct ServerIdentity {
-    secrets: ClusterSecrets,
-    tokens: TokenKey,
-    current: Mutex<Current>,
-}
-
-struct Current {
-    names: BTreeSet<String>,
-    addresses: BTreeSet<IpAddr>,
-    key: Arc<CertifiedKey>,
-}
-
-impl ServerIdentity {
-    /// A certificate for `names` and `addresses`, and for localhost.
-    ///
-    /// # Errors
-    /// When the secrets cannot sign one.
-    pub fn new(
-        secrets: ClusterSecrets,
-        names: impl IntoIterator<Item = String>,
-        addresses: impl IntoIterator<Item = IpAddr>,
-    ) -> Result<Self, PkiError> {
-        let local = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
-        let names = ["localhost".to_owned()].into_iter().chain(names).take(MAX_SUBJECT_NAMES).collect();
-        let addresses = local.into_iter().chain(addresses.into_iter().map(|a| a.to_canonical()));
-        let addresses = addresses.filter(|a| !a.is_unspecified()).take(MAX_SUBJECT_NAMES).collect();
-        let key = certify(&secrets, &names, &addresses)?;
-        let tokens = TokenKey::of(&secrets);
-        Ok(ServerIdentity { secrets, tokens, current: Mutex::new(Current { names, addresses, key }) })
-    }
-
-    /// Makes sure that the certificate names an address at which a client arrived.
-    ///
-    /// # Errors
-    /// When it could not be signed; the old one stays in use.
-    pub fn cover(&self, address: IpAddr) -> Result<(), PkiError> {
-        let address = address.to_canonical();
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.addresses.contains(&address) || current.addresses.len() >= MAX_SUBJECT_NAMES {
-            return Ok(());
-        }
-        let addresses = current.addresses.iter().copied().chain([address]).collect();
-        current.key = certify(&self.secrets, &current.names, &addresses)?;
-        current.addresses = addresses;
-        Ok(())
-    }
-
-    /// Makes the certificate anew, with a later end.
-    ///
-    /// # Errors
-    /// When it could not be signed; the old one stays in use.
-    pub fn renew(&self) -> Result<(), PkiError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.key = certify(&self.secrets, &current.names, &current.addresses)?;
-        Ok(())
-    }
-
-    /// What signs and verifies the tokens of users and accounts.
-    #[must_use]
-    pub fn tokens(&self) -> &TokenKey {
-        &self.tokens
-    }
-
-    /// The secrets that this identity was made from.
-    #[must_use]
-    pub fn secrets(&self) -> &ClusterSecrets {
-        &self.secrets
-    }
-}
-
-impl std::fmt::Debug for ServerIdentity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ServerIdentity(..)")
-    }
-}
-
-impl ResolvesServerCert for ServerIdentity {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.lock().unwrap_or_else(PoisonError::into_inner).key.clone())
-    }
-}
-
-fn certify(
-    secrets: &ClusterSecrets,
-    names: &BTreeSet<String>,
-    addresses: &BTreeSet<IpAddr>,
-) -> Result<Arc<CertifiedKey>, PkiError> {
-    let key = KeyPair::generate().map_err(certificate("making the server's key"))?;
+/// What an authority's certificate says, its own and what an earlier one says of it.
+fn authority(named: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = name("skein");
-    // A name that no certificate can hold (not ASCII) is left out: the addresses still work.
-    params.subject_alt_names = names
-        .iter()
-        .filter_map(|name| name.as_str().try_into().ok().map(SanType::DnsName))
-        .chain(addresses.iter().copied().map(SanType::IpAddress))
-        .collect();
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
+    params.distinguished_name = name(named);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(MAX_VOUCHING));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = date_time_ymd(FIRST_YEAR, 1, 1);
-    params.not_after = date_time_ymd((this_year() + SERVER_YEARS).min(LAST_YEAR), 1, 1);
-    let signed = params.signed_by(&key, &secrets.issuer()?).map_err(certificate("signing the server's certificate"))?;
-    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let signer = rustls::crypto::ring::sign::any_supported_type(&private)?;
-    Ok(Arc::new(CertifiedKey::new(vec![signed.der().clone()], signer)))
+    params.not_after = date_time_ymd(LAST_YEAR, 1, 1);
+    params
 }
 
-/// The year by the wall clock, never before the year this was written: a clock that says 1970 is wrong.
-fn this_year() -> i32 {
-    const SECONDS_PER_YEAR: u64 = 31_556_952;
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let years = i32::try_from(since_epoch.as_secs() / SECONDS_PER_YEAR).unwrap_or(0);
-    (1970 + years).max(2026)
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 32 bytes of 64 hexadecimal digits.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 fn name(common: &str) -> DistinguishedName {
@@ -364,38 +312,10 @@ fn certificate(doing: &'static str) -> impl FnOnce(rcgen::Error) -> PkiError {
     move |source| PkiError::Certificate { doing, source }
 }
 
-/// Writes beside, syncs, renames, syncs the directory: after a crash the file is the old or the new one.
-fn write_private(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    if let Err(error) = fs::remove_file(&beside)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    fs::File::open(dir)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn secrets_come_back_from_disk_and_nobody_else_can_read_them() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(ClusterSecrets::load(dir.path()).unwrap().is_none());
-        let secrets = ClusterSecrets::found("home").unwrap();
-        secrets.store(dir.path()).unwrap();
-        secrets.store(dir.path()).unwrap();
-        assert_eq!(ClusterSecrets::load(dir.path()).unwrap(), Some(secrets));
-        let mode = fs::metadata(dir.path().join(SECRETS_FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
 
     #[test]
     fn bytes_that_no_founder_made_are_refused_with_a_reason() {
@@ -403,13 +323,32 @@ mod tests {
         let other = ClusterSecrets { ca_key: "-----BEGIN nonsense".into(), ..good.clone() };
         let foreign = ClusterSecrets { ca_key: ClusterSecrets::found("home").unwrap().ca_key, ..good.clone() };
         let short = ClusterSecrets { admin_token: "abc".into(), ..good.clone() };
-        for bytes in
-            [b"".to_vec(), b"{}".to_vec(), vec![b' '; 1 << 20], other.to_bytes(), foreign.to_bytes(), short.to_bytes()]
-        {
+        let keyless = ClusterSecrets { data_key: "é".repeat(32), ..good.clone() };
+        for bytes in [
+            b"".to_vec(),
+            b"{}".to_vec(),
+            vec![b' '; 1 << 20],
+            other.to_bytes(),
+            foreign.to_bytes(),
+            short.to_bytes(),
+            keyless.to_bytes(),
+        ] {
             let error = ClusterSecrets::from_bytes(&bytes, "the admission reply").unwrap_err();
             assert!(error.to_string().contains("the admission reply"), "{error}");
         }
         assert_eq!(ClusterSecrets::from_bytes(&good.to_bytes(), "a test").unwrap(), good);
+    }
+
+    #[test]
+    fn a_set_of_an_earlier_version_has_the_same_data_key_and_id_at_every_member() {
+        let good = ClusterSecrets::found("home").unwrap();
+        let old = ClusterSecrets { data_key: String::new(), ..good.clone() }.to_bytes();
+        let text = String::from_utf8(old).unwrap().replace(",\"data_key\":\"\"", "");
+        assert!(!text.contains("data_key"), "{text}");
+        let read = || ClusterSecrets::from_bytes(text.as_bytes(), "a test").unwrap();
+        assert_eq!((read().epoch(), read().data_key), (read().epoch(), read().data_key));
+        assert_eq!(read().data_key.len(), 64);
+        assert_ne!(read().epoch(), good.epoch(), "another key is another set");
     }
 
     #[test]
@@ -421,16 +360,6 @@ mod tests {
         assert!(!secrets.is_admin(format!("{token}0").as_bytes()));
         assert!(!secrets.is_admin(b""));
         assert!(!format!("{secrets:?}").contains(&token));
-    }
-
-    #[test]
-    fn the_certificate_grows_by_the_address_at_which_a_client_arrives() {
-        let identity = ServerIdentity::new(ClusterSecrets::found("home").unwrap(), ["n1".into()], []).unwrap();
-        let before = identity.current.lock().unwrap().key.cert[0].clone();
-        identity.cover(IpAddr::from([127, 0, 0, 1])).unwrap();
-        assert_eq!(identity.current.lock().unwrap().key.cert[0], before);
-        identity.cover(IpAddr::from([192, 0, 2, 7])).unwrap();
-        assert_ne!(identity.current.lock().unwrap().key.cert[0], before);
     }
 
     #[test]

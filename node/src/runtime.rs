@@ -14,6 +14,7 @@ mod logs;
 mod probe;
 mod process;
 mod timestamp;
+mod tokens;
 pub mod usage;
 mod volumes;
 
@@ -33,6 +34,7 @@ pub use self::docker::{DockerClient, DockerHostError, ListedContainer};
 pub use self::executable_image::image_from_executable;
 pub use self::logs::{LogError, LogOptions, LogStream};
 pub use self::process::shim::shim_main;
+pub use self::tokens::TokenSigner;
 
 use self::dispatch::ActionQueue;
 use self::docker::DockerEngine;
@@ -90,6 +92,8 @@ pub struct RuntimeConfig {
     pub max_pods: u32,
     /// When a log file of the `process` runtime is rotated, in bytes. Three files are kept.
     pub log_max_bytes: u64,
+    /// Who signs the tokens that pods are given; `None`: nobody, and what needs one is not laid out.
+    pub tokens: Option<Arc<dyn TokenSigner>>,
 }
 
 impl RuntimeConfig {
@@ -106,6 +110,7 @@ impl RuntimeConfig {
             shim,
             max_pods: 110,
             log_max_bytes: 10_000_000,
+            tokens: None,
         }
     }
 }
@@ -155,7 +160,7 @@ pub async fn start(config: RuntimeConfig, events: mpsc::Sender<RuntimeEvent>) ->
         },
     };
     if use_docker {
-        let volumes = Arc::new(VolumeStore::new(&config.data_dir, &config.node));
+        let volumes = Arc::new(VolumeStore::new(&config.data_dir, &config.node).signed_by(config.tokens.clone()));
         let engine = Arc::new(DockerEngine::new(&config, Arc::clone(&volumes))?);
         let description = format!("Docker at {}", engine.address());
         Ok(assemble(Arc::clone(&engine), Backend::Docker(engine), Some(volumes), description, events))

@@ -23,6 +23,8 @@ mod matrix;
 mod parts;
 #[path = "api/refusals.rs"]
 mod refusals;
+#[path = "api/rotation.rs"]
+mod rotation;
 #[path = "api/sessions.rs"]
 mod sessions;
 #[path = "api/shell.rs"]

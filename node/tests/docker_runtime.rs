@@ -343,7 +343,7 @@ async fn lay_out(runtime: &mut Runtime, uid: &str, volumes: Vec<VolumeSpec>) -> 
 }
 
 fn files(name: &str, text: &str, memory: bool) -> VolumeSpec {
-    let file = FileSpec { bytes: text.as_bytes().to_vec(), mode: 0o440 };
+    let file = FileSpec::of(text.as_bytes().to_vec(), 0o440);
     let kind = VolumeKind::Files { files: [("key".to_owned(), file)].into(), memory };
     VolumeSpec { name: name.to_owned(), kind, group: Some(4242) }
 }

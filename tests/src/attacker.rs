@@ -6,10 +6,11 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
+use skein_crdt_state::members::Role;
 use skein_crdt_state::{Body, ClusterId, Envelope, Hlc, Kind, NameKey, Sequence};
 use skein_gossip::{Keypair, NodeId};
 use skein_net::{Lane, Net, NetConfig, NetEvent, NetHandle};
+use skein_node::daemon::token::JoinToken;
 use tokio::sync::mpsc;
 
 use crate::failure::{Failure, Outcome, ensure};
@@ -22,14 +23,12 @@ const LISTEN: Duration = Duration::from_secs(3);
 /// Where members ask who is there.
 const MDNS: &str = "224.0.0.251:5353";
 
-/// The key in a node's data directory.
+/// The key in a node's data directory, which the key beside it opens.
 ///
 /// # Errors
 /// When there is none.
 pub fn key_of(data_directory: &Path) -> Outcome<Keypair> {
-    let secret = std::fs::read(data_directory.join("node.key"))?;
-    let secret = secret.try_into().map_err(|_| Failure::new("a key has not 32 bytes"))?;
-    Ok(Keypair::from_secret(secret))
+    skein_node::daemon::identity::keypair_beside(data_directory).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// The cluster and the secret of a join token, which begins with them.
@@ -37,13 +36,8 @@ pub fn key_of(data_directory: &Path) -> Outcome<Keypair> {
 /// # Errors
 /// When it is no token.
 pub fn parts_of(token: &str) -> Outcome<(ClusterId, [u8; 16])> {
-    let body = token.trim().strip_prefix("skein1-").ok_or_else(|| Failure::new(format!("no token: {token}")))?;
-    let bytes = base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(body)?;
-    let part = |at: usize| bytes.get(at..at + 16).and_then(|part| part.try_into().ok());
-    match (part(0), part(16)) {
-        (Some(cluster), Some(secret)) => Ok((ClusterId(cluster), secret)),
-        _ => Err(Failure::new("the token is too short")),
-    }
+    let token: JoinToken = token.parse().map_err(|error| Failure::new(format!("{error}")))?;
+    Ok((token.cluster, token.secret))
 }
 
 /// What a machine with a token asks.
@@ -51,7 +45,8 @@ pub fn parts_of(token: &str) -> Outcome<(ClusterId, [u8; 16])> {
 /// # Errors
 /// Never, in fact.
 pub fn question(cluster: ClusterId, secret: [u8; 16], name: &str) -> Outcome<Vec<u8>> {
-    Ok(postcard::to_stdvec(&(cluster, secret, name))?)
+    // The first kind of question.
+    Ok(postcard::to_stdvec(&(0u8, cluster, secret, name))?)
 }
 
 /// Asks a member to be admitted with whatever bytes. The answer's bytes, or why there was none.
@@ -162,7 +157,7 @@ pub fn forged_vote() -> Outcome<Vec<u8>> {
 
 /// A statement that its author admits somebody, as it is signed.
 pub fn admission_statement(author: &Keypair, node: NodeId, cluster: ClusterId) -> Vec<u8> {
-    let body = Body::Admission { node, name: "intruder".to_owned(), token: [0; 32], stamp: Hlc(1) };
+    let body = Body::Admission { node, name: "intruder".to_owned(), token: [0; 32], stamp: Hlc(1), role: Role::Member };
     Envelope::seal(author, &cluster, Sequence { boot: 1, number: 1 }, &body).encode()
 }
 

@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,16 @@ impl Start {
             format!("skein {}: {}: {} {}", arguments.join(" "), output.status, said, error.trim())
         })?;
         Ok(said)
+    }
+
+    /// Begins the command line against this data directory; what it says is read as it comes.
+    ///
+    /// # Errors
+    /// When there is no binary.
+    pub fn begin(&self, arguments: &[&str]) -> Outcome<Child> {
+        let mut command = self.netns.command(binary()?);
+        command.arg("--data-dir").arg(&self.directory).args(arguments);
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
     }
 
     fn spawn(&self, verb: &[&str]) -> Outcome<Daemon> {

@@ -6,6 +6,7 @@ pub mod api;
 pub mod attacker;
 pub mod browser;
 pub mod built;
+pub mod capture;
 pub mod cluster;
 pub mod containers;
 pub mod daemon;

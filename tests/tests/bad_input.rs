@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skein_tests::cluster::Cluster;
 use skein_tests::daemon::Start;
-use skein_tests::failure::{Failure, Outcome, ensure};
+use skein_tests::failure::{Outcome, ensure};
 use skein_tests::knock::Knock;
 use skein_tests::lab::Lab;
 use skein_tests::manifests::{apps, core, web};
@@ -291,8 +291,8 @@ fn random_bytes(story: &mut Story) -> Outcome<String> {
 fn nonsense_from_a_member(story: &mut Story) -> Outcome<String> {
     const COUNTED: &str = "skein_protocol_violations_total";
     story.cluster.daemon(2).stop()?;
-    let key = std::fs::read(story.cluster.daemon(2).start().directory().join("node.key"))?;
-    let secret = key.try_into().map_err(|_| Failure::new("the key of h2 has not 32 bytes"))?;
+    let directory = story.cluster.daemon(2).start().directory().to_owned();
+    let secret = skein_node::daemon::identity::keypair_beside(&directory)?.secret();
     let (to, from) = (story.cluster.lab().host(1).peer_socket(), story.cluster.lab().host(2).netns.clone());
     let too_long = (16 * 1024 + 1u32).to_be_bytes().to_vec();
     let random = [&64u32.to_be_bytes()[..], &[0xa5; 64]].concat();

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal};
+use skein_node::api::backend::{LeaderInfo, PeerInfo, Removal, Rotated, TokenInfo};
 
-use crate::args::{KubeconfigFlags, TokenVerb, WhyFlags};
+use crate::args::{KubeconfigFlags, RemoveFlags, TokenVerb, WhyFlags};
 use crate::client::{Client, ClientError, encode};
 use crate::failure::Failure;
 use crate::screen::{Screen, print};
@@ -35,15 +35,32 @@ pub(crate) async fn peers(client: Client) -> Result<(), Failure> {
     Screen::stdout().say(peers_table(peers).lines())
 }
 
-/// Prints a new token.
+/// Prints a new token, lists all, or revokes one.
 ///
 /// # Errors
-/// When nobody answers, or the token is refused.
+/// When nobody answers, or it is refused.
 pub(crate) async fn token(client: Client, verb: TokenVerb) -> Result<(), Failure> {
-    let TokenVerb::Create { uses, ttl } = verb;
-    let answer = client.post("/skein/v1/tokens", &json!({"uses": uses, "ttl_seconds": ttl.as_secs()})).await?;
-    let token: String = read(answer["token"].clone())?;
-    print(&format!("{token}\n"))
+    match verb {
+        TokenVerb::Create { uses, ttl, role, grant } => {
+            let asked = json!({"uses": uses, "ttl_seconds": ttl.as_secs(), "role": role.as_str(), "grant": grant});
+            let answer = client.post("/skein/v1/tokens", &asked).await?;
+            let token: String = read(answer["token"].clone())?;
+            print(&format!("{token}\n"))
+        }
+        TokenVerb::List => {
+            let mut answer = client.get("/skein/v1/tokens").await?;
+            let tokens: Vec<TokenInfo> = read(answer["tokens"].take())?;
+            if tokens.is_empty() {
+                return Screen::stdout().say(["there are no tokens"]);
+            }
+            Screen::stdout().say(tokens_table(tokens).lines())
+        }
+        TokenVerb::Revoke { id } => {
+            let answer = client.post("/skein/v1/revoke-token", &json!({"id": id})).await?;
+            let id: String = read(answer["id"].clone())?;
+            print(&format!("token {id} lets nobody in any more, at any peer that has heard of it\n"))
+        }
+    }
 }
 
 /// Prints a kubeconfig: the administrator's, or that of a user, who is given a role first.
@@ -81,18 +98,69 @@ pub(crate) async fn leave(client: Client) -> Result<(), Failure> {
     print("this node has left its cluster, and its daemon ends\n")
 }
 
-/// Removes another node.
+/// Removes another node, and changes the keys that it knew.
 ///
 /// # Errors
 /// When nobody answers, or there is no such node.
-pub(crate) async fn remove(client: Client, peer: &str) -> Result<(), Failure> {
-    let removed: Removal = read(client.post("/skein/v1/remove", &json!({"peer": peer})).await?)?;
-    let mut lines = vec![format!(
-        "{} is removed: its pods start elsewhere, and its key never comes back. It keeps what it has read.",
-        removed.name
-    )];
+pub(crate) async fn remove(client: Client, flags: &RemoveFlags) -> Result<(), Failure> {
+    let asked = json!({"peer": flags.peer, "grace_seconds": flags.grace.as_secs(), "keep_keys": flags.keep_keys});
+    let mut answer = client.post("/skein/v1/remove", &asked).await?;
+    let rotated: Option<Rotated> = read(answer["rotated"].take())?;
+    if let Some(fields) = answer.as_object_mut() {
+        fields.remove("rotated");
+    }
+    let removed: Removal = read(answer)?;
+    let mut lines = vec![
+        format!("{} is removed: its pods start elsewhere, and its key never comes back.", removed.name),
+        "What it has read it keeps: change passwords and other secrets that its pods or its disk held.".to_owned(),
+    ];
+    match &rotated {
+        Some(rotated) => lines.extend(rotated_lines(rotated, now_ms())),
+        None if flags.keep_keys => {
+            lines.push(
+                "It knows the cluster's keys and can act as the administrator until `skein rotate --grace 0s`."
+                    .to_owned(),
+            );
+        }
+        None => {}
+    }
     lines.extend(removed.warnings.into_iter().map(|warning| format!("warning: {warning}")));
     Screen::stdout().say(lines)
+}
+
+/// Changes the keys that members hold in common.
+///
+/// # Errors
+/// When nobody answers, or they could not be changed.
+pub(crate) async fn rotate(client: Client, grace: Duration) -> Result<(), Failure> {
+    let rotated: Rotated = read(client.post("/skein/v1/rotate", &json!({"grace_seconds": grace.as_secs()})).await?)?;
+    Screen::stdout().say(rotated_lines(&rotated, now_ms()))
+}
+
+/// What a rotation means for whoever asked for it.
+fn rotated_lines(rotated: &Rotated, now_ms: u64) -> Vec<String> {
+    let left = Duration::from_millis(rotated.lapse_ms.saturating_sub(now_ms));
+    let mut lines =
+        vec![format!("The cluster has new keys ({}): members take them over within seconds.", rotated.epoch)];
+    if left.is_zero() {
+        lines.push("Kubeconfigs, tokens and certificates that were made before count no more.".to_owned());
+        lines.push("Next: make new ones, the administrator's with: skein kubeconfig > ~/.kube/config".to_owned());
+    } else {
+        let left = units::short(left);
+        lines.push(format!("Kubeconfigs, tokens and certificates that were made before count for another {left}."));
+        lines.push(
+            "Next: hand out new ones before that, the administrator's with: skein kubeconfig > ~/.kube/config"
+                .to_owned(),
+        );
+    }
+    lines.push("A member that cannot be reached goes on with the old keys until it can.".to_owned());
+    lines.extend(rotated.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Prints why an object is as it is.
@@ -111,14 +179,29 @@ fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     Ok(read.map_err(|error| ClientError::Broken(format!("it is of another version: {error}")))?)
 }
 
+fn tokens_table(tokens: Vec<TokenInfo>) -> Table {
+    let mut table = Table::new(&["ID", "ROLE", "USED", "EXPIRES"]);
+    table.rows = tokens
+        .into_iter()
+        .map(|token| {
+            let expires = match u64::try_from(token.seconds_left) {
+                Ok(left) => format!("in {}", units::short(Duration::from_secs(left))),
+                Err(_) => "is over".to_owned(),
+            };
+            vec![token.id, token.role, format!("{}/{}", token.used, token.uses), expires]
+        })
+        .collect();
+    table
+}
+
 fn peers_table(peers: Vec<PeerInfo>) -> Table {
-    let mut table = Table::new(&["NAME", "STATE", "LEADER", "ADDRESS", "VERSION", "ID"]);
+    let mut table = Table::new(&["NAME", "STATE", "ROLE", "LEADER", "ADDRESS", "VERSION", "ID"]);
     let known = |text: String| if text.is_empty() { "-".to_owned() } else { text };
     table.rows = peers
         .into_iter()
         .map(|peer| {
             let leader = if peer.leader { "leader" } else { "-" }.to_owned();
-            vec![peer.name, peer.state, leader, known(peer.address), known(peer.version), peer.id]
+            vec![peer.name, peer.state, peer.role, leader, known(peer.address), known(peer.version), peer.id]
         })
         .collect();
     table
@@ -129,6 +212,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_rotation_says_how_long_what_was_made_before_counts_and_what_to_do() {
+        let rotated = Rotated { epoch: "00ff".into(), lapse_ms: 60_000, warnings: vec!["one disk".into()] };
+        let said = |now_ms| rotated_lines(&rotated, now_ms).join("\n");
+        assert!(said(0).contains("for another 1m") && said(0).contains("before that"), "{}", said(0));
+        assert!(
+            said(60_000).contains("count no more") && said(60_000).contains("skein kubeconfig"),
+            "{}",
+            said(60_000)
+        );
+        assert!(said(0).ends_with("warning: one disk"));
+    }
+
+    #[test]
     fn what_is_not_known_of_a_peer_is_shown_as_such() {
         let peer = PeerInfo {
             name: "n1".into(),
@@ -137,8 +233,9 @@ mod tests {
             state: "down".into(),
             leader: false,
             version: String::new(),
+            role: "observer".into(),
         };
         let lines = peers_table(vec![peer]).lines();
-        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["n1", "down", "-", "-", "-", "x"]);
+        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["n1", "down", "observer", "-", "-", "-", "x"]);
     }
 }

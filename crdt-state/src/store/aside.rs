@@ -10,10 +10,14 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Body, Envelope, Item, ObjectKey, Opened, Received, Record, Store, StoreChange, change_row, tables};
-use crate::blob::{self, Blob, BlobId, BlobRef, MAX_BLOB_BYTES, SetAside};
+use super::{
+    Body, Envelope, Item, ObjectKey, Opened, Received, Record, Store, StoreChange, change_row, epochs, tables,
+};
+use crate::blob::{self, Blob, BlobId, BlobRef, SetAside};
+use crate::keyring::EpochId;
 use crate::leaf::{Edit, LeafPath, Scalar};
 use crate::object::ObjectState;
+use crate::sealed::{Place, SealError, Sealed, Unsealed};
 use crate::{Hlc, WriteId, layout};
 
 impl Store {
@@ -86,44 +90,67 @@ impl Store {
     pub(super) fn say_texts(&mut self, key: &ObjectKey, texts: Vec<([u8; 16], Arc<str>)>) -> Vec<Arc<Envelope>> {
         let mut said = Vec::with_capacity(texts.len());
         for (salt, text) in texts {
-            let id = BlobRef::of(&salt, &text).id;
-            let body = Body::Blob { key: key.clone(), salt, text: text.clone() };
-            let opened = Opened::new(self.seal(&body), body);
-            self.memo.keep_verified(opened.envelope().digest(), &opened);
-            said.push(opened.envelope().clone());
-            self.hold(key, id, Blob { text, envelope: opened.envelope().clone() });
+            let epoch = self.current_epoch();
+            said.extend(self.say_text(key, salt, &text, epoch));
         }
         said
     }
 
-    pub(super) fn receive_blob(
+    /// Says a text, sealed under an epoch. `None`: its key is not here, which that of the current one always is.
+    pub(super) fn say_text(
         &mut self,
         key: &ObjectKey,
-        salt: &[u8; 16],
+        salt: [u8; 16],
         text: &Arc<str>,
-        said: &Opened,
-    ) -> Received {
-        if !key.check() || text.len() > MAX_BLOB_BYTES {
-            return Received::Refused(
-                "a value beside a document that is too long, or of a key that no node makes".into(),
-            );
+        epoch: EpochId,
+    ) -> Option<Arc<Envelope>> {
+        let id = BlobRef::of(&salt, text).id;
+        let place = Place { cluster: &self.identity.cluster, key };
+        let sealed = Sealed::seal(&self.identity.keyring, epoch, place, &self.me(), &salt, text)?;
+        let body = Body::Blob { key: key.clone(), sealed };
+        let opened = Opened::new(self.seal(&body), body);
+        let envelope = opened.envelope().clone();
+        self.memo.keep_verified(envelope.digest(), &opened);
+        self.hold(key, id, Blob { text: text.clone(), salt, epoch, envelope: envelope.clone() });
+        Some(envelope)
+    }
+
+    pub(super) fn receive_blob(&mut self, key: &ObjectKey, sealed: &Sealed, said: &Opened) -> Received {
+        if !key.check() {
+            return Received::Refused("a value beside a document of a key that no node makes".into());
         }
-        let id = BlobRef::of(salt, text).id;
-        if !self.lives.is_live(key) {
-            self.awaited.take(key, &id, text);
+        let is_live = self.lives.is_live(key);
+        if !is_live && !self.awaited.waits_for(key) {
             return Received::Known;
         }
-        if self.blobs.get(key, &id).is_some() {
+        let Unsealed { id, salt, text } = match sealed.open(&self.identity.keyring, self.place(key)) {
+            Ok(unsealed) => unsealed,
+            Err(SealError::NoKey(epoch)) => return Received::NoKey(epoch),
+            Err(error) => return Received::Refused(error.to_string()),
+        };
+        if !is_live {
+            self.awaited.take(key, &id, &text);
             return Received::Known;
         }
-        let blob = Blob { text: text.clone(), envelope: said.envelope().clone() };
+        let held = self.blobs.get(key, &id).map(|held| held.epoch);
+        let epoch = sealed.epoch();
+        if held.is_some_and(|held| self.rank(&epoch) <= self.rank(&held)) {
+            return Received::Known;
+        }
+        let blob = Blob { text, salt, epoch, envelope: said.envelope().clone() };
         if !self.mentions(key, &id) {
             self.blobs.keep_early(key.clone(), id, blob);
             return Received::Known;
         }
         self.hold(key, id, blob);
-        self.changed.insert(StoreChange::Object(key.clone()));
+        if held.is_none() {
+            self.changed.insert(StoreChange::Object(key.clone()));
+        }
         Received::Applied
+    }
+
+    pub(super) fn place<'a>(&'a self, key: &'a ObjectKey) -> Place<'a> {
+        Place { cluster: &self.identity.cluster, key }
     }
 
     /// Whether an object that is here mentions a blob.
@@ -132,8 +159,8 @@ impl Store {
     }
 
     /// Whether whoever said a blob need not wait for this node to store it: it holds it, or the object does without it.
-    pub(super) fn includes_blob(&self, key: &ObjectKey, salt: &[u8; 16], text: &str) -> bool {
-        let id = BlobRef::of(salt, text).id;
+    pub(super) fn includes_blob(&self, key: &ObjectKey, sealed: &Sealed) -> bool {
+        let Ok(Unsealed { id, .. }) = sealed.open(&self.identity.keyring, self.place(key)) else { return false };
         self.blobs.get(key, &id).is_some() || !self.mentions(key, &id)
     }
 
@@ -183,12 +210,12 @@ impl Store {
     fn hold(&mut self, key: &ObjectKey, id: BlobId, blob: Blob) {
         let value = Some(blob.envelope.encode().into());
         self.records.push(Record { table: tables::BLOBS, key: blob_row(key, &id), value });
-        self.wanted.set(Item::Blob(key.clone(), id), Some(1));
+        self.wanted.set(Item::Blob(key.clone(), id), Some(epochs::version_of(&blob.epoch)));
         self.blobs.hold(key.clone(), id, blob);
     }
 }
 
-fn blob_row(key: &ObjectKey, id: &BlobId) -> Arc<[u8]> {
+pub(super) fn blob_row(key: &ObjectKey, id: &BlobId) -> Arc<[u8]> {
     change_row(key, &WriteId(*id)).into()
 }
 

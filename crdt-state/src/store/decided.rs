@@ -60,7 +60,14 @@ mod tests {
     fn two() -> (Store, Store) {
         let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
         let store = |n: u8| {
-            let identity = Identity { keys: keys(n), cluster, boot: 1, nonce: n.into(), layout_version: 1 };
+            let identity = Identity {
+                keys: keys(n),
+                cluster,
+                boot: 1,
+                nonce: n.into(),
+                layout_version: 1,
+                keyring: crate::keyring::founding(),
+            };
             Store::new(identity, Memo::new(MemoLimits::DAEMON))
         };
         let (mut a, mut b) = (store(1), store(2));
@@ -144,7 +151,14 @@ mod tests {
             kept.filter_map(|row| Some((row.table.to_owned(), row.key.to_vec(), row.value?.to_vec()))).collect();
         let last = rows.iter().rposition(|row| row.0 == crate::store::tables::CHANGES).unwrap();
         rows[last].2[40] ^= 1;
-        let identity = Identity { keys: keys(2), cluster: b.cluster(), boot: 2, nonce: 9, layout_version: 1 };
+        let identity = Identity {
+            keys: keys(2),
+            cluster: b.cluster(),
+            boot: 2,
+            nonce: 9,
+            layout_version: 1,
+            keyring: crate::keyring::founding(),
+        };
         let mut again = Store::new(identity, Memo::new(MemoLimits::DAEMON));
         assert_eq!(again.restore(at(5), rows).len(), 1);
         assert!(again.has_lost_changes(&key) && !again.has_lost_changes(&lease().life(2)));

@@ -2,9 +2,10 @@
 
 use super::{
     Arc, Body, Envelope, EnvelopeError, GateError, Item, NodeId, Now, ObjectKey, Opened, Record, Report, Sequence,
-    Store, StoreChange, WriteId, deletion_record, gate, member_records, members, tables,
+    Store, StoreChange, WriteId, deletion_record, gate, member_records, members, rotations, tables,
 };
 use crate::NameKey;
+use crate::keyring::EpochId;
 use skein_gossip::Offence;
 use skein_gossip::planted::{self, Bug};
 
@@ -22,6 +23,8 @@ pub enum Received {
     Missing(ObjectKey, Vec<WriteId>),
     /// Its author is not known to be a member; it may be offered again when its admission has arrived.
     UnknownAuthor(NodeId),
+    /// It is sealed under an epoch whose key is not here; it may be offered again when the key is.
+    NoKey(EpochId),
     /// It breaks a rule; nothing of it was used.
     Refused(String),
 }
@@ -44,7 +47,8 @@ impl Store {
         }
         match (said.body(), said.report()) {
             (Body::Change { key, chunk, .. }, _) => self.receive_change(now, key, chunk, said),
-            (Body::Blob { key, salt, text }, _) => self.receive_blob(key, salt, text, said),
+            (Body::Blob { key, sealed }, _) => self.receive_blob(key, sealed, said),
+            (Body::Rotation { stamp, .. }, _) => self.receive_rotation(now, *stamp, said),
             (_, Some(report)) => self.receive_report(now, report, said),
             (Body::Deletion { name, incarnation, stamp, seen }, _) => {
                 self.observe(now, *stamp);
@@ -66,7 +70,8 @@ impl Store {
                 };
                 !self.lives.is_live(key) || self.objects.get(key).is_some_and(has)
             }
-            Body::Blob { key, salt, text } => !self.lives.is_live(key) || self.includes_blob(key, salt, text),
+            Body::Blob { key, sealed } => !self.lives.is_live(key) || self.includes_blob(key, sealed),
+            Body::Rotation { .. } => self.rotations.envelope(&rotations::name_of(envelope)).is_some(),
             Body::Deletion { name, incarnation, .. } => !self.lives.is_live(&name.life(*incarnation)),
             Body::Report { section, .. } => {
                 let known = self.reports.get(&(author, section.clone()));
@@ -113,6 +118,7 @@ impl Store {
         self.wanted.set(Item::Member(node, kind, author), Some(version));
         self.records.extend(member_records(&item, envelope));
         self.changed.insert(StoreChange::Members);
+        self.recount_rotations();
         Received::Applied
     }
 
@@ -267,7 +273,17 @@ mod tests {
     fn store(n: u8, limits: MemoLimits) -> Store {
         let keys = |n: u8| Keypair::from_secret([n; 32]);
         let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
-        Store::new(Identity { keys: keys(n), cluster, boot: 1, nonce: n.into(), layout_version: 1 }, Memo::new(limits))
+        Store::new(
+            Identity {
+                keys: keys(n),
+                cluster,
+                boot: 1,
+                nonce: n.into(),
+                layout_version: 1,
+                keyring: crate::keyring::founding(),
+            },
+            Memo::new(limits),
+        )
     }
 
     /// What a member says again under another number is not its word, however well its first is known.

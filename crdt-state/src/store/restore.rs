@@ -79,6 +79,7 @@ impl Store {
         }
         self.restore_objects(now, by_table.remove(tables::CHANGES).unwrap_or_default(), &mut damaged);
         self.records.clear();
+        self.restore_rotations(by_table.remove(tables::ROTATIONS).unwrap_or_default(), &mut damaged);
         damaged.iter().for_each(|record| hurt.note(&record.table, &record.record.0));
         self.restore_blobs(now, by_table.remove(tables::BLOBS).unwrap_or_default(), &hurt, &mut damaged);
         self.hurt = hurt;
@@ -96,6 +97,18 @@ impl Store {
             }
             self.identity.boot = if planted::is(Bug::TwoWriters) { last } else { self.identity.boot };
         }
+    }
+
+    /// What counts no more goes. How far ahead a clock was is not asked again: it was when the statement came.
+    fn restore_rotations(&mut self, rotations: Vec<Said>, damaged: &mut Vec<Damaged>) {
+        for (record, said) in rotations {
+            if matches!(said.body(), Body::Rotation { .. }) {
+                self.put_rotation(&said);
+            } else {
+                damaged.push(damage(tables::ROTATIONS, record, "it is no beginning of an epoch".into()));
+            }
+        }
+        self.records.retain(|record| record.value.is_none());
     }
 
     /// Without the statements about its members a node reaches nobody who could give them again, so each is on disk twice.
@@ -120,6 +133,7 @@ impl Store {
             match self.take_in(now, &said) {
                 Received::Applied => drop(self.records.pop()),
                 Received::Refused(reason) => damaged.push(damage(tables::BLOBS, record, reason)),
+                Received::NoKey(_) if self.is_live_subject(said.body()) => self.locked.put(key, said),
                 _ if hurt.holds(&key) && self.is_live_subject(said.body()) => {}
                 _ => self.records.push(Record { table: tables::BLOBS, key: key.into(), value: None }),
             }
@@ -197,7 +211,7 @@ impl Hurt {
         }
     }
 
-    fn holds(&self, row: &[u8]) -> bool {
+    pub(super) fn holds(&self, row: &[u8]) -> bool {
         object_of_row(row).is_some_and(|object| self.0.contains_key(object))
     }
 }
@@ -228,7 +242,8 @@ mod tests {
     fn store(boot: u64) -> (ClusterId, Store) {
         let keys = Keypair::from_secret([1; 32]);
         let cluster = new_cluster(&keys, &[7; 32]);
-        let identity = Identity { keys, cluster, boot, nonce: boot, layout_version: 1 };
+        let identity =
+            Identity { keys, cluster, boot, nonce: boot, layout_version: 1, keyring: crate::keyring::founding() };
         (cluster, Store::new(identity, Memo::new(crate::memo::MemoLimits::SIMULATOR)))
     }
 

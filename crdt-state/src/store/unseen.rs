@@ -74,6 +74,12 @@ impl Awaited {
         }
     }
 
+    /// Whether a text of this object is waited for.
+    pub(super) fn waits_for(&self, key: &ObjectKey) -> bool {
+        let mut of_it = self.texts.range((key.clone(), [0; 32])..=(key.clone(), [0xff; 32]));
+        !self.texts.is_empty() && of_it.any(|(_, text)| text.is_none())
+    }
+
     /// Takes a text in, if it is waited for.
     pub(super) fn take(&mut self, key: &ObjectKey, id: &BlobId, text: &Arc<str>) {
         if self.texts.is_empty() || self.bytes + text.len() > MAX_AWAITED_BYTES {
@@ -196,7 +202,14 @@ mod tests {
     fn apart() -> (Store, Store) {
         let cluster: ClusterId = members::cluster_id(&keys(1).node_id(), &[5; 32]);
         let store = |n: u8| {
-            let identity = Identity { keys: keys(n), cluster, boot: 1, nonce: n.into(), layout_version: 1 };
+            let identity = Identity {
+                keys: keys(n),
+                cluster,
+                boot: 1,
+                nonce: n.into(),
+                layout_version: 1,
+                keyring: crate::keyring::founding(),
+            };
             Store::new(identity, Memo::new(MemoLimits::SIMULATOR))
         };
         let (mut a, mut b) = (store(1), store(2));

@@ -17,6 +17,9 @@ pub struct NetConfig {
     pub agent_version: String,
     /// Whether to find members, and be found, by multicast DNS. Has no effect when listening on loopback alone.
     pub mdns: bool,
+    /// Whether to tell of strangers that mDNS finds, for a machine that looks for members to be let in by. They are claims of
+    /// whoever sends them; nobody is trusted for being found.
+    pub tells_strangers: bool,
 }
 
 impl NetConfig {
@@ -29,6 +32,7 @@ impl NetConfig {
             advertise: Vec::new(),
             agent_version: concat!("skein/", env!("CARGO_PKG_VERSION")).to_owned(),
             mdns: false,
+            tells_strangers: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod door;
 mod peers;
+mod strangers;
 mod swarm;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use self::door::Door;
 use self::peers::{Connection, Peer};
+use self::strangers::fail;
 pub(crate) use self::swarm::new_swarm;
 use self::swarm::{dial_addresses, listen};
 use crate::admission;
@@ -30,7 +32,7 @@ use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::{
     AdmissionError, DUPLICATE_LIFE, FLUSH_LIMIT, Lane, MAX_STREAM_HEADER, NetConfig, NetError, NetEvent, OPEN_LIMIT,
-    OpenError, STALL_LIMIT, Stream, WAITING_PER_PEER, addresses, ids,
+    OpenError, STALL_LIMIT, Stream, addresses, ids,
 };
 
 /// How often links are looked at.
@@ -62,6 +64,10 @@ pub(crate) enum Command {
         request: Bytes,
         reply: oneshot::Sender<Result<Bytes, AdmissionError>>,
     },
+    Meet {
+        addr: SocketAddr,
+        reply: oneshot::Sender<Result<NodeId, AdmissionError>>,
+    },
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -77,6 +83,10 @@ pub(crate) struct Driver {
     /// The IP addresses that the configuration named.
     asked: BTreeSet<IpAddr>,
     door: Door,
+    /// Whether strangers that mDNS finds are told of.
+    tells_strangers: bool,
+    /// Dials of addresses at which anybody is welcome, and who waits for them.
+    meetings: BTreeMap<ConnectionId, oneshot::Sender<Result<NodeId, AdmissionError>>>,
 }
 
 impl Driver {
@@ -106,6 +116,8 @@ impl Driver {
             advertise: config.advertise.clone(),
             asked,
             door,
+            tells_strangers: config.tells_strangers,
+            meetings: BTreeMap::new(),
         })
     }
 
@@ -158,21 +170,9 @@ impl Driver {
                 let purpose = Purpose::Admission { request, reply };
                 self.ask(peer, &addrs, purpose);
             }
+            Command::Meet { addr, reply } => self.meet(addr, reply),
             // Handled by the loop, which it ends.
             Command::Shutdown(_) => {}
-        }
-    }
-
-    fn ask(&mut self, peer: NodeId, addrs: &[SocketAddr], purpose: Purpose) {
-        let entry = self.entry(peer);
-        if let Some(connection) = entry.newest() {
-            let id = connection.id;
-            self.swarm.behaviour_mut().links.open(peer, id, purpose);
-        } else if entry.waiting.len() < WAITING_PER_PEER {
-            entry.waiting.push(purpose);
-            self.dial(peer, addrs, false);
-        } else {
-            fail(peer, [purpose], "too many requests wait for it");
         }
     }
 
@@ -243,6 +243,9 @@ impl Driver {
                     self.dial_failed(peer, &error.to_string());
                 }
             }
+            SwarmEvent::OutgoingConnectionError { peer_id: None, connection_id, error } => {
+                self.not_met(connection_id, &error.to_string());
+            }
             SwarmEvent::NewListenAddr { address, .. } => {
                 let Some(addr) = ids::socket_addr(&address) else { return };
                 if self.advertise.is_empty() && addresses::is_announced(addr.ip(), &self.asked) {
@@ -259,6 +262,7 @@ impl Driver {
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 for (peer, addr) in found {
                     self.found(&peer, &addr).await;
+                    self.found_stranger(&peer, &addr).await;
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
@@ -292,6 +296,9 @@ impl Driver {
 
     fn connected(&mut self, peer: NodeId, id: ConnectionId, addr: SocketAddr, dialed: bool) {
         let now_ms = self.shared.now_ms();
+        if let Some(reply) = self.meetings.remove(&id) {
+            let _ = reply.send(Ok(peer));
+        }
         let entry = self.entry(peer);
         if entry.dialing == Some(id) {
             entry.dialing = None;
@@ -622,13 +629,5 @@ impl Driver {
             }
         };
         let _ = tokio::time::timeout(FLUSH_LIMIT, closed).await;
-    }
-}
-
-fn fail(peer: NodeId, purposes: impl IntoIterator<Item = Purpose>, reason: &str) {
-    for purpose in purposes {
-        if let Purpose::Admission { reply, .. } = purpose {
-            let _ = reply.send(Err(AdmissionError::Unreachable { peer, reason: reason.to_owned() }));
-        }
     }
 }

@@ -80,6 +80,13 @@ pub enum NetEvent {
         /// The address, good for dialling.
         addr: SocketAddr,
     },
+    /// mDNS has found somebody who is no member; only for a network that was started to tell of them.
+    Stranger {
+        /// Who it says it is: a connection proves it.
+        peer: NodeId,
+        /// Where it says it is.
+        addr: SocketAddr,
+    },
     /// This node can be reached here; announced to peers.
     Listening(SocketAddr),
     /// A member broke the protocol; the connection was dropped and the case counted.

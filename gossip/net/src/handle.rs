@@ -128,6 +128,20 @@ impl NetHandle {
         }
     }
 
+    /// Dials an address, whoever is there, and says who it is, as the connection has proved it. Must not be awaited by the task
+    /// that reads the events.
+    ///
+    /// # Errors
+    /// When nobody answers there within 10 seconds.
+    pub async fn meet(&self, addr: SocketAddr) -> Result<NodeId, AdmissionError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.try_send(Command::Meet { addr, reply }).map_err(|_| AdmissionError::Busy)?;
+        match tokio::time::timeout(ADMISSION_LIMIT, answer).await {
+            Ok(Ok(result)) => result,
+            _ => Err(AdmissionError::Nobody("no answer within 10 seconds".into())),
+        }
+    }
+
     /// The addresses that peers are told.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -187,6 +201,9 @@ pub enum AdmissionError {
         /// What happened at each address.
         reason: String,
     },
+    /// Nobody answers at an address.
+    #[error("nobody answers there: {0}")]
+    Nobody(String),
     /// The peer closed without an answer: it is busy, or refuses.
     #[error("{0} closed the connection without an answer: it may be too busy, try again")]
     Refused(NodeId),

@@ -279,6 +279,19 @@ async fn nobody_there_is_an_error_that_names_the_peer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_at_an_address_is_found_out_and_asked() {
+    let member = Node::start(1, &[]).await;
+    let (id, addr) = (member.id, member.addr);
+    let _serving = member.serve();
+    let stranger = Node::start_with(NetConfig::new(key(9), Vec::new()), &[]).await;
+    assert_eq!(stranger.handle.meet(addr).await, Ok(id));
+    let answer = stranger.handle.admission(id, vec![addr], Bytes::from_static(b"who")).await.unwrap();
+    assert_eq!(&answer[..], b"who granted");
+    let nobody = stranger.handle.meet("127.0.0.1:1".parse().unwrap()).await;
+    assert!(matches!(nobody, Err(AdmissionError::Nobody(_))), "{nobody:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_taken_port_is_an_error_that_names_it() {
     let a = Node::start(1, &[]).await;
     let config = NetConfig::new(key(2), vec![a.addr]);

@@ -14,6 +14,11 @@ pub(crate) struct Leaders {
 }
 
 impl Leaders {
+    /// A host was removed.
+    pub(crate) fn forget(&mut self, host: usize) {
+        self.quorate.retain(|_, leader| *leader != host);
+    }
+
     /// What a host says of who leads; what is broken by it.
     pub(crate) fn seen(&mut self, host: usize, leadership: &Leadership) -> Option<String> {
         if !leadership.mine || !leadership.quorate {

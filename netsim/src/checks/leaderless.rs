@@ -20,7 +20,9 @@ impl Leaderless {
     pub(crate) fn look(&mut self, world: &World) -> Option<String> {
         let up = world.up();
         let led = up.iter().any(|host| world.hosts[*host].node.as_ref().is_some_and(|node| node.leadership().mine));
-        let disturbed = !world.links.cuts().is_empty() || world.hosts.iter().any(|host| host.paused) || up.is_empty();
+        let disturbed = !world.links.cuts().is_empty() || world.hosts.iter().any(|host| host.paused);
+        // Observers alone have nobody who could lead.
+        let disturbed = disturbed || up.iter().all(|host| world.observes(*host));
         if up != self.up || led || disturbed {
             *self = Leaderless { up, since_us: world.now_us };
         }

@@ -60,7 +60,7 @@ fn why(store: &Store, slot: &ObjectState) -> String {
 }
 
 /// What nodes claim of a slot, for the report.
-fn claims_on(store: &Store, slot: &ObjectKey) -> Vec<(NodeId, Claim)> {
+pub(super) fn claims_on(store: &Store, slot: &ObjectKey) -> Vec<(NodeId, Claim)> {
     let said = store.reports().filter(|(_, section, _)| *section == "node");
     let claims = said
         .filter_map(|(node, _, report)| Some((*node, postcard::from_bytes::<NodeStatus>(&report.body).ok()?.claims)));

@@ -11,6 +11,8 @@ pub(crate) struct Votes {
     given: BTreeMap<(usize, u64), NodeId>,
     terms: BTreeMap<usize, u64>,
     sent: BTreeMap<(usize, u64), usize>,
+    /// Votes that were taken back by one for nobody: whoever does so has its seat again only with another set of voters.
+    taken_back: BTreeSet<(usize, u64)>,
     /// Hosts whose disk was emptied or changed: they may have forgotten a vote.
     excused: BTreeSet<usize>,
 }
@@ -31,7 +33,7 @@ impl Votes {
     }
 
     /// A record that has come to a host's disk; what is broken by it.
-    pub(crate) fn seen(&mut self, host: usize, row: &[u8]) -> Option<String> {
+    pub(crate) fn seen(&mut self, host: usize, me: NodeId, row: &[u8]) -> Option<String> {
         let Some(record) = read_vote(row) else {
             return Some(format!("h{host} has a vote on its disk that cannot be read"));
         };
@@ -44,9 +46,13 @@ impl Votes {
             return Some(format!("h{host} has forgotten what it said of its votes, as its peers tell it"));
         }
         // Whoever has forgotten a vote takes it back by one for itself, and neither counts until it has a seat again.
-        let vote = record.voted_for.filter(|_| !record.unseated)?;
+        if record.unseated {
+            self.taken_back.insert((host, record.term));
+        }
+        let vote = record.voted_for.filter(|_| !self.taken_back.contains(&(host, record.term)))?;
         match self.given.insert((host, record.term), vote) {
-            Some(before) if before != vote => {
+            // It may have its seat again before the vote that it took back comes to the disk.
+            Some(before) if before != vote && !(vote == me && self.excused.contains(&host)) => {
                 Some(format!("h{host} voted for {before:?} and for {vote:?} in term {}", record.term))
             }
             _ => None,

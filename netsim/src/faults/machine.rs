@@ -6,12 +6,12 @@ use skein_core::request::WriteOp;
 use skein_core::runtime::{ContainerInfo, RuntimeEvent};
 
 use super::{Fault, MS, any_host};
-use crate::host::Standing;
+use crate::host::{Host, Standing};
 use crate::workload;
 use crate::world::{Event, World, hears};
 
 /// The fewest members that are left when one leaves: fewer could not carry what users ask for.
-const MIN_MEMBERS: usize = 3;
+pub(crate) const MIN_MEMBERS: usize = 3;
 
 pub(super) fn crash(world: &mut World) {
     let host = any_host(world);
@@ -42,16 +42,25 @@ pub(super) fn pause(world: &mut World) {
 
 pub(super) fn leave(world: &mut World) {
     let host = any_host(world);
-    let members = world.hosts.iter().filter(|host| host.standing == Standing::Member).count();
-    if members > MIN_MEMBERS && world.hosts[host].standing == Standing::Member && world.hosts[host].node.is_some() {
+    let members = members(world);
+    if (members > MIN_MEMBERS || world.observes(host))
+        && world.hosts[host].standing == Standing::Member
+        && world.hosts[host].node.is_some()
+    {
         world.after(0, Event::Leave { host });
     }
+}
+
+/// How many belong to the cluster as members, not as observers.
+fn members(world: &World) -> usize {
+    let is_member = |host: &&Host| host.standing == Standing::Member && !world.observes(host.number);
+    world.hosts.iter().filter(is_member).count()
 }
 
 /// A user at one member removes another.
 pub(super) fn remove(world: &mut World) {
     let (host, by) = (any_host(world), any_host(world));
-    let members = world.hosts.iter().filter(|host| host.standing == Standing::Member).count();
+    let members = members(world);
     let is_member = |host: usize| world.hosts[host].standing == Standing::Member;
     if members <= MIN_MEMBERS || host == by || !is_member(host) || !is_member(by) || !world.hosts[by].answers() {
         return;

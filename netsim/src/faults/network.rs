@@ -6,7 +6,8 @@ use rand::seq::IndexedRandom;
 use super::{Fault, MS, any_host};
 use crate::world::{Event, World};
 
-type Cuts = Vec<(usize, usize)>;
+/// Directions between hosts, by their numbers.
+pub(crate) type Cuts = Vec<(usize, usize)>;
 
 /// The network falls apart: in two or more groups, around one host, into a ring, or at random.
 pub(super) fn partition(world: &mut World) {

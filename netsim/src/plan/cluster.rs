@@ -11,6 +11,7 @@ use skein_core::model::{DEPLOYMENT_KIND, NAMESPACE_KIND, NODE_KIND};
 use skein_core::slot::{self, PLACEMENT_LEAF};
 use skein_core::status::{Phase, PodStatus};
 use skein_core::view::{Component, LOST_AFTER, View, ViewCache};
+use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{
     Body, Envelope, Hlc, Identity, Kind, Memo, NameKey, ObjectKey, Sequence, Store, WriteId, layout, members,
@@ -55,7 +56,8 @@ impl Cluster {
     pub(super) fn new(nodes: usize) -> Self {
         let keys: Vec<Keypair> = (0..nodes.max(1)).map(key).collect();
         let cluster = members::cluster_id(&keys[0].node_id(), &NONCE);
-        let identity = Identity { keys: keys[0].clone(), cluster, boot: 1, nonce: 1, layout_version: 1 };
+        let keyring = Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]));
+        let identity = Identity { keys: keys[0].clone(), cluster, boot: 1, nonce: 1, layout_version: 1, keyring };
         let numbers: BTreeMap<NodeId, usize> = keys.iter().enumerate().map(|(n, keys)| (keys.node_id(), n)).collect();
         let mut all = Cluster {
             store: Store::new(identity, Memo::new(MemoLimits::DAEMON)),

@@ -65,6 +65,7 @@ impl World {
         let host = &self.hosts[number];
         NodeConfig {
             ca_certificate: String::new(),
+            keyring: host.keyring.clone(),
             keys: host.keys.clone(),
             cluster: self.cluster,
             found: host.is_founder.then_some(self.nonce),
@@ -153,7 +154,8 @@ impl World {
             Ok(synced) => synced,
             Err((first, reason)) => return self.input(number, Input::PersistFailed(first, reason)),
         };
-        if let Some(what) = synced.iter().find_map(|records| self.watch.synced(records)) {
+        let is_knocking = self.is_knocking(number);
+        if let Some(what) = synced.iter().filter(|_| !is_knocking).find_map(|records| self.watch.synced(records)) {
             self.violate("words", what);
         }
         self.hosts[number].on_disk = self.hosts[number].on_disk.max(batch);
@@ -167,8 +169,8 @@ impl World {
     }
 
     fn watch_votes(&mut self, number: usize) {
-        let row = self.hosts[number].disk.row("meta", b"vote").cloned();
-        if let Some(what) = row.and_then(|row| self.watch.vote(number, &row)) {
+        let row = self.hosts[number].disk.row("meta", b"vote").cloned().filter(|_| !self.is_knocking(number));
+        if let Some(what) = row.and_then(|row| self.watch.vote(number, self.hosts[number].keys.node_id(), &row)) {
             self.violate("vote", what);
         }
     }
@@ -218,6 +220,9 @@ impl World {
             Effect::Act(action) => {
                 match &action {
                     RuntimeAction::Start(spec) => {
+                        if self.observes(number) {
+                            self.violate("observers", format!("h{number} is an observer and starts {}", spec.pod));
+                        }
                         self.trace.line(self.now_us, format_args!("h{number} starts {} of {}", spec.pod, spec.slot));
                     }
                     RuntimeAction::Stop { id, .. } => {
@@ -249,7 +254,9 @@ impl World {
                     self.now_us,
                     format_args!("h{number} leader {leader} term {term} mine {mine} quorate {quorate}"),
                 );
-                if let Some(what) = self.watch.leadership(number, &leadership) {
+                // Whoever was removed and does not know leads nobody who counts.
+                let counts = self.hosts[number].standing != Standing::Removed;
+                if let Some(what) = counts.then(|| self.watch.leadership(number, &leadership)).flatten() {
                     self.violate("leader", what);
                 }
             }
@@ -258,7 +265,8 @@ impl World {
                 self.violate("honest", format!("h{number} is told by {peer}: {what}"))
             }
             Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
-            Effect::Changed(_) => {}
+            Effect::Rotated(id, outcome) => self.rotated(number, id, &outcome),
+            Effect::Changed(_) | Effect::Rotations(_) => {}
         }
     }
 

@@ -25,8 +25,13 @@ impl World {
         if let Some(spread) = &mut self.spread {
             spread.sent(&said);
         }
-        if let Some((check, what)) = self.watch.sends(from, to, &said).filter(|_| self.is_watched) {
+        let is_watched = self.is_watched && !self.is_knocking(from);
+        if let Some((check, what)) = self.watch.sends(from, to, &said).filter(|_| is_watched) {
             self.violate(check, what);
+        }
+        let peer = self.hosts[to].keys.node_id();
+        if let Some(what) = self.watch.sends_to_removed(self, from, &peer).filter(|_| is_watched) {
+            self.violate("removed", what);
         }
         let is_news = matches!(said, Inspected::News(_));
         if let Some(count) = self.lose_news.get_mut(&(from, to)).filter(|count| **count > 0 && is_news) {

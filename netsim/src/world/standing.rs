@@ -15,8 +15,9 @@ use super::{Event, World};
 use crate::disk::Disk;
 use crate::host::{Host, Standing};
 
-/// The hash of the secret that everybody joins with.
+/// The hash of the secret that members join with, and of the one for observers.
 const TOKEN: [u8; 32] = [9; 32];
+const OBSERVERS_TOKEN: [u8; 32] = [8; 32];
 /// Requests that are no user's writes are numbered from here.
 const OTHER_REQUESTS: RequestId = 1 << 40;
 /// How long somebody who asks to be let in waits before asking again, in microseconds.
@@ -38,21 +39,38 @@ impl World {
         self.hosts[0].standing = Standing::Member;
         self.hosts[0].is_founder = true;
         self.boot(0);
-        let name = NameKey::root(&Kind::new(TOKEN_KIND), &"09".repeat(32));
-        let edits =
+        self.mint(0, "09", "member");
+        if self.knobs.observers > 0 {
+            self.mint(1, "08", "observer");
+        }
+        for host in 1..self.hosts.len().saturating_sub(self.knobs.outside()) {
+            self.after(host as u64 * 10_000, Event::Join { host });
+        }
+    }
+
+    /// Whether a host comes in as an observer.
+    #[must_use]
+    pub fn observes(&self, host: usize) -> bool {
+        host > 0 && host + self.knobs.observers >= self.hosts.len()
+    }
+
+    fn mint(&mut self, number: RequestId, byte: &str, role: &str) {
+        let name = NameKey::root(&Kind::new(TOKEN_KIND), &byte.repeat(32));
+        let mut edits =
             vec![Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)), Edit::set("spec.uses", Scalar::Int(1_000_000))];
+        if role != "member" {
+            edits.push(Edit::set("spec.role", Scalar::str(role)));
+        }
         let request = WriteRequest {
             op: WriteOp::Create { name, edits },
             durability: Durability::Local,
             user: "founder".into(),
             manager: "netsim".into(),
             operation: Operation::Update,
-            request_id: "token".into(),
+            request_id: if role == "member" { "token".into() } else { format!("token for {role}") },
         };
-        self.input(0, Input::Write(OTHER_REQUESTS, Box::new(request)));
-        for host in 1..self.hosts.len() {
-            self.after(host as u64 * 10_000, Event::Join { host });
-        }
+        // Requests of this kind that ask for more come after these.
+        self.input(0, Input::Write(OTHER_REQUESTS + (number << 20), Box::new(request)));
     }
 
     /// Asks a member to let a host in, and again after a while.
@@ -72,11 +90,17 @@ impl World {
         let up = self.hosts.iter().filter(runs).map(|host| host.number);
         let up: Vec<usize> = up.filter(|via| *via != number && self.links.is_whole(number, *via)).collect();
         let Some(via) = up.into_iter().choose(&mut self.chance.faults) else { return };
+        self.ask(number, via);
+    }
+
+    /// Asks one member to let a host in.
+    pub(crate) fn ask(&mut self, number: usize, via: usize) {
         self.trace.line(self.now_us, format_args!("h{number} asks h{via} to be let in"));
         let id = OTHER_REQUESTS + 1 + self.asked.len() as u64;
         self.asked.insert(id, (number, via));
         let (node, name) = (self.hosts[number].keys.node_id(), self.hosts[number].name.clone());
-        let input = Box::new(Input::Admit(id, AdmissionRequest { node, name, token: TOKEN }));
+        let token = if self.observes(number) { OBSERVERS_TOKEN } else { TOKEN };
+        let input = Box::new(Input::Admit(id, AdmissionRequest { node, name, token }));
         let (start, delay) = (self.hosts[via].start, self.latency_us(number, via));
         self.after(delay, Event::Hear { host: via, start, input });
     }
@@ -87,6 +111,7 @@ impl World {
             Ok(statements) if self.links.is_whole(host, via) => {
                 let delay = self.latency_us(via, host);
                 self.note_admission(host, via);
+                self.hosts[host].offered = Some(self.hosts[via].keyring.clone());
                 self.after(delay, Event::Admitted { host, statements });
             }
             Ok(_) => {}
@@ -116,7 +141,9 @@ impl World {
         };
         let host = &mut self.hosts[number];
         host.standing = Standing::Member;
+        host.let_in += 1;
         host.disk = Disk::default();
+        host.keyring = host.offered.take().unwrap_or_else(|| host.keyring.clone());
         host.disk.begin(0, statements.iter().map(record).collect(), false);
         // A new disk refuses nothing.
         let _ = host.disk.sync(0);
@@ -130,8 +157,9 @@ impl World {
         if !self.oracle.asked_to_remove() {
             return;
         }
-        let of_members = self.hosts.iter().filter(|host| host.standing == Standing::Member);
-        let known = of_members.filter_map(|host| Some((host.number, host.node.as_ref()?.store().members())));
+        let together = self.together();
+        let known =
+            together.iter().filter_map(|host| Some((*host, self.hosts[*host].node.as_ref()?.store().members())));
         let (mut ended, mut in_for_some) = (BTreeMap::new(), BTreeSet::new());
         for (by, members) in known {
             for member in members.iter() {
@@ -145,12 +173,76 @@ impl World {
             }
         }
         ended.retain(|host, why| matches!(why, Ended::Removed { .. }) || !in_for_some.contains(host));
+        self.note_unheard_of(&together, &in_for_some, &ended);
+        self.note_mistaken(&in_for_some, &ended);
         for (number, why) in ended {
             match (self.hosts[number].standing, why) {
                 (Standing::Removed | Standing::Out, _) => {}
                 (_, Ended::Removed { .. }) => self.is_removed(number),
                 (Standing::Member, _) => self.begins_again(number),
+                // What it took while only a removed node had let it in may be gone.
+                (Standing::Leaving, Ended::Unvouched) => self.oracle.is_out(number),
                 _ => {}
+            }
+        }
+    }
+
+    /// The most members that take each other for members: what is said among others reaches nobody.
+    fn together(&self) -> BTreeSet<usize> {
+        let up = self.up();
+        let takes = |a: usize, b: usize| {
+            let id = self.hosts[b].keys.node_id();
+            self.hosts[a].node.as_ref().is_some_and(|node| node.store().members().is_active(&id))
+        };
+        let removals = |host: usize| {
+            let members = self.hosts[host].node.as_ref().map(|node| node.store().members().iter());
+            members.map_or(0, |members| members.filter(|member| member.is_removed()).count())
+        };
+        let (mut rest, mut most) = (up, BTreeSet::new());
+        while let Some(first) = rest.pop_first() {
+            let (mut group, mut open) = (BTreeSet::from([first]), vec![first]);
+            while let Some(one) = open.pop() {
+                let more: Vec<usize> =
+                    rest.iter().copied().filter(|other| takes(one, *other) && takes(*other, one)).collect();
+                rest.retain(|other| !more.contains(other));
+                group.extend(&more);
+                open.extend(more);
+            }
+            // Of as many those who know of more removals: others may be whom only removed nodes have let in.
+            let weight = |group: &BTreeSet<usize>| (group.len(), group.iter().map(|host| removals(*host)).max());
+            if weight(&group) > weight(&most) {
+                most = group;
+            }
+        }
+        most
+    }
+
+    /// Whom nobody has heard of but those who are out themselves is alone. Once all is mended its user does not wait any longer.
+    fn note_unheard_of(
+        &mut self,
+        together: &BTreeSet<usize>,
+        in_for_some: &BTreeSet<usize>,
+        ended: &BTreeMap<usize, Ended>,
+    ) {
+        for number in 0..self.hosts.len() {
+            let host = &self.hosts[number];
+            let known = together.contains(&number) || in_for_some.contains(&number) || ended.contains_key(&number);
+            let belongs = matches!(host.standing, Standing::Member | Standing::Leaving) && host.node.is_some();
+            if belongs && !known && !host.is_founder && !self.busy && !together.is_empty() {
+                self.begins_again(number);
+            }
+        }
+    }
+
+    /// Who was removed by somebody that was removed itself before anybody had heard of it, or that alone a removed node had let in,
+    /// is a member like others.
+    fn note_mistaken(&mut self, in_for_some: &BTreeSet<usize>, ended: &BTreeMap<usize, Ended>) {
+        for number in 0..self.hosts.len() {
+            let host = &self.hosts[number];
+            let is_in = in_for_some.contains(&number) && !ended.contains_key(&number);
+            if host.standing == Standing::Removed && is_in && !self.knocking {
+                self.trace.line(self.now_us, format_args!("h{number} was removed by nobody who counts"));
+                self.hosts[number].standing = Standing::Member;
             }
         }
     }
@@ -158,9 +250,10 @@ impl World {
     fn is_removed(&mut self, number: usize) {
         self.trace.line(self.now_us, format_args!("h{number} was removed"));
         self.oracle.is_out(number);
+        self.watch.is_removed(number);
         self.hosts[number].standing = Standing::Removed;
         self.hosts[number].is_founder = false;
-        if self.busy {
+        if self.busy || self.knocking {
             self.after(ASK_AGAIN_US, Event::Join { host: number });
         } else {
             self.take_away(number);
@@ -183,6 +276,21 @@ impl World {
                 self.take_away(number);
             }
         }
+    }
+
+    /// Keeps what a host's disk holds now.
+    pub(crate) fn back_up(&mut self, number: usize) {
+        self.backups.insert(number, self.hosts[number].disk.clone());
+    }
+
+    /// Gives a host that does not run the disk that was kept last; whether one was.
+    pub(crate) fn restore_backup(&mut self, number: usize) -> bool {
+        let Some(disk) = self.backups.remove(&number) else { return false };
+        self.hosts[number].disk = disk;
+        self.hosts[number].disk.crash();
+        self.hosts[number].disk.fail(None);
+        self.watch.begins_anew(number);
+        true
     }
 
     fn take_away(&mut self, number: usize) {
@@ -229,6 +337,13 @@ impl World {
             return self.boot(number);
         }
         self.trace.line(self.now_us, format_args!("h{number} has left"));
+        let is_told = |other: &usize| {
+            let node = self.hosts[*other].node.as_ref();
+            node.is_some_and(|node| node.store().members().get(&me).is_some_and(|member| !member.is_active()))
+        };
+        if self.oracle.asked_to_remove() && !self.together().iter().any(is_told) {
+            self.oracle.is_out(number);
+        }
         self.hosts[number].standing = Standing::Out;
         self.hosts[number].is_founder = false;
         if self.busy {

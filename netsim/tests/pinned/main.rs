@@ -6,4 +6,5 @@ mod comings_and_goings;
 mod damage;
 mod removals;
 mod restarts;
+mod rotations;
 mod seeds;

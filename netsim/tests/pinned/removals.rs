@@ -120,3 +120,86 @@ fn two_that_remove_each_other_apart_are_both_out() {
     assert!((1..5).all(|at| (1..5).all(|host| is_in(&script.world, at, host))));
     script.settles();
 }
+
+/// Whoever was removed has no vote, so that those who are left are a majority, however few they are.
+#[test]
+fn the_last_voter_leads_with_a_majority_though_it_has_removed_all_others_apart() {
+    let mut script = Script::new(5);
+    script.cut(&[0], &[1, 2, 3, 4]);
+    script.pass(5_000);
+    for host in 1..5 {
+        removes(&mut script, 0, host);
+    }
+    let leads = |world: &World| {
+        let node = world.hosts[0].node.as_ref();
+        node.is_some_and(|node| node.leadership().mine && node.leadership().quorate && node.voters().count() == 1)
+    };
+    script.until("it leads with its own vote alone", 10_000, leads);
+    script.world.heal();
+    script.pass(20_000);
+    assert!(leads(&script.world) && (1..5).all(|host| is_out_everywhere(&script.world, &[0], host)));
+}
+
+/// A removal stands though who made it is removed by somebody who has not heard of it, as long as somebody who stays has.
+#[test]
+fn what_a_remover_said_stands_though_it_is_removed_itself_apart() {
+    let mut script = Script::new(6);
+    script.cut(&[0, 1, 2], &[3, 4, 5]);
+    script.pass(5_000);
+    removes(&mut script, 0, 1);
+    removes(&mut script, 3, 0);
+    script.pass(3_000);
+    script.world.heal();
+    let both = |world: &World| [0, 1].iter().all(|host| is_out_everywhere(world, &[2, 3, 4, 5], *host));
+    script.until("both are out", 30_000, both);
+    script.settles();
+}
+
+/// Of whom nobody heard before it was out itself, the removals are nobody's.
+#[test]
+fn what_a_remover_said_to_nobody_before_it_was_removed_does_not_count() {
+    let mut script = Script::new(5);
+    script.cut(&[0], &[1, 2, 3, 4]);
+    script.pass(5_000);
+    removes(&mut script, 1, 0);
+    script.pass(1_000);
+    removes(&mut script, 0, 4);
+    script.pass(3_000);
+    script.world.heal();
+    script.pass(30_000);
+    assert!(is_out_everywhere(&script.world, &[1, 2, 3, 4], 0));
+    assert!((1..5).all(|at| is_in(&script.world, at, 4)));
+}
+
+/// A removed node comes with the disk that it had before, on which it is a member and may vote.
+#[test]
+fn an_old_backup_brings_nobody_back() {
+    let mut script = Script::new(5);
+    let backup = script.world.hosts[4].disk.clone();
+    removes(&mut script, 0, 4);
+    script.until("all know", 5_000, |world| is_out_everywhere(world, &[0, 1, 2, 3, 4], 4));
+    script.pass(1_000);
+    script.world.kill(4);
+    script.world.hosts[4].disk = backup;
+    script.world.knocking = true;
+    script.world.boot(4);
+    assert!(is_in(&script.world, 4, 4), "by its own disk it belongs");
+    for _ in 0..20 {
+        script.world.at(0, Event::Join { host: 4 });
+        script.pass(1_000);
+        assert!(is_out_everywhere(&script.world, &[0, 1, 2, 3], 4));
+        assert!((0..4).all(|at| script.world.links.connection(at, 4).is_none()));
+    }
+    script.world.knocking = false;
+    script.settles();
+}
+
+/// Whoever hears of a removal by another tells the removed one before it lets go of it.
+#[test]
+fn who_is_removed_hears_of_it_from_others_too() {
+    let mut script = Script::new(3);
+    script.cut(&[0], &[2]);
+    script.pass(5_000);
+    removes(&mut script, 0, 2);
+    script.until("it knows", 5_000, |world| !is_in(world, 2, 2));
+}

@@ -48,7 +48,7 @@ fn a_full_disk_keeps_nobody_else_from_leading() {
 /// Who knew only that a node had once left let it in again before its removal was heard of, which the check took for a return.
 #[test]
 fn a_node_that_left_may_be_let_in_until_its_removal_is_heard_of() {
-    let knobs = Knobs { candidate_every_ms: 0, ..Knobs::draw(7_145_657_296) };
+    let knobs = Knobs { candidate_every_ms: 0, ..Knobs::without_removals(7_145_657_296) };
     assert_eq!(run(&knobs).end, End::Clean);
 }
 
@@ -65,6 +65,19 @@ fn what_only_looks_like_a_displaced_pod_claims_nothing() {
 #[test]
 fn a_voter_that_has_lost_what_it_upheld_does_not_count() {
     holds(301_605);
+}
+
+/// A node was removed by one that was removed itself before anybody else had heard of it: the removed one had stopped for good, and all
+/// others waited for it.
+#[test]
+fn a_removed_node_tells_of_its_removal_that_nobody_else_knows_of() {
+    holds(600_153);
+}
+
+/// The only copy of a ReplicaSet was damaged, and its slot, which counted for no workload, lived on.
+#[test]
+fn a_slot_whose_replica_set_was_damaged_is_collected() {
+    holds(301_510);
 }
 
 /// Nothing breaks where nothing is broken, and it settles at once.

@@ -5,6 +5,7 @@
 //! of the whole cluster does not live here, and neither do the runtimes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use skein_crdt_state::{ClusterId, ObjectKey, WriteId};
@@ -55,6 +56,8 @@ pub struct AgentConfig {
     pub node_name: String,
     /// Where it is reached, without port: `status.hostIP` of its pods. Empty: not known.
     pub node_address: String,
+    /// Where its API is reached by its pods; `None`: there is none.
+    pub api: Option<SocketAddr>,
 }
 
 /// What the state says of one slot, or of a pod without an owner, that concerns this node.
@@ -107,6 +110,8 @@ pub enum Input {
     CaughtUp,
     /// The runtime says something.
     Runtime(RuntimeEvent),
+    /// What signs tokens is another one now: all that pods have are signed anew.
+    SignAnew,
     /// The deadline has come.
     Timeout,
 }
@@ -158,6 +163,8 @@ pub struct Agent {
     /// Counts inputs.
     seq: u64,
     tokens: u64,
+    /// How often it was asked to sign all tokens anew.
+    signing_round: u64,
     facts: BTreeMap<ObjectKey, SlotFacts>,
     pods: BTreeMap<Arc<str>, Pod>,
     /// The pods of each slot that the state knows.
@@ -187,6 +194,7 @@ impl Agent {
             rng,
             seq: 0,
             tokens: 0,
+            signing_round: 0,
             facts: BTreeMap::new(),
             pods: BTreeMap::new(),
             pods_of: BTreeMap::new(),
@@ -216,6 +224,10 @@ impl Agent {
                 self.step_next.extend(self.pods.keys().cloned());
             }
             Input::Runtime(event) => self.runtime_said(now, event),
+            Input::SignAnew => {
+                self.signing_round += 1;
+                self.step_next.extend(self.pods.keys().cloned());
+            }
             Input::Timeout => self.timeout(now),
         }
         self.settle(now);
@@ -358,6 +370,7 @@ impl Agent {
             rng: &mut self.rng,
             images: &mut self.images,
             tokens: &mut self.tokens,
+            signing_round: self.signing_round,
             outputs: &mut self.outputs,
             sources: Sources::default(),
             wake: None,
@@ -377,6 +390,8 @@ struct Context<'a> {
     rng: &'a mut Rng,
     images: &'a mut Images,
     tokens: &'a mut u64,
+    /// How often it was asked to sign all tokens anew.
+    signing_round: u64,
     outputs: &'a mut VecDeque<Output>,
     /// The ConfigMaps and Secrets that the pod names.
     sources: Sources,

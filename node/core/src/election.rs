@@ -16,6 +16,7 @@ use skein_gossip::{Instant, NodeId, Now, Offence, Rng, Timers};
 mod candidate;
 mod follower;
 mod leader;
+mod observer;
 mod rank;
 pub mod voters;
 mod wire;
@@ -105,6 +106,8 @@ pub enum Input {
     Alive(BTreeSet<NodeId>),
     /// The nodes that were admitted and did not leave. Until the first of these all that are alive count as members.
     Members(BTreeSet<NodeId>),
+    /// Those among the members that only observe: they neither vote nor lead, and are not asked.
+    Observers(BTreeSet<NodeId>),
     /// All records up to this one are on disk.
     Persisted(u64),
     /// Whether the disk refuses what is to be written: this node cannot vote then.
@@ -190,6 +193,9 @@ pub struct Election {
     persisted: u64,
     alive: BTreeSet<NodeId>,
     members: BTreeSet<NodeId>,
+    observers: BTreeSet<NodeId>,
+    /// Those that were removed: they have no vote any more.
+    removed: BTreeSet<NodeId>,
     role: Role,
     followed: Option<Followed>,
     /// The leader whose silence started the current election: it is not counted alive until it is heard again.
@@ -262,6 +268,8 @@ impl Election {
             persisted: 0,
             alive: [me].into(),
             members: BTreeSet::new(),
+            observers: BTreeSet::new(),
+            removed: BTreeSet::new(),
             role: Role::Follower,
             followed: None,
             silent: None,
@@ -294,6 +302,7 @@ impl Election {
                 self.peers.retain(|node, _| self.members.contains(node) || self.alive.contains(node));
                 self.improve_voters();
             }
+            Input::Observers(observers) => self.on_observers(now, observers),
             Input::Persisted(seq) => {
                 self.persisted = self.persisted.max(seq.min(self.seq));
                 self.count_votes(now);
@@ -401,6 +410,9 @@ impl Election {
         if self.silent == Some(from) {
             self.silent = None;
         }
+        if self.observers.contains(&from) {
+            return self.on_observer(now, from, &frame);
+        }
         if frame == Frame::Mute {
             return self.on_mute(now, from);
         }
@@ -503,20 +515,14 @@ impl Election {
         self.follow(now, None);
     }
 
-    /// The nodes whose majority elects: alive, admitted, with a disk that takes votes, and not the leader that fell silent.
+    /// The nodes whose majority elects: alive, admitted, no observers, with a disk that takes votes, and not the leader that fell silent.
     fn electorate(&self) -> BTreeSet<NodeId> {
         let counts = |node: &&NodeId| {
             let is_heard = self.silent != Some(**node) && !self.mute.contains(*node);
-            is_heard && (self.members.is_empty() || self.members.contains(*node))
+            let votes = is_heard && !self.observers.contains(*node);
+            votes && (self.members.is_empty() || self.members.contains(*node))
         };
         self.alive.iter().filter(counts).copied().chain([self.me]).collect()
-    }
-
-    fn may_campaign(&self) -> bool {
-        !self.stopping
-            && !self.retiring
-            && !self.disk_refuses
-            && (self.members.is_empty() || self.members.contains(&self.me))
     }
 
     fn state(&self) -> State {

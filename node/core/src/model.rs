@@ -3,6 +3,7 @@
 //! What clients may write is checked elsewhere (`skein-kube`); parsing here is total and falls back to Kubernetes' defaults,
 //! since a merge may have made what nobody wrote.
 
+pub mod account;
 pub mod affinity;
 pub mod closing;
 pub mod needs;

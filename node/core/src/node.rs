@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skein_crdt_state::exchange::Exchange;
+use skein_crdt_state::keyring::{EpochId, Keyring};
+use skein_crdt_state::rotations::Rotation;
 use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Envelope, Layout, Memo, NameKey, Record, Store, WriteId};
 use skein_gossip::membership::Membership;
@@ -18,7 +20,9 @@ use crate::agent::Agent;
 use crate::controllers::Notes;
 use crate::election::{Election, Leadership};
 use crate::project::{ProjectedChange, Projection};
-use crate::request::{AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteReply, WriteRequest};
+use crate::request::{
+    AdmissionError, AdmissionRequest, LeaveError, RequestId, RotateError, WriteError, WriteReply, WriteRequest,
+};
 use crate::runtime::{RuntimeAction, RuntimeEvent};
 use crate::slot::Claims;
 use crate::status::{Events, NodeStatus};
@@ -31,6 +35,7 @@ mod disk;
 mod durability;
 mod handover;
 mod inspect;
+mod keys;
 mod lead;
 mod meta;
 mod own;
@@ -40,12 +45,13 @@ mod rebirth;
 mod route;
 mod spread;
 mod start;
+mod token;
 
-pub use admission::{TOKEN_KIND, TokenSpec};
 pub use durability::MAX_PENDING_WRITES;
 pub use inspect::{Inspected, inspect, push_frame};
 pub use meta::read_vote;
 pub use start::StartError;
+pub use token::{KnownToken, TOKEN_KIND, TokenRole, TokenSpec};
 
 /// The largest control frame, in bytes; what is longer goes by the bulk lane.
 pub const MAX_CONTROL_BYTES: usize = 16 * 1024;
@@ -92,6 +98,8 @@ pub struct NodeConfig {
     pub serves_api: bool,
     /// What clients trust the API by, as PEM: each namespace has it in a ConfigMap. Empty: there is none.
     pub ca_certificate: String,
+    /// The keys that values are sealed with, as far as they are here.
+    pub keyring: Keyring,
     /// How long one leader stays at the front.
     pub tenure: Duration,
     /// Which rule it breaks, in builds that can; the daemon's cannot.
@@ -118,8 +126,20 @@ pub enum Input {
     Admit(RequestId, AdmissionRequest),
     /// The user wants this node to leave the cluster for good.
     Leave(RequestId),
+    /// The shell holds these keys now, and clients trust the API by this authority, as PEM.
+    Keys {
+        /// The keys.
+        keyring: Keyring,
+        /// See [`NodeConfig::ca_certificate`].
+        ca_certificate: String,
+    },
+    /// The user wants the cluster's secrets to be those of this epoch from now on, whose key is in the keyring. What earlier
+    /// epochs gave out counts until then, milliseconds since the Unix epoch.
+    Rotate(RequestId, EpochId, u64),
     /// The container runtime says something.
     Runtime(RuntimeEvent),
+    /// What signs the tokens of accounts is another one now: all that this node's pods have are signed anew.
+    SignAnew,
     /// All records up to this batch are on disk.
     Persisted(u64),
     /// The disk refused this batch, and refuses all that follow until one asks again.
@@ -161,6 +181,10 @@ pub enum Effect {
     Admitted(RequestId, Result<Vec<Arc<Envelope>>, AdmissionError>),
     /// This node has left, as far as it can tell its peers, and may stop; or it has not and goes on as before.
     Left(RequestId, Result<(), LeaveError>),
+    /// An epoch has begun: it is on this disk and on another's, unless the warnings say otherwise. Or it has not.
+    Rotated(RequestId, Result<Vec<String>, RotateError>),
+    /// The epochs that were begun, in their order: at the start, and when they change. The founding one is not among them.
+    Rotations(Vec<Rotation>),
     /// Connect to a member, wherever it is thought to be.
     Dial(NodeId),
     /// Who may connect, from now on.
@@ -286,6 +310,8 @@ pub(crate) enum Wait {
     Rebirth,
     /// To stop a pod though nothing else of its workload serves.
     Handover,
+    /// To seal anew what is under an earlier epoch.
+    Reseal,
     /// To leave though the voters have not gone on without this node.
     Depart,
 }
@@ -416,6 +442,11 @@ impl Node {
     #[must_use]
     pub fn leadership(&self) -> &Leadership {
         self.election.leadership()
+    }
+
+    /// Who votes on which leader is quorate, as far as it knows.
+    pub fn voters(&self) -> impl Iterator<Item = &NodeId> {
+        self.election.record().voters.weights.keys()
     }
 
     /// Whom it sees alive, itself included.

@@ -28,6 +28,7 @@ mod tests;
 use facts::Facts;
 
 pub use metadata::rfc3339;
+pub(crate) use stored::given_uid;
 
 /// How long an object is not shown anew while texts that it mentions are missing: peers give them within an exchange or two.
 const PATIENCE_WITH_TEXTS_MS: u64 = 5000;

@@ -1,7 +1,7 @@
 //! What the API asks of a node, and what it is told.
 
 use serde::{Deserialize, Serialize};
-use skein_crdt_state::{Edit, NameKey, ObjectKey, Operation, WriteId};
+use skein_crdt_state::{Edit, EpochId, NameKey, ObjectKey, Operation, WriteId};
 use skein_gossip::NodeId;
 
 /// Names a request between the shell and the node; the shell draws it.
@@ -153,6 +153,26 @@ pub enum LeaveError {
     Alone,
 }
 
+/// Why an epoch was not begun. The one before holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// Its key is not here.
+    #[error("the secrets of epoch {0} are not on this node")]
+    NoKey(EpochId),
+    /// It was begun before, and another after it: what was given up does not come back.
+    #[error("epoch {0} was in force already and is over; make new secrets")]
+    Over(EpochId),
+    /// This node's disk did not take it.
+    #[error("this node's disk does not take writes: {0}")]
+    Disk(String),
+    /// Too many writes wait already.
+    #[error("too many writes wait for their acknowledgement; try again")]
+    Busy,
+    /// The node left the cluster, or was removed from it.
+    #[error("this node does not belong to the cluster any more")]
+    Left,
+}
+
 /// A stranger that shows a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdmissionRequest {
@@ -184,6 +204,9 @@ pub enum AdmissionError {
     /// The name is not one a node can have, or another node has it.
     #[error("{0}")]
     Name(String),
+    /// It is not for that.
+    #[error("{0}")]
+    Role(String),
     /// It was removed.
     #[error(
         "this node was removed from the cluster, and its key stays out for ever; join with a new one, from another --data-dir"

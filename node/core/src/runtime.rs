@@ -75,6 +75,36 @@ pub struct FileSpec {
     pub bytes: Vec<u8>,
     /// Its permissions.
     pub mode: u32,
+    /// What it holds instead, if it is a token: the runtime has it signed each time that it is asked for the volume.
+    #[serde(default)]
+    pub token: Option<TokenSpec>,
+}
+
+impl FileSpec {
+    /// A file that holds these bytes.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>, mode: u32) -> Self {
+        FileSpec { bytes, mode, token: None }
+    }
+}
+
+/// A token of a pod's account. It ends with the pod and with the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenSpec {
+    /// The namespace of both.
+    pub namespace: String,
+    /// The account's name.
+    pub account: String,
+    /// The account's uid.
+    pub account_uid: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's uid.
+    pub pod_uid: String,
+    /// Whom it may be shown to; empty: this cluster's API.
+    pub audience: String,
+    /// How long it is valid, in seconds.
+    pub seconds: u64,
 }
 
 /// Where a container sees a volume.

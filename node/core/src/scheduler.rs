@@ -90,7 +90,7 @@ impl<'a> NodeRoom<'a> {
     fn new(node: &'a NodeView, used: Used) -> Self {
         NodeRoom {
             node,
-            is_open: node.is_ready() && !node.unschedulable && node.taints.is_empty(),
+            is_open: node.is_ready() && !node.unschedulable && !node.observes && node.taints.is_empty(),
             cpu_millis: node.capacity.cpu_millis,
             memory_bytes: node.capacity.memory_bytes,
             max_pods: node.capacity.max_pods,

@@ -107,6 +107,8 @@ pub struct NodeView {
     pub taints: Arc<[(Taint, Instant)]>,
     /// Whether people want no new pods there.
     pub unschedulable: bool,
+    /// Whether it only observes: it runs nothing, whatever people want of it.
+    pub observes: bool,
     /// What its engine offers.
     pub capacity: Arc<Capacity>,
     /// The images that it has, once more, for asking all nodes for one.

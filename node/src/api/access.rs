@@ -14,6 +14,7 @@ pub mod authenticate;
 pub mod escalate;
 pub mod impersonate;
 pub mod known;
+pub mod pod_account;
 pub mod tokens;
 
 /// Who asks, as what follows takes them, and who they are besides if they act as somebody else.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use skein_kube::resource::CLUSTER_ROLES;
 use skein_kube::status::Status;
 
 use super::answer::{Answer, json_answer, text_answer};
-use super::backend::AdminError;
+use super::backend::{AdminError, TokenAsk, TokenRole};
 use super::query::Query;
-use super::shell::{Call, Origin, Shell};
+use super::shell::{Call, Origin, Shell, now_ms};
 use super::{access, users};
 
 /// How often a join token may be used when nothing is said, and at most.
@@ -21,23 +22,56 @@ const MAX_USES: u32 = 10_000;
 /// How long a join token is valid when nothing is said, and at most, in seconds.
 const DEFAULT_TTL_SECONDS: u64 = 3600;
 const MAX_TTL_SECONDS: u64 = 365 * 24 * 3600;
+/// How long what was issued before a rotation counts when nothing is said, and at most, in seconds.
+const DEFAULT_GRACE_SECONDS: u64 = 24 * 3600;
+const MAX_GRACE_SECONDS: u64 = 365 * 24 * 3600;
+
+/// The most that may come with one code.
+const MAX_INVITED: u32 = 64;
+/// How long an invitation counts at most, in seconds: whoever is invited is there.
+const MAX_INVITATION_SECONDS: u64 = 24 * 3600;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct TokenRequest {
     uses: u32,
     ttl_seconds: u64,
+    role: TokenRole,
+    grant: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeTokenRequest {
+    id: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RemoveRequest {
     peer: String,
+    /// How long what was issued before counts still.
+    #[serde(default)]
+    grace_seconds: u64,
+    /// Whether the keys stay as they are, which the removed node knows.
+    #[serde(default)]
+    keep_keys: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotateRequest {
+    #[serde(default = "default_grace")]
+    grace_seconds: u64,
+}
+
+fn default_grace() -> u64 {
+    DEFAULT_GRACE_SECONDS
 }
 
 impl Default for TokenRequest {
     fn default() -> Self {
-        TokenRequest { uses: DEFAULT_USES, ttl_seconds: DEFAULT_TTL_SECONDS }
+        TokenRequest { uses: DEFAULT_USES, ttl_seconds: DEFAULT_TTL_SECONDS, role: TokenRole::default(), grant: None }
     }
 }
 
@@ -47,13 +81,18 @@ impl Default for TokenRequest {
 /// When there is no such verb, it is not for the network, or it failed.
 pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let verb = call.path().strip_prefix("/skein/v1/").ok_or_else(Status::no_such_resource)?;
-    let private = matches!(verb, "tokens" | "kubeconfig" | "leave" | "remove" | "users" | "revoke");
+    let private = matches!(
+        verb,
+        "tokens" | "revoke-token" | "invitations" | "kubeconfig" | "leave" | "remove" | "rotate" | "users" | "revoke"
+    );
     if private && call.origin != Origin::Socket {
         let message = format!("{verb} is answered on the node's own socket only (run skein on the node itself)");
         return Err(Status::new(403, "Forbidden", message));
     }
-    let posted = matches!(verb, "tokens" | "leave" | "remove" | "users" | "revoke");
-    let expected = if posted { Method::POST } else { Method::GET };
+    let posted = matches!(verb, "revoke-token" | "leave" | "remove" | "rotate" | "users" | "revoke");
+    let both = matches!(verb, "tokens" | "invitations") && call.method == Method::GET;
+    let made = matches!(verb, "tokens" | "invitations") && !both;
+    let expected = if posted || made { Method::POST } else { Method::GET };
     let known = private || matches!(verb, "peers" | "leader" | "why" | "state-hash");
     if !known {
         return Err(Status::no_such_resource());
@@ -64,9 +103,20 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
         return Err(Status::new(405, "MethodNotAllowed", format!("{verb} takes {expected}, not {}", call.method)));
     }
     match verb {
-        "tokens" => create_token(shell, call).await,
+        "tokens" if both => Ok(json_answer(StatusCode::OK, &json!({"tokens": shell.backend.tokens().await?}))),
+        "tokens" => {
+            let ask = token_ask(shell, call, MAX_USES, MAX_TTL_SECONDS).await?;
+            Ok(json_answer(StatusCode::CREATED, &json!({"token": shell.backend.create_token(ask).await?})))
+        }
+        "revoke-token" => revoke_token(shell, call).await,
+        "invitations" if both => standing(shell, call).await,
+        "invitations" => {
+            let ask = token_ask(shell, call, MAX_INVITED, MAX_INVITATION_SECONDS).await?;
+            Ok(json_answer(StatusCode::CREATED, &json!({"code": shell.backend.invite(ask).await?})))
+        }
         "kubeconfig" => {
-            let text = shell.identity.secrets().kubeconfig(&shell.cluster, &shell.server_url);
+            let (secrets, authorities) = (shell.identity.secrets(), shell.identity.authorities(now_ms()));
+            let text = secrets.kubeconfig(&shell.cluster, &shell.server_url, &authorities);
             Ok(text_answer(StatusCode::OK, text))
         }
         "leave" => {
@@ -74,6 +124,7 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
             Ok(json_answer(StatusCode::OK, &json!({})))
         }
         "remove" => remove(shell, call).await,
+        "rotate" => rotate(shell, call).await,
         "users" => users::create(shell, call).await,
         "revoke" => users::revoke(shell, call).await,
         "peers" => Ok(json_answer(StatusCode::OK, &json!({"peers": shell.backend.peers().await?}))),
@@ -86,26 +137,79 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     }
 }
 
-async fn create_token(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
+/// What is asked of a token, or of an invitation, within these limits.
+async fn token_ask(shell: &Arc<Shell>, call: &Call, max_uses: u32, max_seconds: u64) -> Result<TokenAsk, Status> {
     let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
-    let request: TokenRequest = serde_json::from_slice(body)
-        .map_err(|error| Status::bad_request(format!("a token needs {{\"uses\": N, \"ttl_seconds\": N}}: {error}")))?;
-    if !(1..=MAX_USES).contains(&request.uses) {
-        return Err(Status::bad_request(format!("uses: {} is not between 1 and {MAX_USES}", request.uses)));
+    let request: TokenRequest = serde_json::from_slice(body).map_err(|error| {
+        let form = r#"{"uses": N, "ttl_seconds": N, "role": "member", "observer" or "client"}"#;
+        Status::bad_request(format!("a token needs {form}: {error}"))
+    })?;
+    if !(1..=max_uses).contains(&request.uses) {
+        return Err(Status::bad_request(format!("uses: {} is not between 1 and {max_uses}", request.uses)));
     }
-    if !(1..=MAX_TTL_SECONDS).contains(&request.ttl_seconds) {
-        let message = format!("ttl: {} s is not between 1 s and {MAX_TTL_SECONDS} s (a year)", request.ttl_seconds);
+    if !(1..=max_seconds).contains(&request.ttl_seconds) {
+        let message = format!("ttl: {} s is not between 1 s and {max_seconds} s", request.ttl_seconds);
         return Err(Status::bad_request(message));
     }
-    let token = shell.backend.create_token(request.uses, Duration::from_secs(request.ttl_seconds)).await?;
-    Ok(json_answer(StatusCode::CREATED, &json!({"token": token})))
+    if let Some(grant) = &request.grant {
+        if request.role != TokenRole::Client {
+            let message = format!("grant: only clients are given a role, not {}s", request.role.as_str());
+            return Err(Status::bad_request(message));
+        }
+        let known = shell.known.now(&*shell.backend).await?;
+        let role = json!({"kind": "ClusterRole", "name": grant});
+        known.policy.referred(&role, "").ok_or_else(|| Status::not_found(&CLUSTER_ROLES, grant))?;
+    }
+    let TokenRequest { uses, ttl_seconds, role, grant } = request;
+    Ok(TokenAsk { uses, ttl: Duration::from_secs(ttl_seconds), role, grant })
+}
+
+async fn revoke_token(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
+    let request: RevokeTokenRequest = serde_json::from_slice(&call.body)
+        .map_err(|_| Status::bad_request("a revocation needs {\"id\": ID}, as skein token list shows it"))?;
+    let id = shell.backend.revoke_token(request.id).await?;
+    Ok(json_answer(StatusCode::OK, &json!({"id": id})))
+}
+
+async fn standing(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
+    let query = Query::parse(call.uri.query())?;
+    let number = query.get("number").and_then(|number| number.parse().ok());
+    let number = number.ok_or_else(|| Status::bad_request("number: an invitation's number is needed (?number=42)"))?;
+    Ok(json_answer(StatusCode::OK, &json!({"invitation": shell.backend.invitation(number).await?})))
 }
 
 async fn remove(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let request: RemoveRequest = serde_json::from_slice(&call.body)
         .map_err(|error| Status::bad_request(format!("a removal needs {{\"peer\": NAME or ID}}: {error}")))?;
-    let removed = shell.backend.remove(request.peer).await?;
-    Ok(json_answer(StatusCode::OK, &removed))
+    let grace = grace(request.grace_seconds)?;
+    let mut removed = shell.backend.remove(request.peer).await?;
+    let rotated = if request.keep_keys { None } else { Some(shell.backend.rotate(grace).await) };
+    let rotated = rotated.transpose().unwrap_or_else(|error| {
+        // The node is removed; that it knows the keys still must not go under.
+        removed
+            .warnings
+            .push(format!("the removed node still knows the cluster's keys: {error}; run skein rotate --grace 0s"));
+        None
+    });
+    let mut answer = serde_json::to_value(&removed).unwrap_or_default();
+    answer["rotated"] = json!(rotated);
+    Ok(json_answer(StatusCode::OK, &answer))
+}
+
+async fn rotate(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
+    let body: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
+    let request: RotateRequest = serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("a rotation needs {{\"grace_seconds\": N}}: {error}")))?;
+    let rotated = shell.backend.rotate(grace(request.grace_seconds)?).await?;
+    Ok(json_answer(StatusCode::CREATED, &rotated))
+}
+
+fn grace(seconds: u64) -> Result<Duration, Status> {
+    if seconds > MAX_GRACE_SECONDS {
+        let message = format!("grace: {seconds} s is not between 0 s and {MAX_GRACE_SECONDS} s (a year)");
+        return Err(Status::bad_request(message));
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 async fn why(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {

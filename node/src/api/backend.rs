@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub use skein_core::node::TokenRole;
 pub use skein_core::project::{ApiRef, ProjectedChange, Rendered};
 use skein_core::request::{WriteError, WriteReply, WriteRequest};
 use skein_crdt_state::{Edit, Kind, ObjectKey};
@@ -20,6 +21,7 @@ pub use skein_kube::apply::Authored;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
+use crate::joining::Standing;
 use crate::metrics::Metrics;
 pub use crate::usage::{ContainerUsage, NodeUsage, Used};
 
@@ -42,6 +44,17 @@ pub struct Removal {
     pub warnings: Vec<String>,
 }
 
+/// A rotation of the cluster's keys that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// What names the new set of keys.
+    pub epoch: String,
+    /// When what was issued before counts no more, in milliseconds since the Unix epoch.
+    pub lapse_ms: u64,
+    /// What whoever asked should know, such as that only one disk holds it yet.
+    pub warnings: Vec<String>,
+}
+
 /// A peer as `skein peers` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
@@ -58,6 +71,36 @@ pub struct PeerInfo {
     pub leader: bool,
     /// Its daemon's version; empty when it did not report one yet.
     pub version: String,
+    /// `member` or `observer`.
+    pub role: String,
+}
+
+/// What is asked of a token or an invitation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenAsk {
+    /// How often it may be used.
+    pub uses: u32,
+    /// How long it counts.
+    pub ttl: Duration,
+    /// What it is for.
+    pub role: TokenRole,
+    /// The role that a client is given; `None`: `view`.
+    pub grant: Option<String>,
+}
+
+/// A token as `skein token list` shows it: nothing of its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Its id.
+    pub id: String,
+    /// `member`, `observer` or `client`.
+    pub role: String,
+    /// How often it was used, as far as is known here.
+    pub used: i64,
+    /// How often it may be used.
+    pub uses: i64,
+    /// For how long it still counts, in seconds; less than 0: it is over since then.
+    pub seconds_left: i64,
 }
 
 /// The leader as `skein leader` shows it.
@@ -169,7 +212,19 @@ pub trait Backend: LogSource + UsageSource {
     fn open_peer(&self, peer: NodeId, header: Bytes) -> BoxFuture<'_, Result<PeerStream, LogError>>;
 
     /// A join token.
-    fn create_token(&self, uses: u32, ttl: Duration) -> BoxFuture<'_, Result<String, AdminError>>;
+    fn create_token(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>>;
+
+    /// All tokens, those that are over included.
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenInfo>, AdminError>>;
+
+    /// Lets a token let nobody in any more, by its id or the beginning of it; its whole id.
+    fn revoke_token(&self, id: String) -> BoxFuture<'_, Result<String, AdminError>>;
+
+    /// Invites somebody with a code: the code, which this node alone knows.
+    fn invite(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>>;
+
+    /// How an invitation of this node's stands, by its number; nothing of one that is forgotten.
+    fn invitation(&self, number: u8) -> BoxFuture<'_, Result<Option<Standing>, AdminError>>;
 
     /// All members, those that left included.
     fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>>;
@@ -182,6 +237,10 @@ pub trait Backend: LogSource + UsageSource {
 
     /// Removes a member for good, by its name or its id.
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>>;
+
+    /// Makes new keys for the cluster: its authority, its tokens' key, the administrator's token, the key of its data. What
+    /// was issued before counts for as long as the grace.
+    fn rotate(&self, grace: Duration) -> BoxFuture<'_, Result<Rotated, AdminError>>;
 
     /// Why an object is as it is, line by line: a pod by its name, anything else as `KIND/NAME`.
     fn why(&self, namespace: String, object: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>>;

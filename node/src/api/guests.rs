@@ -11,13 +11,13 @@ use skein_gossip::places::{Full, Places};
 use tokio_util::sync::CancellationToken;
 
 /// How many connections may be open at once that have not carried a request of somebody known yet.
-pub const GUESTS_LIMIT: usize = 1024;
+pub(super) const GUESTS_LIMIT: usize = 1024;
 /// The same from one address.
-pub const GUESTS_OF_ADDRESS_LIMIT: usize = 256;
+pub(super) const GUESTS_OF_ADDRESS_LIMIT: usize = 256;
 /// How long a connection may go on without such a request.
-pub const GUEST_LIFE: Duration = Duration::from_secs(30);
+pub(super) const GUEST_LIFE: Duration = Duration::from_secs(30);
 /// How many connections one address may have in all; further ones are closed at once.
-pub const CONNECTIONS_OF_ADDRESS_LIMIT: usize = 1000;
+pub(super) const CONNECTIONS_OF_ADDRESS_LIMIT: usize = 1000;
 
 /// All guests, and how many connections of known clients each address has.
 #[derive(Debug)]

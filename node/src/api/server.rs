@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,9 +14,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -29,7 +26,7 @@ use super::guests::{Guest, Guests};
 use super::shell::{Origin, Shell};
 use super::unread::{Impatient, UNREAD_LIMIT};
 use crate::pki::ServerIdentity;
-use crate::pki::client::Subject;
+use crate::pki::client::{Shown, Subject};
 
 /// The Unix socket's name in the data directory.
 pub const SOCKET_FILE: &str = "skein.sock";
@@ -110,7 +107,7 @@ pub struct Server {
 /// # Errors
 /// When either cannot be opened; then neither is.
 pub async fn listen(shell: Arc<Shell>, api: SocketAddr, data_dir: &Path) -> Result<Server, ListenError> {
-    let tls = tls_config(shell.identity.clone())?;
+    let tls = Arc::new(Tls::of(shell.identity.clone())?);
     let refused = |source| ListenError::Address { address: api, source };
     let tcp = bind_tcp(api).map_err(refused)?;
     let address = tcp.local_addr().map_err(refused)?;
@@ -121,7 +118,7 @@ pub async fn listen(shell: Arc<Shell>, api: SocketAddr, data_dir: &Path) -> Resu
     // A shell that listens already goes on with the log that it has.
     let _ = shell.audit.set(audit);
     let (stop, tasks) = (shell.stop.clone(), TaskTracker::new());
-    tasks.spawn(accept_tls(tcp, TlsAcceptor::from(tls), shell.clone(), tasks.clone()));
+    tasks.spawn(accept_tls(tcp, tls, shell.clone(), tasks.clone()));
     tasks.spawn(accept_unix(unix, shell.clone(), tasks.clone()));
     tasks.spawn(feed(shell.clone()));
     tasks.close();
@@ -148,20 +145,37 @@ impl Server {
     }
 }
 
-fn tls_config(identity: Arc<ServerIdentity>) -> Result<Arc<rustls::ServerConfig>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    // A certificate of the cluster's authority says who a client is; who shows none must bring a token.
-    let mut roots = rustls::RootCertStore::empty();
-    let authority = CertificateDer::from_pem_slice(identity.secrets().ca_certificate.as_bytes());
-    roots.add(authority.map_err(|error| rustls::Error::General(error.to_string()))?)?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated();
-    let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
-    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(identity);
-    // HTTP/1.1 is what upgrades (exec, port-forward) need; all else may share one connection.
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// How TLS is spoken: as the sets of secrets say that are known when a connection is opened.
+struct Tls {
+    identity: Arc<ServerIdentity>,
+    made: Mutex<(u64, TlsAcceptor)>,
+}
+
+impl Tls {
+    fn of(identity: Arc<ServerIdentity>) -> Result<Self, rustls::Error> {
+        let generation = identity.generation();
+        let acceptor = TlsAcceptor::from(Arc::new(identity.tls()?));
+        Ok(Tls { identity, made: Mutex::new((generation, acceptor)) })
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = self.identity.generation();
+        if made.0 != generation {
+            match self.identity.tls() {
+                Ok(config) => *made = (generation, TlsAcceptor::from(Arc::new(config))),
+                Err(error) => tracing::error!(%error, "TLS cannot be set up anew and goes on as it was"),
+            }
+        }
+        made.1.clone()
+    }
+
+    /// Whom a connection's certificate is of, and which set stands behind it.
+    fn shown(&self, stream: &tokio_rustls::server::TlsStream<TcpStream>) -> Option<Arc<Shown>> {
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        let epoch = self.identity.signer_of(certificate)?;
+        Some(Arc::new(Shown { subject: Subject::of(certificate)?, epoch }))
+    }
 }
 
 /// Accepted connections inherit keep-alive: a client that vanished does not hold its watch for ever.
@@ -211,7 +225,7 @@ async fn feed(shell: Arc<Shell>) {
     }
 }
 
-async fn accept_tls(listener: TcpListener, tls: TlsAcceptor, shell: Arc<Shell>, tasks: TaskTracker) {
+async fn accept_tls(listener: TcpListener, tls: Arc<Tls>, shell: Arc<Shell>, tasks: TaskTracker) {
     let (room, guests) = (Arc::new(Semaphore::new(CONNECTIONS_LIMIT)), Guests::new());
     loop {
         let accepted = tokio::select! {
@@ -254,12 +268,11 @@ async fn accept_tls(listener: TcpListener, tls: TlsAcceptor, shell: Arc<Shell>, 
     }
 }
 
-async fn serve_tls(stream: TcpStream, from: SocketAddr, tls: &TlsAcceptor, guest: &Arc<Guest>, shell: &Arc<Shell>) {
-    match handshake(stream, tls, shell).await {
+async fn serve_tls(stream: TcpStream, from: SocketAddr, tls: &Tls, guest: &Arc<Guest>, shell: &Arc<Shell>) {
+    match handshake(stream, &tls.acceptor(), shell).await {
         Ok(stream) => {
-            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let subject = shown.and_then(|certificate| Subject::of(certificate)).map(Arc::new);
-            serve_connection(stream, Origin::Network(from), subject, Some(guest.clone()), shell.clone()).await;
+            let shown = tls.shown(&stream);
+            serve_connection(stream, Origin::Network(from), shown, Some(guest.clone()), shell.clone()).await;
         }
         Err(error) => {
             shell.metrics.api_connections_refused.increment();
@@ -312,7 +325,7 @@ async fn accept_unix(listener: UnixListener, shell: Arc<Shell>, tasks: TaskTrack
 async fn serve_connection<S>(
     stream: S,
     origin: Origin,
-    certificate: Option<Arc<Subject>>,
+    certificate: Option<Arc<Shown>>,
     guest: Option<Arc<Guest>>,
     shell: Arc<Shell>,
 ) where

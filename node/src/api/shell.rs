@@ -30,7 +30,7 @@ use super::streams::CLIENTS_LIMIT;
 use super::{admin, health, routes};
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
-use crate::pki::client::Subject;
+use crate::pki::client::Shown;
 
 /// The largest request body, in bytes: as much as Kubernetes takes.
 pub const BODY_LIMIT: usize = 3 << 20;
@@ -174,7 +174,7 @@ impl Shell {
     pub async fn answer(
         self: &Arc<Self>,
         origin: Origin,
-        certificate: Option<&Subject>,
+        certificate: Option<&Shown>,
         request: Request<Body>,
     ) -> Answer {
         let started = Instant::now();
@@ -199,7 +199,7 @@ impl Shell {
     async fn limited(
         self: &Arc<Self>,
         origin: Origin,
-        certificate: Option<&Subject>,
+        certificate: Option<&Shown>,
         request: Request<Body>,
         entry: &mut Entry,
     ) -> Result<Answer, Status> {
@@ -221,7 +221,7 @@ impl Shell {
     async fn admitted(
         self: &Arc<Self>,
         origin: Origin,
-        certificate: Option<&Subject>,
+        certificate: Option<&Shown>,
         request: Request<Body>,
         entry: &mut Entry,
     ) -> Result<Answer, Status> {
@@ -256,12 +256,7 @@ impl Shell {
     }
 
     /// Who sends a request, and who they act as.
-    async fn caller(
-        &self,
-        origin: Origin,
-        certificate: Option<&Subject>,
-        headers: &HeaderMap,
-    ) -> Result<Caller, Status> {
+    async fn caller(&self, origin: Origin, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<Caller, Status> {
         let user = match origin {
             Origin::Socket => authenticate::master(authenticate::ROOT),
             Origin::Network(_) => match authenticate::caller(self, certificate, headers).await {

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 
 /// How long a client may read nothing of what waits for it; then its connection, or its log, is closed. A person may look at
 /// one page of a log for as long.
-pub const UNREAD_LIMIT: Duration = Duration::from_secs(600);
+pub(super) const UNREAD_LIMIT: Duration = Duration::from_secs(600);
 
 /// A connection on which writing fails when nothing could be written for too long.
 pub(super) struct Impatient<S> {

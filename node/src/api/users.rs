@@ -30,7 +30,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct UserRequest {
+pub(super) struct UserRequest {
     user: String,
     groups: Vec<String>,
     /// Empty: none is bound.
@@ -39,6 +39,13 @@ struct UserRequest {
     namespace: String,
     ttl_seconds: u64,
     certificate: bool,
+}
+
+impl UserRequest {
+    /// A user with a role in the whole cluster.
+    pub(super) fn with_role(user: &str, role: &str) -> Self {
+        UserRequest { user: user.to_owned(), role: role.to_owned(), ..UserRequest::default() }
+    }
 }
 
 impl Default for UserRequest {
@@ -119,16 +126,17 @@ pub async fn revoke(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     Ok(json_answer(StatusCode::OK, &json!({"user": request.user, "revoked": at})))
 }
 
-fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Status> {
+pub(super) fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Status> {
     let (secrets, now_s) = (shell.identity.secrets(), now_ms() / 1000);
+    let authorities = shell.identity.authorities(now_ms());
     let failed = |error: String| Status::new(500, "InternalError", error);
     let write = |credential: &Credential<'_>| {
         let user = (request.user.as_str(), credential);
-        kubeconfig(&shell.cluster, &shell.server_url, &secrets.ca_certificate, user, &request.namespace)
+        kubeconfig(&shell.cluster, &shell.server_url, &authorities, user, &request.namespace)
     };
     if request.certificate {
         let group = request.groups.first().map(String::as_str);
-        let issued = client::issue(secrets, &request.user, group, now_s, request.ttl_seconds);
+        let issued = client::issue(&secrets, &request.user, group, now_s, request.ttl_seconds);
         return Ok(write(&Credential::Certificate(&issued.map_err(|error| failed(error.to_string()))?)));
     }
     let claims = Claims::of_user(&request.user, request.groups.clone(), now_s, request.ttl_seconds);
@@ -138,7 +146,7 @@ fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Status> {
 }
 
 /// Binds a role to a user, in a namespace or in the cluster. One that is bound to them already stays.
-async fn bind(shell: &Arc<Shell>, call: &Call, request: &UserRequest) -> Result<(), Status> {
+pub(super) async fn bind(shell: &Arc<Shell>, call: &Call, request: &UserRequest) -> Result<(), Status> {
     let (role, namespace) = (request.role.as_str(), request.namespace.as_str());
     let known = shell.known.now(&*shell.backend).await?;
     let has = |kind: &&str| known.policy.referred(&json!({"kind": kind, "name": role}), namespace).is_some();
@@ -185,7 +193,7 @@ async fn ask(shell: &Arc<Shell>, call: &Call, method: Method, path: &str, body: 
     routes::serve(shell, Call { method, uri, headers, body, origin, caller, upgrade: None }).await
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), Status> {
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), Status> {
     let wrong = |why: &str| Err(Status::bad_request(format!("the {what} {name:?} cannot be: {why}")));
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
         return wrong(&format!("a name has 1 to {MAX_NAME_CHARS} characters"));

@@ -26,7 +26,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
-use super::access::escalate;
+use super::access::{escalate, pod_account};
 use super::answer::{Answer, Versioned, add_warnings, json_answer, refused};
 use super::apply;
 use super::backend::{ApiRef, Authored, ProjectedChange, Rendered};
@@ -108,6 +108,7 @@ pub async fn create_prepared(
     };
     let target = Target { resource, object };
     escalate::may_store(shell, &asked.call.caller.user, &target, None, &prepared.object).await?;
+    pod_account::is_there(shell, &target, &prepared.object).await?;
     if prepared.dry_run {
         return match shell.backend.get(target.object.clone()).await? {
             Some(_) => Err(Status::already_exists(resource, target.name())),

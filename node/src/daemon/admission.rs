@@ -1,13 +1,14 @@
 //! Both sides of admission on the wire: what a machine with a token asks, and what a member answers.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skein_core::request::{AdmissionError, AdmissionRequest};
-use skein_crdt_state::{ClusterId, Envelope};
+use skein_core::node::TokenRole;
+use skein_core::request::{AdmissionError, AdmissionRequest, Durability, WriteError, WriteOp, WriteRequest};
+use skein_crdt_state::{ClusterId, Edit, Envelope, Operation, Scalar};
 use skein_gossip::NodeId;
 use skein_gossip::once::Once;
 use skein_net::NetHandle;
@@ -15,10 +16,15 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::identity::AddressBook;
+use super::keys::Keeper;
 use super::token::JoinToken;
+use crate::api::clients;
+use crate::api::shell::Shell as ApiShell;
 use crate::core_handle::CoreHandle;
+use crate::joining::host::Host;
+use crate::joining::wire::{self, Question};
 use crate::metrics::Metrics;
-use crate::pki::ClusterSecrets;
+use crate::pki::epochs::Epochs;
 
 /// How often and how long the members of a token are asked before giving up: a member may just be restarting.
 const ROUNDS: usize = 5;
@@ -27,16 +33,12 @@ const ROUND_PAUSE: Duration = Duration::from_secs(1);
 const WRONG_PEER: &str = "Unexpected peer ID";
 /// What is answered to what is no question.
 const UNREADABLE: &str = "the question cannot be read; run the same version of skein on both machines";
+/// How often a client's use of a token is tried to be counted while others use it as well.
+const CLIENT_TRIES: usize = 8;
+/// The role that clients have if their token grants no other: they see all but Secrets.
+const DEFAULT_GRANT: &str = "view";
 /// The most peers that an answer names.
 const MAX_PEERS: usize = 64;
-
-/// What a machine with a token says to a member.
-#[derive(Debug, Serialize, Deserialize)]
-struct Question {
-    cluster: ClusterId,
-    secret: [u8; 16],
-    name: String,
-}
 
 /// What the member answers.
 #[derive(Serialize, Deserialize)]
@@ -49,7 +51,7 @@ struct Answer {
 /// What a machine has when it is let in.
 pub(crate) struct Admitted {
     pub(crate) members: Vec<Arc<Envelope>>,
-    pub(crate) secrets: ClusterSecrets,
+    pub(crate) epochs: Epochs,
     pub(crate) peers: AddressBook,
 }
 
@@ -75,6 +77,12 @@ pub enum JoinError {
         /// Where it was asked.
         addresses: Vec<SocketAddr>,
     },
+    /// The code was not taken.
+    #[error("{0}")]
+    Code(String),
+    /// No member was found that has invited anybody under that number.
+    #[error("{0}")]
+    NotFound(String),
     /// A member answered with something that this version does not read.
     #[error("the member's answer cannot be read; run the same version of skein on both machines")]
     Unreadable,
@@ -82,8 +90,22 @@ pub enum JoinError {
 
 /// Asks the members that a token names, one after the other.
 pub(crate) async fn join(net: &NetHandle, token: &JoinToken, name: &str) -> Result<Admitted, JoinError> {
-    let question = Question { cluster: token.cluster, secret: token.secret, name: name.to_owned() };
-    let question = Bytes::from(postcard::to_stdvec(&question).map_err(|_| JoinError::Unreadable)?);
+    let question = Question::Admit { cluster: token.cluster, secret: token.secret, name: name.to_owned() };
+    let (peer, answer) = ask(net, token, &question).await?;
+    read_answer(&answer, token, peer)
+}
+
+/// Asks for a kubeconfig of a user with a token for clients.
+pub(crate) async fn become_client(net: &NetHandle, token: &JoinToken, user: &str) -> Result<String, JoinError> {
+    let question = Question::Client { cluster: token.cluster, secret: token.secret, user: user.to_owned() };
+    let (_, answer) = ask(net, token, &question).await?;
+    let answer: Result<String, AdmissionError> = wire::read(&answer).ok_or(JoinError::Unreadable)?;
+    Ok(answer?)
+}
+
+/// Asks one member after the other until one answers.
+async fn ask(net: &NetHandle, token: &JoinToken, question: &Question) -> Result<(NodeId, Bytes), JoinError> {
+    let question = Bytes::from(question.encode());
     let mut why = "the token names none".to_owned();
     for round in 0..ROUNDS {
         if round > 0 {
@@ -91,7 +113,7 @@ pub(crate) async fn join(net: &NetHandle, token: &JoinToken, name: &str) -> Resu
         }
         for (peer, addresses) in &token.peers {
             match net.admission(*peer, addresses.clone(), question.clone()).await {
-                Ok(answer) => return read_answer(&answer, token, *peer),
+                Ok(answer) => return Ok((*peer, answer)),
                 Err(error) if error.to_string().contains(WRONG_PEER) => {
                     return Err(JoinError::AnotherNode { addresses: addresses.clone() });
                 }
@@ -105,14 +127,13 @@ pub(crate) async fn join(net: &NetHandle, token: &JoinToken, name: &str) -> Resu
 fn read_answer(bytes: &[u8], token: &JoinToken, peer: NodeId) -> Result<Admitted, JoinError> {
     let answer: Result<Answer, AdmissionError> = postcard::from_bytes(bytes).map_err(|_| JoinError::Unreadable)?;
     let answer = answer?;
-    let secrets =
-        ClusterSecrets::from_bytes(&answer.secrets, "the member's answer").map_err(|_| JoinError::Unreadable)?;
+    let epochs = Epochs::from_bytes(&answer.secrets, "the member's answer").map_err(|_| JoinError::Unreadable)?;
     let mut peers: AddressBook = answer.peers.into_iter().take(MAX_PEERS).collect();
     for (id, addresses) in &token.peers {
         peers.entry(*id).or_insert_with(|| addresses.clone());
     }
     info!(%peer, "admitted");
-    Ok(Admitted { members: answer.members, secrets, peers })
+    Ok(Admitted { members: answer.members, epochs, peers })
 }
 
 /// How metrics name why a machine was not admitted.
@@ -124,8 +145,9 @@ fn reason(error: &AdmissionError) -> &'static str {
         AdmissionError::ForeignToken(_) => "foreign-token",
         AdmissionError::Removed => "removed-node",
         AdmissionError::Name(_) => "name",
+        AdmissionError::Role(_) => "role",
         AdmissionError::Unavailable(text) if text == UNREADABLE => "unreadable",
-        _ => "unavailable",
+        AdmissionError::Unavailable(_) => "unavailable",
     }
 }
 
@@ -134,45 +156,132 @@ fn reason(error: &AdmissionError) -> &'static str {
 pub(crate) struct Doorkeeper {
     pub(crate) cluster: ClusterId,
     pub(crate) core: CoreHandle,
-    pub(crate) secrets: ClusterSecrets,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) me: NodeId,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) book: Arc<Mutex<AddressBook>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) said: Arc<Mutex<Once<(IpAddr, &'static str)>>>,
     pub(crate) clock: Clock,
+    pub(crate) host: Arc<Host>,
+    pub(crate) api: Arc<OnceLock<Arc<ApiShell>>>,
 }
 
 impl Doorkeeper {
     /// Answers a stranger.
     pub(crate) async fn answer(&self, stranger: NodeId, from: SocketAddr, question: &[u8]) -> Bytes {
-        let answer = self.decide(stranger, question).await;
-        if let Err(error) = &answer {
-            let reason = reason(error);
-            self.metrics.admissions_refused.increment(reason);
-            // By its address: a stranger has as many names as it likes.
-            let key = (from.ip().to_canonical(), reason);
-            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).say(self.clock.now().mono, key);
-            if let Some(unsaid) = said {
-                warn!(%stranger, %from, reason, %error, unsaid, "a machine was not admitted");
+        match Question::decode(question) {
+            Some(Question::Admit { cluster, secret, name }) => {
+                let answer = self.decide(stranger, cluster, secret, name).await;
+                if let Err(error) = &answer {
+                    self.refused(stranger, from, error);
+                }
+                encode(&answer)
+            }
+            Some(Question::Client { cluster, secret, user }) => {
+                let answer = self.client(stranger, cluster, secret, &user).await;
+                if let Err(error) = &answer {
+                    self.refused(stranger, from, error);
+                }
+                encode(&answer)
+            }
+            Some(Question::Find { number }) => encode(&self.host.find(number)),
+            Some(Question::Begin { number, hello }) => encode(&self.host.begin(stranger, number, &hello)),
+            Some(Question::Prove { session, proof }) => encode(&self.host.prove(stranger, session, &proof)),
+            None => {
+                let error = AdmissionError::Unavailable(UNREADABLE.into());
+                self.refused(stranger, from, &error);
+                encode(&Err::<Answer, _>(error))
             }
         }
-        postcard::to_stdvec(&answer).unwrap_or_default().into()
     }
 
-    async fn decide(&self, stranger: NodeId, question: &[u8]) -> Result<Answer, AdmissionError> {
-        let question: Question =
-            postcard::from_bytes(question).map_err(|_| AdmissionError::Unavailable(UNREADABLE.into()))?;
-        if question.cluster != self.cluster {
-            return Err(AdmissionError::ForeignToken(question.cluster.to_string()));
+    /// Counts a refusal, and says it unless the same was said of that address lately.
+    fn refused(&self, stranger: NodeId, from: SocketAddr, error: &AdmissionError) {
+        let reason = reason(error);
+        self.metrics.admissions_refused.increment(reason);
+        // By its address: a stranger has as many names as it likes.
+        let key = (from.ip().to_canonical(), reason);
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).say(self.clock.now().mono, key);
+        if let Some(unsaid) = said {
+            warn!(%stranger, %from, reason, %error, unsaid, "a machine was not admitted");
         }
-        let token = JoinToken { cluster: question.cluster, secret: question.secret, peers: Vec::new() };
-        let request = AdmissionRequest { node: stranger, name: question.name.clone(), token: token.hash() };
+    }
+
+    /// The hash of a token, if it is for this cluster.
+    fn token_hash(&self, cluster: ClusterId, secret: [u8; 16]) -> Result<[u8; 32], AdmissionError> {
+        if cluster != self.cluster {
+            return Err(AdmissionError::ForeignToken(cluster.to_string()));
+        }
+        Ok(JoinToken { cluster, secret, role: TokenRole::default(), peers: Vec::new() }.hash())
+    }
+
+    async fn decide(
+        &self,
+        stranger: NodeId,
+        cluster: ClusterId,
+        secret: [u8; 16],
+        name: String,
+    ) -> Result<Answer, AdmissionError> {
+        let token = self.token_hash(cluster, secret)?;
+        let request = AdmissionRequest { node: stranger, name: name.clone(), token };
         let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
         let members = self.core.admit(request).await.map_err(stopping)??;
-        info!(%stranger, name = %question.name, "admitted a node");
+        info!(%stranger, %name, "admitted a node");
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner).clone();
         book.insert(self.me, self.addresses.clone());
-        Ok(Answer { members, secrets: self.secrets.to_bytes(), peers: book.into_iter().take(MAX_PEERS).collect() })
+        Ok(Answer {
+            members,
+            secrets: self.keeper.epochs().to_short_bytes(),
+            peers: book.into_iter().take(MAX_PEERS).collect(),
+        })
     }
+    /// Lets somebody in who runs no node: uses the token, and makes a kubeconfig.
+    async fn client(
+        &self,
+        stranger: NodeId,
+        cluster: ClusterId,
+        secret: [u8; 16],
+        user: &str,
+    ) -> Result<String, AdmissionError> {
+        let hash = self.token_hash(cluster, secret)?;
+        let failed = |why: String| AdmissionError::Unavailable(why);
+        let api = self.api.get().ok_or_else(|| failed("this member is just starting; try again".into()))?;
+        clients::check(api, user).await.map_err(|status| AdmissionError::Name(status.message))?;
+        let grant = self.use_client_token(hash).await?;
+        let made = clients::admit(api, user, &grant).await.map_err(|status| failed(status.message))?;
+        info!(%stranger, user, role = %grant, "let a client in");
+        Ok(made)
+    }
+
+    /// Counts one use of a token for clients, which is decided by one peer for all; the role that it grants.
+    async fn use_client_token(&self, hash: [u8; 32]) -> Result<String, AdmissionError> {
+        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
+        for _ in 0..CLIENT_TRIES {
+            let token = self.core.query(move |node, now| node.client_token(now, &hash)).await.map_err(stopping)??;
+            let request = WriteRequest {
+                op: WriteOp::Edit {
+                    key: token.key,
+                    edits: vec![Edit::set("spec.clients", Scalar::Int(token.spec.clients.saturating_add(1)))],
+                    if_heads: Some(token.heads),
+                },
+                durability: Durability::One,
+                user: "root".into(),
+                manager: "skein-token".into(),
+                operation: Operation::Update,
+                request_id: String::new(),
+            };
+            match self.core.write(request).await.map_err(stopping)? {
+                Ok(_) => return Ok(token.spec.grant.unwrap_or_else(|| DEFAULT_GRANT.to_owned())),
+                // Somebody else has used it meanwhile: there may be no use left.
+                Err(WriteError::Conflict(_)) => {}
+                Err(error) => return Err(AdmissionError::Unavailable(error.to_string())),
+            }
+        }
+        Err(AdmissionError::Unavailable("many clients use the same token now; try again".into()))
+    }
+}
+
+fn encode(answer: &impl Serialize) -> Bytes {
+    postcard::to_stdvec(answer).unwrap_or_default().into()
 }

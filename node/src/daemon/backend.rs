@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,35 +10,35 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use skein_core::ephemeral::EPHEMERAL_FIELD;
-use skein_core::node::{Node, TOKEN_KIND};
+use skein_core::node::Node;
 use skein_core::request as core;
 use skein_core::slot::SLOT_KIND;
 use skein_core::status::NodeStatus;
 use skein_crdt_state::members::{Ended, Member};
-use skein_crdt_state::{ClusterId, Edit, Kind, Leaf, NameKey, ObjectKey, ObjectState, Operation, Scalar, layout};
+use skein_crdt_state::{ClusterId, Edit, Kind, Leaf, ObjectKey, ObjectState, Operation, layout};
 use skein_gossip::{NodeId, Now, Offence};
 use skein_net::{NetHandle, NetMetrics, Refusal};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::identity::AddressBook;
-use super::token::{JoinToken, MAX_TOKEN_PEERS};
+use super::keys::Keeper;
+use super::token::MAX_TOKEN_PEERS;
 use super::why::why;
 use super::{DaemonConfig, DaemonError};
 use crate::api;
 use crate::api::backend::{
     AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, NodeUsage,
-    PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource,
+    PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, TokenAsk, TokenInfo, UsageSource,
 };
 use crate::api::streams::node_side::SessionServer;
 use crate::core_handle::CoreHandle;
+use crate::joining::Standing;
+use crate::joining::host::Host;
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
 use crate::runtime::{LogOptions, RuntimeHandle};
 use crate::usage::Meter;
-
-/// The longest that a token may be valid.
-const MAX_TOKEN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How much of a session with a pod of this node is under way in each direction.
 const SESSION_PIPE_BYTES: usize = 16 << 10;
@@ -50,10 +50,12 @@ pub(crate) struct Daemon {
     pub(crate) runtime: RuntimeHandle,
     pub(crate) sessions: Arc<SessionServer>,
     pub(crate) meter: Meter<RuntimeHandle>,
+    pub(crate) keeper: Arc<Keeper>,
     pub(crate) me: NodeId,
     pub(crate) cluster: ClusterId,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) stop: CancellationToken,
+    pub(crate) host: Arc<Host>,
 }
 
 impl LogSource for Daemon {
@@ -147,8 +149,24 @@ impl Backend for Daemon {
         .boxed()
     }
 
-    fn create_token(&self, uses: u32, ttl: Duration) -> BoxFuture<'_, Result<String, AdminError>> {
-        self.mint(uses, ttl).boxed()
+    fn create_token(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>> {
+        async move { Ok(self.mint(&ask).await?.to_string()) }.boxed()
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenInfo>, AdminError>> {
+        self.list_tokens().boxed()
+    }
+
+    fn revoke_token(&self, id: String) -> BoxFuture<'_, Result<String, AdminError>> {
+        async move { self.revoke(&id).await }.boxed()
+    }
+
+    fn invite(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>> {
+        async move { self.open_invitation(&ask).await }.boxed()
+    }
+
+    fn invitation(&self, number: u8) -> BoxFuture<'_, Result<Option<Standing>, AdminError>> {
+        std::future::ready(Ok(self.host.standing(number))).boxed()
     }
 
     fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>> {
@@ -189,9 +207,14 @@ impl Backend for Daemon {
             };
             let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
             let reply = written.map_err(|error| AdminError(error.to_string()))?;
+            self.keeper.has_removed(id);
             Ok(Removal { name, warnings: reply.warnings })
         }
         .boxed()
+    }
+
+    fn rotate(&self, grace: Duration) -> BoxFuture<'_, Result<Rotated, AdminError>> {
+        self.keeper.rotate(grace).boxed()
     }
 
     fn why(&self, namespace: String, object: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
@@ -247,43 +270,11 @@ impl Daemon {
         Box::pin(ours)
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Node, Now) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         self.core.query(question).await.map_err(|_| Stopped)
-    }
-
-    async fn mint(&self, uses: u32, ttl: Duration) -> Result<String, AdminError> {
-        if uses == 0 || ttl.is_zero() || ttl > MAX_TOKEN_TTL {
-            let text = "a token admits at least one node and is valid for more than no time and at most a year";
-            return Err(AdminError(text.into()));
-        }
-        let mut secret = [0; 16];
-        getrandom::fill(&mut secret).map_err(|error| AdminError(format!("no random bytes: {error}")))?;
-        let (me, own, cluster) = (self.me, self.addresses.clone(), self.cluster);
-        let (peers, wall_ms) =
-            self.ask(move |node, now| (token_peers(node, me, own), now.wall_ms)).await.map_err(stopped)?;
-        let token = JoinToken { cluster, secret, peers };
-        let hash: String = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
-        let expires_ms = i64::try_from(u128::from(wall_ms) + ttl.as_millis()).unwrap_or(i64::MAX);
-        let request = core::WriteRequest {
-            op: core::WriteOp::Create {
-                name: NameKey::root(&Kind::new(TOKEN_KIND), &hash),
-                edits: vec![
-                    Edit::set("spec.expiresMs", Scalar::Int(expires_ms)),
-                    Edit::set("spec.uses", Scalar::Int(i64::from(uses))),
-                ],
-            },
-            durability: core::Durability::One,
-            user: "root".into(),
-            manager: "skein-token".into(),
-            operation: Operation::Update,
-            request_id: hash,
-        };
-        let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
-        written.map_err(|error| AdminError(error.to_string()))?;
-        Ok(token.to_string())
     }
 }
 
@@ -293,10 +284,13 @@ pub(crate) async fn start_api(
     identity: Arc<ServerIdentity>,
     daemon: Arc<Daemon>,
     metrics: Arc<Metrics>,
+    opened: &OnceLock<Arc<api::shell::Shell>>,
 ) -> Result<api::server::Server, DaemonError> {
     let cluster = daemon.cluster.to_string();
     let url = super::addresses::reachable(config.api).first().map(|at| format!("https://{at}")).unwrap_or_default();
     let shell = Arc::new(api::shell::Shell::new(daemon, metrics, identity, cluster, url));
+    // Clients that come with a token are given what the API gives.
+    let _ = opened.set(shell.clone());
     Ok(api::server::listen(shell, config.api, &config.data_dir).await?)
 }
 
@@ -315,9 +309,11 @@ fn status_of(node: &Node, id: &NodeId) -> Option<NodeStatus> {
     postcard::from_bytes(&node.store().report(id, "node")?.body).ok()
 }
 
-/// This node first, then others that are alive.
-fn token_peers(node: &Node, me: NodeId, own: Vec<SocketAddr>) -> Vec<(NodeId, Vec<SocketAddr>)> {
-    let others = reported_addresses(node).into_iter().filter(|(id, _)| node.alive().contains(id));
+/// This node first, then others that are alive and let people in.
+pub(super) fn token_peers(node: &Node, me: NodeId, own: Vec<SocketAddr>) -> Vec<(NodeId, Vec<SocketAddr>)> {
+    let others = reported_addresses(node)
+        .into_iter()
+        .filter(|(id, _)| node.alive().contains(id) && !node.store().members().is_observer(id));
     std::iter::once((me, own)).chain(others).take(MAX_TOKEN_PEERS).collect()
 }
 
@@ -368,6 +364,13 @@ fn peers(node: &Node, refused: &[NodeId]) -> Vec<PeerInfo> {
     let leader = node.leadership().leader;
     let info = |member: &Member| {
         let status = status_of(node, &member.id).unwrap_or_default();
+        // Whoever asks a node that is out is told what can be done about it.
+        let remedy = match &member.ended {
+            Some(Ended::Removed { .. }) => "; it runs nothing: skein join TOKEN --data-dir ANOTHER",
+            Some(_) => "; it runs nothing: skein join TOKEN --discard",
+            None => "",
+        };
+        let remedy = if member.id == node.me() { remedy } else { "" };
         let state = match (&member.ended, node.alive().contains(&member.id)) {
             (Some(Ended::Left(_)), _) => "left",
             (Some(Ended::Removed { .. }), _) => "removed",
@@ -380,9 +383,10 @@ fn peers(node: &Node, refused: &[NodeId]) -> Vec<PeerInfo> {
             name: member.name.clone(),
             id: member.id.to_string(),
             address: status.peer_addresses.first().cloned().unwrap_or_default(),
-            state: state.to_owned(),
+            state: format!("{state}{remedy}"),
             leader: leader == Some(member.id),
             version: status.version,
+            role: member.role.as_str().to_owned(),
         }
     };
     let mut peers: Vec<PeerInfo> = node.store().members().iter().map(info).collect();
@@ -418,6 +422,6 @@ fn leader(node: &Node, now: Now) -> Option<LeaderInfo> {
     })
 }
 
-fn stopped(stopped: Stopped) -> AdminError {
+pub(super) fn stopped(stopped: Stopped) -> AdminError {
     AdminError(stopped.to_string())
 }

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 use skein_core::node::{Effect, Input, Lane, Node};
 use skein_core::status::NodeStatus;
+use skein_crdt_state::Rotation;
 use skein_gossip::NodeId;
 use skein_net::NetHandle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::clock::Clock;
 use super::identity::AddressBook;
 use crate::core_handle::{CoreHandle, ToCore, Waiter};
 use crate::disk::Disk;
+use crate::pki::epochs::Turn;
 use crate::runtime::RuntimeHandle;
 
 /// The most frames that wait for the disk; beyond that the oldest are dropped, as a network may.
@@ -34,6 +36,8 @@ pub(crate) struct Shell {
     pub(crate) runtime: RuntimeHandle,
     pub(crate) access: Access,
     pub(crate) book: Arc<Mutex<AddressBook>>,
+    /// Takes the rotations that the core knows of.
+    pub(crate) turns: watch::Sender<Option<Vec<Turn>>>,
 }
 
 /// Runs the core until it is told to stop or all handles are gone.
@@ -109,6 +113,15 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
             if let Some(Waiter::Leave(waiter)) = shell.handle.answer(id) {
                 let _ = waiter.send(result);
             }
+        }
+        Effect::Rotated(id, result) => {
+            if let Some(Waiter::Rotate(waiter)) = shell.handle.answer(id) {
+                let _ = waiter.send(result);
+            }
+        }
+        Effect::Rotations(rotations) => {
+            let turn = |rotation: &Rotation| Turn { epoch: rotation.epoch, lapse_ms: rotation.lapse_ms };
+            shell.turns.send_replace(Some(rotations.iter().map(turn).collect()));
         }
         Effect::Dial(peer) => shell.net.dial(peer, addresses_of(shell, node, &peer)),
         Effect::Members(members) => set_members(shell, &members),

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use skein_crdt_state::ClusterId;
 use skein_gossip::{Keypair, NodeId};
 
+use crate::pki::seal::{self, Opener, Seal, SealError};
+
 const KEY_FILE: &str = "node.key";
 const CLUSTER_FILE: &str = "cluster.json";
 const PEERS_FILE: &str = "peers.json";
@@ -53,6 +55,9 @@ pub enum IdentityError {
         /// What is wrong.
         reason: String,
     },
+    /// It is sealed, and cannot be opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The directory was written by another version.
     #[error(
         "{path} was written by a newer skein (directory version {found}, this one reads {DIRECTORY_VERSION}); upgrade skein"
@@ -119,22 +124,64 @@ impl ClusterFile {
     }
 }
 
-/// The node's key, made at the first start. Readable by its owner alone.
+/// The node's key, made at the first start, and sealed. One that an earlier version kept in clear is sealed.
 ///
 /// # Errors
-/// When the file cannot be read or written, or holds no key.
-pub fn keypair(dir: &Path) -> Result<Keypair, IdentityError> {
+/// When the file cannot be read or written, or holds no key of this directory's.
+pub fn keypair(dir: &Path, seal: &Seal) -> Result<Keypair, IdentityError> {
     let path = dir.join(KEY_FILE);
-    if let Some(bytes) = read(&path)? {
-        let secret: [u8; 32] = bytes.as_slice().try_into().map_err(|_| IdentityError::Damaged {
-            path: path.clone(),
-            reason: format!("a key has 32 bytes, it has {}", bytes.len()),
-        })?;
-        return Ok(Keypair::from_secret(secret));
+    let damaged = |reason: String| IdentityError::Damaged { path: path.clone(), reason };
+    let found = read(&path)?;
+    let sealed = found.as_deref().is_some_and(seal::is_sealed);
+    let secret: [u8; 32] = match &found {
+        Some(bytes) => {
+            let opened = if sealed { seal.unseal(KEY_FILE, bytes) } else { None };
+            let bytes = if sealed {
+                opened
+                    .as_ref()
+                    .map(|opened| opened.as_slice())
+                    .ok_or_else(|| damaged("it is not as it was sealed".into()))?
+            } else {
+                bytes
+            };
+            bytes.try_into().map_err(|_| damaged(format!("a key has 32 bytes, it has {}", bytes.len())))?
+        }
+        None => random_bytes(&path)?,
+    };
+    if !sealed {
+        write(&path, &seal.seal(KEY_FILE, &secret)?, 0o600)?;
     }
-    let secret = random_bytes(&path)?;
-    write(&path, &secret, 0o600)?;
     Ok(Keypair::from_secret(secret))
+}
+
+/// The key of a directory whose sealing key is beside it, for programs that look at directories.
+///
+/// # Errors
+/// As [`keypair`], and when the directory is not sealed by the key beside it.
+pub fn keypair_beside(dir: &Path) -> Result<Keypair, IdentityError> {
+    keypair(dir, &Seal::open(dir, &Opener::beside(dir)?)?)
+}
+
+/// The node's key, if there is one already.
+///
+/// # Errors
+/// When the file cannot be read, or holds no key of this directory's.
+pub fn known_keypair(dir: &Path, opener: &Opener) -> Result<Option<Keypair>, IdentityError> {
+    if dir.join(KEY_FILE).exists() { keypair(dir, &Seal::open(dir, opener)?).map(Some) } else { Ok(None) }
+}
+
+/// Makes a key the node's, unless it has one.
+///
+/// # Errors
+/// When the directory or the file cannot be written.
+pub fn adopt(dir: &Path, opener: &Opener, keys: &Keypair) -> Result<(), IdentityError> {
+    create_directory(dir)?;
+    let path = dir.join(KEY_FILE);
+    if path.exists() {
+        return Ok(());
+    }
+    let seal = Seal::open(dir, opener)?;
+    write(&path, &seal.seal(KEY_FILE, &keys.secret())?, 0o600)
 }
 
 /// Bytes from the operating system; `path` is what they are for.
@@ -219,15 +266,37 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn opened() -> (tempfile::TempDir, PathBuf, Seal) {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("node");
+        create_directory(&dir).unwrap();
+        let seal = Seal::open(&dir, &Opener::beside(&dir).unwrap()).unwrap();
+        (place, dir, seal)
+    }
+
     #[test]
     fn the_key_is_made_once_and_nobody_else_can_read_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = keypair(dir.path()).unwrap();
-        assert_eq!(keypair(dir.path()).unwrap().node_id(), first.node_id());
-        let mode = fs::metadata(dir.path().join(KEY_FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        fs::write(dir.path().join(KEY_FILE), b"short").unwrap();
-        assert!(matches!(keypair(dir.path()), Err(IdentityError::Damaged { .. })));
+        let (_place, dir, seal) = opened();
+        let first = keypair(&dir, &seal).unwrap();
+        assert_eq!(keypair(&dir, &seal).unwrap().node_id(), first.node_id());
+        assert_eq!(keypair_beside(&dir).unwrap().node_id(), first.node_id());
+        let (path, bytes) = (dir.join(KEY_FILE), fs::read(dir.join(KEY_FILE)).unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!bytes.windows(32).any(|window| window == first.secret()), "it is sealed");
+        fs::write(&path, b"short").unwrap();
+        assert!(matches!(keypair(&dir, &seal), Err(IdentityError::Damaged { .. })));
+        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(matches!(keypair(&dir, &seal), Err(IdentityError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_key_that_an_earlier_version_kept_in_clear_is_sealed_at_the_first_start() {
+        let (_place, dir, seal) = opened();
+        fs::write(dir.join(KEY_FILE), [5; 32]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(keypair(&dir, &seal).unwrap().node_id(), Keypair::from_secret([5; 32]).node_id());
+            assert!(seal::is_sealed(&fs::read(dir.join(KEY_FILE)).unwrap()));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use skein_core::node::TokenRole;
 use skein_crdt_state::ClusterId;
 use skein_gossip::NodeId;
 
@@ -23,6 +24,8 @@ pub struct JoinToken {
     pub cluster: ClusterId,
     /// The secret; members know its hash.
     pub secret: [u8; 16],
+    /// What it is for, as far as whoever carries it knows: members look at what they know of it.
+    pub role: TokenRole,
     /// Members to ask, with their addresses.
     pub peers: Vec<(NodeId, Vec<SocketAddr>)>,
 }
@@ -42,6 +45,21 @@ impl JoinToken {
         hash.update(self.secret);
         hash.finalize().into()
     }
+
+    /// The name by which people speak of the token: it tells nothing of the secret.
+    #[must_use]
+    pub fn id(&self) -> String {
+        short_id(&self.hash())
+    }
+}
+
+/// How many hexadecimal digits of a token's hash people are shown.
+pub const ID_DIGITS: usize = 8;
+
+/// The name of a token with this hash.
+#[must_use]
+pub fn short_id(hash: &[u8; 32]) -> String {
+    hash.iter().take(ID_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The token as a person carries it: this is the secret itself.
@@ -92,7 +110,7 @@ mod tests {
 
     fn token() -> JoinToken {
         let peers = vec![(NodeId([1; 32]), vec!["10.0.0.1:7311".parse().unwrap()])];
-        JoinToken { cluster: ClusterId([7; 16]), secret: [9; 16], peers }
+        JoinToken { cluster: ClusterId([7; 16]), secret: [9; 16], role: TokenRole::Observer, peers }
     }
 
     #[test]

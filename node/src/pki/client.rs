@@ -2,6 +2,7 @@
 //! organization a group), signed by the cluster's authority. TLS has verified the signature before a subject is read.
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, date_time_ymd};
+use skein_crdt_state::keyring::EpochId;
 use skein_kube::time::parse_rfc3339;
 
 use super::token::MAX_TTL_S;
@@ -29,6 +30,15 @@ pub struct Subject {
     pub groups: Vec<String>,
     /// Since when it is valid, in seconds since the Unix epoch.
     pub since_s: u64,
+}
+
+/// A certificate that was shown when a connection was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Who it is of.
+    pub subject: Subject,
+    /// Which set's authority signed it. Whether that counts is asked at each request, however old the connection is.
+    pub epoch: EpochId,
 }
 
 /// A certificate and its key, both PEM.

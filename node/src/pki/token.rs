@@ -2,7 +2,7 @@
 //! (RFC 7519, signed as RFC 8037 says), so that clients that look into theirs find what they expect.
 //!
 //! The key follows from that of the authority, which all members share: every peer makes them and every peer verifies
-//! them, whoever else it can reach. Nothing is stored, so there is no list of them. Whether an account or a user that a
+//! them, whoever else it can reach. A rotation brings another key. Nothing is stored, so there is no list of them. Whether an account or a user that a
 //! token speaks of is still there is asked by the API.
 
 use base64::Engine as _;
@@ -83,6 +83,9 @@ pub enum TokenError {
     /// It has ended.
     #[error("the token has expired")]
     Expired,
+    /// It was signed before a rotation of the cluster's keys whose grace is over.
+    #[error("the token was issued before the cluster's keys were rotated, and counts no more")]
+    Lapsed,
 }
 
 impl Claims {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skein_core::model::account::is_given;
 use skein_core::runtime::{
     ContainerInfo, ContainerRef, ContainerSpec, ContainerState, ProbeAction, RuntimeAction, RuntimeEvent,
 };
@@ -227,7 +228,12 @@ impl<E: Engine> Work<E> {
             }
             RuntimeAction::WriteVolumes { uid, volumes } => {
                 let pod = uid.clone();
-                let written = self.with_volumes(move |store| store.write(&pod, &volumes)).await;
+                // What pods get without asking they do without where nothing can be mounted.
+                let is_missed = self.volumes.is_some() || volumes.iter().any(|volume| !is_given(&volume.name));
+                let written = match is_missed {
+                    true => self.with_volumes(move |store| store.write(&pod, &volumes)).await,
+                    false => Ok(()),
+                };
                 self.send(match written {
                     Ok(()) => RuntimeEvent::VolumesWritten { uid },
                     Err(message) => RuntimeEvent::VolumesFailed { uid, message },

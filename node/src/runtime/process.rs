@@ -12,6 +12,7 @@ mod log_writer;
 mod session;
 pub(super) mod shim;
 mod state;
+mod whole;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use skein_core::model::account::is_given;
 use skein_core::runtime::{
     Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent, Security,
 };
@@ -376,7 +378,8 @@ fn beyond(spec: &ContainerSpec) -> Option<&'static str> {
     let see_and_nothing_else =
         Security { host_pid: spec.security.host_pid, host_ipc: spec.security.host_ipc, ..Security::default() };
     match spec {
-        spec if !spec.mounts.is_empty() => Some("mount volumes"),
+        // A token that a pod did not ask for it does without.
+        spec if spec.mounts.iter().any(|mount| !is_given(&mount.volume)) => Some("mount volumes"),
         spec if !spec.host_aliases.is_empty() => Some("honour hostAliases"),
         // That they see the host's processes is no wish but a fact.
         spec if spec.security != see_and_nothing_else => Some("honour a securityContext"),

@@ -5,17 +5,20 @@
 mod beneath;
 mod files;
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
 };
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
-use skein_core::runtime::{Mount, Place, VolumeKind, VolumeSpec};
+use skein_core::runtime::{FileSpec, Mount, Place, VolumeKind, VolumeSpec};
+
+use super::tokens::TokenSigner;
 
 /// Where Linux keeps files in memory.
 const MEMORY_ROOT: &str = "/dev/shm";
@@ -27,6 +30,7 @@ pub(super) struct VolumeStore {
     memory: PathBuf,
     /// The pods whose volumes this life of the daemon has laid out.
     touched: Mutex<BTreeSet<String>>,
+    signer: Option<Arc<dyn TokenSigner>>,
 }
 
 impl VolumeStore {
@@ -36,7 +40,12 @@ impl VolumeStore {
         let digest = Sha256::new().chain_update(data_dir.as_os_str().as_encoded_bytes()).chain_update(node).finalize();
         let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let memory = Path::new(MEMORY_ROOT).join(format!("skein-{name}"));
-        VolumeStore { disk: data_dir.join("volumes"), memory, touched: Mutex::default() }
+        VolumeStore { disk: data_dir.join("volumes"), memory, touched: Mutex::default(), signer: None }
+    }
+
+    /// The same, with somebody who signs the tokens among the files.
+    pub(super) fn signed_by(self, signer: Option<Arc<dyn TokenSigner>>) -> VolumeStore {
+        VolumeStore { signer, ..self }
     }
 
     /// Lays out all volumes of a pod. What is there already stays, other than files that are different now.
@@ -117,10 +126,35 @@ impl VolumeStore {
                 made.map_err(|error| format!("{}: {error}", dir.display()))
             }
             VolumeKind::Files { files, memory } => {
+                // Before anything is made: a token belongs in memory alone.
+                let files = self.with_tokens(files, *memory)?;
                 let dir = at(*memory)?;
-                files::write(&dir, files, volume.group).map_err(|error| format!("{}: {error}", dir.display()))
+                files::write(&dir, &files, volume.group).map_err(|error| format!("{}: {error}", dir.display()))
             }
         }
+    }
+
+    /// The files with what they hold: those that are tokens are signed now.
+    fn with_tokens<'a>(
+        &self,
+        files: &'a BTreeMap<String, FileSpec>,
+        memory: bool,
+    ) -> Result<Cow<'a, BTreeMap<String, FileSpec>>, String> {
+        if files.values().all(|file| file.token.is_none()) {
+            return Ok(Cow::Borrowed(files));
+        }
+        if !memory {
+            return Err("a token is not written to a disk".to_owned());
+        }
+        let signer = self.signer.as_ref().ok_or("this node signs no tokens")?;
+        let signed = files.iter().map(|(path, file)| {
+            let bytes = match &file.token {
+                Some(token) => signer.sign(token)?.into_bytes(),
+                None => file.bytes.clone(),
+            };
+            Ok((path.clone(), FileSpec::of(bytes, file.mode)))
+        });
+        signed.collect::<Result<_, String>>().map(Cow::Owned)
     }
 
     /// The pod's directory, made if it is not there.

@@ -94,6 +94,24 @@ async fn a_token_that_is_bound_to_a_pod_ends_with_the_pod() {
 }
 
 #[tokio::test]
+async fn a_pod_whose_account_is_not_there_is_refused_as_by_a_real_server() {
+    let world = World::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |account: &str| {
+        json!({"metadata": {"name": "web"}, "spec": {"serviceAccountName": account,
+            "containers": [{"name": "c", "image": "i"}]}})
+    };
+    let got = world.request("POST", pods).json(&pod("robot")).send().await;
+    assert_eq!(got.status.as_u16(), 403, "{}", got.text);
+    let why = "pods \"web\" is forbidden: error looking up service account default/robot: \
+               serviceaccount \"robot\" not found";
+    assert_eq!(got.json()["message"], why);
+    world.fake.put("ServiceAccount", "default", "robot", &json!({}));
+    let got = world.request("POST", pods).json(&pod("robot")).send().await;
+    assert_eq!(got.status.as_u16(), 201, "{}", got.text);
+}
+
+#[tokio::test]
 async fn who_may_not_make_tokens_gets_none() {
     let world = world().await;
     world.bind("viewer", "view", "default");

@@ -17,6 +17,7 @@ use skein_node::api::server::{SOCKET_FILE, Server, listen};
 use skein_node::api::shell::{Shell, now_ms};
 use skein_node::metrics::Metrics;
 use skein_node::pki::client::Issued;
+use skein_node::pki::epochs::Epochs;
 use skein_node::pki::token::{Claims, TokenKey};
 use skein_node::pki::{ClusterSecrets, ServerIdentity};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,6 +31,7 @@ pub struct World {
     pub fake: Arc<Fake>,
     pub server: Server,
     pub secrets: ClusterSecrets,
+    pub identity: Arc<ServerIdentity>,
     pub metrics: Arc<Metrics>,
     pub dir: tempfile::TempDir,
 }
@@ -42,13 +44,14 @@ impl World {
     /// One with this node behind it.
     pub async fn of(fake: Arc<Fake>) -> Self {
         let secrets = ClusterSecrets::found("home").unwrap();
-        let identity = Arc::new(ServerIdentity::new(secrets.clone(), ["goose".to_owned()], []).unwrap());
+        let identity =
+            Arc::new(ServerIdentity::new(Epochs::founded(secrets.clone()), ["goose".to_owned()], []).unwrap());
         let metrics = Arc::new(Metrics::default());
         let url = "https://127.0.0.1:7443".to_owned();
-        let shell = Arc::new(Shell::new(fake.clone(), metrics.clone(), identity, "home".to_owned(), url));
+        let shell = Arc::new(Shell::new(fake.clone(), metrics.clone(), identity.clone(), "home".to_owned(), url));
         let dir = tempfile::tempdir().unwrap();
         let server = listen(shell, "127.0.0.1:0".parse().unwrap(), dir.path()).await.unwrap();
-        World { fake, server, secrets, metrics, dir }
+        World { fake, server, secrets, identity, metrics, dir }
     }
 
     /// A request over TLS with the administrator's token.
@@ -266,7 +269,7 @@ pub async fn listen_again(
     address: std::net::SocketAddr,
     dir: &std::path::Path,
 ) -> Result<Server, skein_node::api::server::ListenError> {
-    let identity = Arc::new(ServerIdentity::new(world.secrets.clone(), [], []).unwrap());
+    let identity = Arc::new(ServerIdentity::new(Epochs::founded(world.secrets.clone()), [], []).unwrap());
     let shell = Shell::new(world.fake.clone(), world.metrics.clone(), identity, "home".to_owned(), String::new());
     listen(Arc::new(shell), address, dir).await
 }

@@ -16,11 +16,13 @@ use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
     AdminError, ApiRef, Authored, Backend, ContainerUsage, Known, LeaderInfo, LogError, LogRequest, LogSource,
-    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Stopped, UsageSource, Used,
+    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, TokenAsk,
+    TokenInfo, UsageSource, Used,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::api::streams::node_side::SessionServer;
 use skein_node::api::usage::peers;
+use skein_node::joining::Standing;
 use skein_node::metrics::Metrics;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
@@ -507,8 +509,24 @@ impl Backend for Fake {
         })
     }
 
-    fn create_token(&self, uses: u32, ttl: Duration) -> BoxFuture<'_, Result<String, AdminError>> {
-        Box::pin(async move { Ok(format!("token-{uses}-{}", ttl.as_secs())) })
+    fn create_token(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async move { Ok(format!("token-{}-{}", ask.uses, ask.ttl.as_secs())) })
+    }
+
+    fn tokens(&self) -> BoxFuture<'_, Result<Vec<TokenInfo>, AdminError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn revoke_token(&self, id: String) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async move { Err(AdminError(format!("no {id}"))) })
+    }
+
+    fn invite(&self, ask: TokenAsk) -> BoxFuture<'_, Result<String, AdminError>> {
+        Box::pin(async move { Ok(format!("42-{}-{}", ask.role.as_str(), ask.grant.unwrap_or_default())) })
+    }
+
+    fn invitation(&self, _: u8) -> BoxFuture<'_, Result<Option<Standing>, AdminError>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn peers(&self) -> BoxFuture<'_, Result<Vec<PeerInfo>, AdminError>> {
@@ -520,6 +538,7 @@ impl Backend for Fake {
                 state: "alive".into(),
                 leader: true,
                 version: "1".into(),
+                role: "member".into(),
             }])
         })
     }
@@ -534,6 +553,13 @@ impl Backend for Fake {
 
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>> {
         Box::pin(async { Ok(Removal { name: peer, warnings: Vec::new() }) })
+    }
+
+    fn rotate(&self, grace: Duration) -> BoxFuture<'_, Result<Rotated, AdminError>> {
+        Box::pin(async move {
+            let lapse_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            Ok(Rotated { epoch: "00ff".into(), lapse_ms, warnings: Vec::new() })
+        })
     }
 
     fn why(&self, namespace: String, pod: String) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {

@@ -34,7 +34,8 @@ impl Kubectl {
         let world = World::new().await;
         let home = tempfile::tempdir().unwrap();
         let url = format!("https://{}", world.server.address());
-        std::fs::write(home.path().join("config"), world.secrets.kubeconfig("home", &url)).unwrap();
+        let kubeconfig = world.secrets.kubeconfig("home", &url, &world.secrets.ca_certificate);
+        std::fs::write(home.path().join("config"), kubeconfig).unwrap();
         Kubectl { world, home, websockets: true }
     }
 

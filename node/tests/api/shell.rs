@@ -57,6 +57,30 @@ async fn the_administrators_token_opens_the_api_and_the_numbers() {
 }
 
 #[tokio::test]
+async fn an_invitation_is_for_a_role_and_only_a_client_is_granted_one_of_kubernetes() {
+    let world = World::new().await;
+    let path = "/skein/v1/invitations";
+    let code = world.socket("POST", path).body(r#"{"role":"client","grant":"edit"}"#).send().await;
+    assert_eq!(code.json(), json!({"code": "42-client-edit"}), "{}", code.text);
+    let wrong = [
+        (400, r#"{"role":"king"}"#),
+        (400, r#"{"role":"member","grant":"edit"}"#),
+        (404, r#"{"role":"client","grant":"nobody-made-it"}"#),
+        (400, r#"{"uses":65}"#),
+        (400, r#"{"ttl_seconds":86401}"#),
+    ];
+    for (status, body) in wrong {
+        let got = world.socket("POST", path).body(body).send().await;
+        assert_eq!(got.status.as_u16(), status, "{body}: {}", got.text);
+    }
+    assert_eq!(world.socket("GET", path).send().await.status.as_u16(), 400);
+    let standing = world.socket("GET", "/skein/v1/invitations?number=42").send().await;
+    assert_eq!(standing.json(), json!({"invitation": null}));
+    let refused = world.socket("POST", "/skein/v1/revoke-token").body(r#"{"id":"abcd"}"#).send().await;
+    assert_eq!(refused.status.as_u16(), 422, "{}", refused.text);
+}
+
+#[tokio::test]
 async fn verbs_that_give_out_secrets_are_on_the_socket_alone() {
     let world = World::new().await;
     for (method, verb) in [("POST", "tokens"), ("GET", "kubeconfig"), ("POST", "leave")] {
@@ -71,6 +95,11 @@ async fn verbs_that_give_out_secrets_are_on_the_socket_alone() {
     for wrong in ["{\"uses\":0}", "{\"uses\":-1}", "{\"ttl_seconds\":0}", "{\"use\":1}", "no"] {
         let got = world.socket("POST", "/skein/v1/tokens").body(wrong).send().await;
         assert_eq!(got.status.as_u16(), 400, "{wrong}: {}", got.text);
+    }
+    for (method, verb) in [("GET", "tokens"), ("POST", "revoke-token"), ("POST", "invitations"), ("GET", "invitations")]
+    {
+        let refused = world.request(method, &format!("/skein/v1/{verb}")).send().await;
+        assert_eq!(refused.status.as_u16(), 403, "{method} {verb}");
     }
     let kubeconfig = world.socket("GET", "/skein/v1/kubeconfig").send().await;
     assert!(kubeconfig.text.contains(&world.secrets.admin_token));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use skein_core::node::{Effect, Input, Node, NodeConfig, TOKEN_KIND};
 use skein_core::request::{AdmissionRequest, Durability, WriteOp, WriteRequest};
+use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{ClusterId, Edit, Envelope, Kind, Memo, NameKey, Operation, Record, Scalar, members};
 use skein_gossip::{Instant, Keypair, NodeId, Now};
@@ -236,9 +237,16 @@ pub fn config(number: usize) -> NodeConfig {
         serves_api: true,
         built_in: Vec::new(),
         ca_certificate: String::new(),
+        keyring: keyring(),
         tenure: Duration::from_secs(600),
         planted: None,
     }
+}
+
+/// The keys that every node holds.
+#[must_use]
+pub fn keyring() -> Keyring {
+    Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]))
 }
 
 /// A node's id.

@@ -9,3 +9,4 @@ pub mod corpus;
 pub mod mutate;
 pub mod run;
 pub mod target;
+pub mod totals;

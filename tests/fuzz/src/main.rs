@@ -7,6 +7,10 @@ use std::time::Duration;
 use clap::Parser;
 use skein_fuzz::run::{Limits, execute, run};
 use skein_fuzz::target::{Target, all};
+use skein_fuzz::totals::{Total, Totals};
+
+/// After this long what was found is written, and counted among the totals: a run may be ended at any time.
+const SLICE: Duration = Duration::from_secs(30);
 
 /// Gives hostile bytes to decoders and parsers.
 #[derive(Debug, Parser)]
@@ -23,6 +27,12 @@ struct Arguments {
     /// The longest time for each, in seconds.
     #[arg(long, default_value_t = 3600)]
     seconds: u64,
+    /// Counts what earlier runs on the same corpus did: goes on where they ended, until either number is reached in all.
+    #[arg(long)]
+    cumulative: bool,
+    /// Prints what all runs on the corpus have come to, and runs nothing.
+    #[arg(long)]
+    totals: bool,
     /// What the mutations are drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -34,12 +44,12 @@ struct Arguments {
     replay: Option<PathBuf>,
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what the program is for")]
+#[expect(clippy::print_stderr, reason = "it is what the program is for")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A panic is caught and told with its input; the hook would print each of the merge library's that the gate contains.
     std::panic::set_hook(Box::new(|_| ()));
-    let mut targets = all();
+    let mut targets: Vec<Box<dyn Target>> = all();
     let names: Vec<&str> = targets.iter().map(|target| target.name()).collect();
     if let Some(unknown) = arguments.targets.iter().find(|name| !names.contains(&name.as_str())) {
         eprintln!("fuzz: there is no target \"{unknown}\"; there are {}", names.join(", "));
@@ -53,26 +63,49 @@ fn main() -> ExitCode {
         };
         return replay(target.as_mut(), file);
     }
-    let limits = Limits { executions: arguments.executions, time: Duration::from_secs(arguments.seconds) };
-    let mut code = ExitCode::SUCCESS;
-    println!("| target | executions | kinds of answers | seconds |\n|---|---|---|---|");
-    for target in &mut targets {
-        match run(target.as_mut(), arguments.seed, limits, &arguments.corpus) {
-            Ok(report) => {
-                let seconds = report.took.as_secs_f64();
-                println!("| `{}` | {} | {} | {seconds:.0} |", target.name(), report.executions, report.kinds);
-                if let Some((path, what)) = report.broken {
-                    println!("{}: {what}\nreplay: fuzz {} --replay {}", target.name(), target.name(), path.display());
-                    code = ExitCode::from(3);
-                }
-            }
-            Err(error) => {
-                eprintln!("fuzz: {}: {error}", arguments.corpus.display());
-                return ExitCode::from(1);
-            }
+    match run_all(&mut targets, &arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("fuzz: {}: {error}", arguments.corpus.display());
+            ExitCode::from(1)
         }
     }
-    code
+}
+
+#[expect(clippy::print_stdout, reason = "it is what the program is for")]
+fn run_all(targets: &mut [Box<dyn Target>], arguments: &Arguments) -> std::io::Result<ExitCode> {
+    let mut totals = Totals::read(&arguments.corpus)?;
+    let mut code = ExitCode::SUCCESS;
+    println!("| target | executions | kinds of answers | seconds |\n|---|---|---|---|");
+    for target in targets {
+        let mut done =
+            if arguments.cumulative || arguments.totals { totals.of(target.name()) } else { Total::default() };
+        while !arguments.totals && done.executions < arguments.executions && done.seconds < arguments.seconds as f64 {
+            let left = Duration::from_secs_f64(arguments.seconds as f64 - done.seconds);
+            let limits = Limits { executions: arguments.executions - done.executions, time: left.min(SLICE) };
+            // Each slice draws other mutations than those before it.
+            let seed = arguments.seed.wrapping_add(done.executions);
+            let report = run(target.as_mut(), seed, limits, &arguments.corpus)?;
+            let broken = u64::from(report.broken.is_some());
+            let slice = Total {
+                executions: report.executions,
+                seconds: report.took.as_secs_f64(),
+                kinds: report.kinds,
+                broken,
+            };
+            totals.add(target.name(), slice)?;
+            done.executions += slice.executions;
+            done.seconds += slice.seconds;
+            done.kinds = slice.kinds;
+            if let Some((path, what)) = report.broken {
+                println!("{}: {what}\nreplay: fuzz {} --replay {}", target.name(), target.name(), path.display());
+                code = ExitCode::from(3);
+                break;
+            }
+        }
+        println!("| `{}` | {} | {} | {:.0} |", target.name(), done.executions, done.kinds, done.seconds);
+    }
+    Ok(code)
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what the program is for")]

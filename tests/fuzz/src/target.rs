@@ -1,5 +1,6 @@
 //! What hostile bytes are given to, each by a name.
 
+mod joining;
 mod kube;
 mod records;
 mod streams;
@@ -36,6 +37,8 @@ pub fn all() -> Vec<Box<dyn Target>> {
         Box::new(kube::Applied),
         Box::new(texts::Urls),
         Box::new(texts::Tokens),
+        Box::new(texts::Codes),
+        Box::new(joining::Door::new()),
         Box::new(streams::Spdy),
         Box::new(streams::Sessions),
     ]

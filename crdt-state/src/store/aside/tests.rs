@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::blob::MAX_BLOB_BYTES;
 use crate::exchange::Exchange;
 use crate::memo::MemoLimits;
 use crate::{Identity, Kind, Memo, members};
@@ -15,7 +16,8 @@ fn store(n: u8, boot: u64) -> Store {
     let keys = |n: u8| Keypair::from_secret([n; 32]);
     let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
     let nonce = u64::from(n) << 32 | boot;
-    let identity = Identity { keys: keys(n), cluster, boot, nonce, layout_version: 1 };
+    let identity =
+        Identity { keys: keys(n), cluster, boot, nonce, layout_version: 1, keyring: crate::keyring::founding() };
     Store::new(identity, Memo::new(MemoLimits::DAEMON))
 }
 
@@ -82,7 +84,8 @@ fn a_secret_is_in_no_change_and_gone_from_disk_once_it_was_replaced() {
     write(&mut a, "correct horse");
     let rows = rows(&mut a);
     let holds = |text: &[u8]| rows.values().any(|value| value.windows(text.len()).any(|bytes| bytes == text));
-    assert!(holds(b"correct horse") && !holds(b"hunter2"));
+    assert!(!holds(b"correct horse") && !holds(b"hunter2"));
+    assert_eq!(rows.keys().filter(|(table, _)| *table == tables::BLOBS).count(), 1);
     assert_eq!(shown(&restored(2, &rows)).as_deref(), Some("correct horse"));
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn new_swarm(
         .with_agent_version(config.agent_version.clone())
         .with_hide_listen_addrs(true)
         .with_push_listen_addr_updates(true);
-    let on_lan = config.listen.iter().any(|addr| !addr.ip().is_loopback());
+    let on_lan = config.listen.is_empty() || config.listen.iter().any(|addr| !addr.ip().is_loopback());
     let mdns = (config.mdns && on_lan).then(|| Mdns::new(me, asked.clone(), shared.clone())).and_then(|mdns| {
         mdns.inspect_err(|error| tracing::warn!(%error, "no mDNS: peers are found by address only")).ok()
     });

@@ -1,6 +1,7 @@
 //! A container's environment and command line: where values come from, and the expansion of `$(NAME)`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use crate::model::pod::{
     Container, EnvFromSource, EnvVar, KeySelector, ObjectFieldSelector, PodTemplateSpec, ResourceFieldSelector,
@@ -27,6 +28,8 @@ pub(super) struct PodFields<'a> {
     pub(super) sources: &'a Sources,
     /// Stands in for limits that are not set.
     pub(super) capacity: &'a Capacity,
+    /// Where its node's API is.
+    pub(super) api: Option<SocketAddr>,
 }
 
 /// The environment of a container, in order, expanded. Variables whose value nobody knows yet (`status.podIP` of the first
@@ -35,7 +38,8 @@ pub(super) struct PodFields<'a> {
 /// # Errors
 /// When a variable refers to what does not exist, in words for a person.
 pub(super) fn environment(container: &Container, pod: &PodFields<'_>) -> Result<Vec<(String, String)>, String> {
-    let mut env: Vec<(String, String)> = Vec::with_capacity(container.env.len());
+    // What the container says of itself comes later, and so counts more.
+    let mut env: Vec<(String, String)> = pod.api.map(of_api).unwrap_or_default();
     for from in &container.env_from {
         env.extend(all_keys(from, pod)?);
     }
@@ -55,6 +59,25 @@ pub(super) fn environment(container: &Container, pod: &PodFields<'_>) -> Result<
     let is_last: Vec<bool> = env.iter().rev().map(|(name, _)| seen.insert(name.clone())).collect();
     let kept = env.into_iter().zip(is_last.into_iter().rev()).filter(|(_, is_last)| *is_last);
     Ok(kept.map(|(variable, _)| variable).collect())
+}
+
+/// The variables by which clients find the API: those of the Service `kubernetes`, which each container has, whether it wants
+/// those of other Services or not.
+fn of_api(at: SocketAddr) -> Vec<(String, String)> {
+    let (host, port) = (at.ip().to_string(), at.port().to_string());
+    let url = format!("tcp://{at}");
+    let tcp = format!("KUBERNETES_PORT_{port}_TCP");
+    let of_port = |part: &str| format!("{tcp}_{part}");
+    vec![
+        ("KUBERNETES_SERVICE_HOST".to_owned(), host.clone()),
+        ("KUBERNETES_SERVICE_PORT".to_owned(), port.clone()),
+        ("KUBERNETES_SERVICE_PORT_HTTPS".to_owned(), port.clone()),
+        ("KUBERNETES_PORT".to_owned(), url.clone()),
+        (of_port("PROTO"), "tcp".to_owned()),
+        (of_port("PORT"), port),
+        (of_port("ADDR"), host),
+        (tcp, url),
+    ]
 }
 
 /// A variable for each key of an object.
@@ -148,10 +171,7 @@ pub(super) fn field_value(field: &ObjectFieldSelector, pod: &PodFields<'_>) -> R
         "metadata.namespace" => known(pod.namespace),
         "metadata.uid" => known(pod.uid),
         "spec.nodeName" => known(pod.node_name),
-        "spec.serviceAccountName" => {
-            let account = &pod.template.spec.service_account_name;
-            Some(if account.is_empty() { "default".to_owned() } else { account.clone() })
-        }
+        "spec.serviceAccountName" => Some(pod.template.spec.account().to_owned()),
         "status.hostIP" | "status.hostIPs" => known(pod.host_ip),
         "status.podIP" | "status.podIPs" => pod.pod_ip.map(str::to_owned),
         path => {
@@ -209,6 +229,14 @@ mod tests {
     }
 
     fn env_with(container: &serde_json::Value, sources: &Sources) -> Result<Vec<(String, String)>, String> {
+        env_at(None, container, sources)
+    }
+
+    fn env_at(
+        api: Option<SocketAddr>,
+        container: &serde_json::Value,
+        sources: &Sources,
+    ) -> Result<Vec<(String, String)>, String> {
         let template = PodTemplateSpec::of(&json!({
             "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}))
         .unwrap();
@@ -222,6 +250,7 @@ mod tests {
             template: &template,
             sources,
             capacity: &Capacity { cpu_millis: 2000, ..Capacity::default() },
+            api,
         };
         environment(&template.spec.containers[0], &pod)
     }
@@ -289,6 +318,33 @@ mod tests {
         assert_eq!(fails(missing), "couldn't find key Z in ConfigMap shop/c");
         assert!(fails(json!({"envFrom": [{"secretRef": {"name": "s"}}]})).contains("RAW in Secret shop/s is no text"));
         assert_eq!(fails(json!({"envFrom": [{"configMapRef": {"name": "y"}}]})), "configmap \"y\" not found");
+    }
+
+    #[test]
+    fn each_container_is_told_where_its_nodes_api_is_unless_it_says_so_itself() {
+        let at = |api: &str, container: serde_json::Value| {
+            env_at(Some(api.parse().unwrap()), &container, &Sources::default()).unwrap()
+        };
+        let env = at(
+            "10.99.0.1:7443",
+            json!({"env": [{"name": "URL", "value": "https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)"}]}),
+        );
+        let want = [
+            ("KUBERNETES_SERVICE_HOST", "10.99.0.1"),
+            ("KUBERNETES_SERVICE_PORT", "7443"),
+            ("KUBERNETES_SERVICE_PORT_HTTPS", "7443"),
+            ("KUBERNETES_PORT", "tcp://10.99.0.1:7443"),
+            ("KUBERNETES_PORT_7443_TCP_PROTO", "tcp"),
+            ("KUBERNETES_PORT_7443_TCP_PORT", "7443"),
+            ("KUBERNETES_PORT_7443_TCP_ADDR", "10.99.0.1"),
+            ("KUBERNETES_PORT_7443_TCP", "tcp://10.99.0.1:7443"),
+            ("URL", "https://10.99.0.1:7443"),
+        ];
+        assert_eq!(pairs(&env), want);
+        let own = at("[fd00::1]:7443", json!({"env": [{"name": "KUBERNETES_SERVICE_HOST", "value": "elsewhere"}]}));
+        assert_eq!(own.iter().filter(|(name, _)| name == "KUBERNETES_SERVICE_HOST").count(), 1);
+        assert!(pairs(&own).contains(&("KUBERNETES_SERVICE_HOST", "elsewhere")));
+        assert!(pairs(&own).contains(&("KUBERNETES_PORT", "tcp://[fd00::1]:7443")));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) fn facts_of(n: u32, values: Vec<Value>, containers: &serde_json::Valu
 }
 
 pub(super) fn config() -> AgentConfig {
-    AgentConfig { me: node(1), cluster: CLUSTER, node_name: "n1".into(), node_address: "10.0.0.1".into() }
+    AgentConfig { me: node(1), cluster: CLUSTER, node_name: "n1".into(), node_address: "10.0.0.1".into(), api: None }
 }
 
 pub(super) fn capacity() -> Capacity {
@@ -83,6 +83,7 @@ pub(super) fn with_context(at_ms: u64, actions: &mut Vec<RuntimeAction>, f: impl
         rng: &mut rng,
         images: &mut images,
         tokens: &mut tokens,
+        signing_round: 0,
         outputs: &mut outputs,
         sources: Sources::default(),
         wake: None,

@@ -33,6 +33,9 @@ use init::Turn;
 /// How long a pod whose spec is not known any more may take to end.
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
+/// How the version of a runtime begins whose containers are processes of the node.
+const PROCESS_RUNTIME: &str = "process://";
+
 /// Whether a pod may run here.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Admission {
@@ -498,6 +501,9 @@ impl Pod {
     ) -> PodFields<'a> {
         let host_ip = config.node_address.as_str();
         let own = if template.spec.host_network { host_ip } else { self.ip.as_str() };
+        // In a network of its own a pod's loopback is not its node's.
+        let on_host = template.spec.host_network || capacity.runtime_version.starts_with(PROCESS_RUNTIME);
+        let api = config.api.filter(|api| on_host || !api.ip().is_loopback());
         PodFields {
             name: &self.identity.name,
             namespace: &self.identity.namespace,
@@ -508,6 +514,7 @@ impl Pod {
             template,
             sources,
             capacity,
+            api,
         }
     }
 

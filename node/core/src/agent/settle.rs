@@ -50,6 +50,8 @@ impl Agent {
                     added.into_iter().for_each(|added| pod.learn_added(added));
                     pod.learn_template(&template);
                     self.step_next.insert(uid.clone());
+                } else if self.pods.get_mut(uid).is_some_and(|pod| pod.learn_again(&template)) {
+                    self.step_next.insert(uid.clone());
                 }
             }
         }

@@ -4,6 +4,7 @@
 mod before;
 mod ephemeral;
 mod found;
+mod tokens;
 
 use serde_json::json;
 use skein_crdt_state::{Kind, ObjectKey};

@@ -1,5 +1,6 @@
 //! The volumes of one pod: asks the runtime to lay them out before a container starts, to write them anew when a ConfigMap
-//! or a Secret changes, and to remove them with the pod. What is in them is rendered in `volumes/render`.
+//! or a Secret changes or a token gets old, and to remove them with the pod. What is in them is rendered in `volumes/render`,
+//! when tokens are old is said in `volumes/tokens`.
 
 use std::sync::Arc;
 
@@ -10,6 +11,9 @@ use crate::model::source::Sources;
 use crate::runtime::{RuntimeAction, VolumeSpec};
 
 mod render;
+mod tokens;
+
+use tokens::Signed;
 
 pub(super) use render::mounts;
 
@@ -21,6 +25,10 @@ pub(super) struct Volumes {
     asked: Option<Arc<[VolumeSpec]>>,
     /// What `held` was rendered from, or what it could not be rendered from.
     seen: Option<Sources>,
+    /// When the tokens among them were asked for; `None` if they are to be asked for, or there are none.
+    signed: Option<Signed>,
+    /// Whether there are tokens among them.
+    has_tokens: bool,
     /// Whether the runtime may have any of them.
     exist: bool,
     removing: bool,
@@ -40,8 +48,14 @@ impl Volumes {
         if pod.template.spec.mounted_volumes().next().is_none() {
             return Ready::Yes;
         }
-        let is_current = self.held.is_some() && self.seen.as_ref() == Some(&ctx.sources);
-        if self.asked.is_some() || is_current || !ctx.may_start() {
+        let is_old = self.has_tokens && self.signed.as_ref().is_none_or(|signed| signed.is_due(ctx));
+        let is_current = self.held.is_some() && self.seen.as_ref() == Some(&ctx.sources) && !is_old;
+        if let Some(signed) = self.signed.as_ref().filter(|_| !is_old) {
+            ctx.wake_at(signed.next_look(ctx.now.mono));
+        }
+        // Tokens get old whether the engine answers or not.
+        let may_write = ctx.may_start() || (is_old && self.held.is_some());
+        if self.asked.is_some() || is_current || !may_write {
             return self.ready(None);
         }
         if let Some(until) = self.retry.pending(ctx.now.mono) {
@@ -51,7 +65,9 @@ impl Volumes {
         match render::volumes(pod) {
             Ok(volumes) => {
                 self.seen = Some(ctx.sources.clone());
-                if self.held.as_ref() != Some(&volumes) {
+                if is_old || self.held.as_ref() != Some(&volumes) {
+                    self.signed = Signed::now(&volumes, ctx);
+                    self.has_tokens = self.signed.is_some();
                     (self.asked, self.exist) = (Some(volumes.clone()), true);
                     ctx.act(RuntimeAction::WriteVolumes { uid: uid.clone(), volumes });
                 }
@@ -65,6 +81,11 @@ impl Volumes {
         }
     }
 
+    /// Whether the runtime has them, as far as this life of the daemon knows.
+    pub(super) fn are_laid_out(&self) -> bool {
+        self.held.is_some() && self.asked.is_none()
+    }
+
     /// They are laid out as was asked.
     pub(super) fn written(&mut self) {
         if let Some(asked) = self.asked.take() {
@@ -76,7 +97,7 @@ impl Volumes {
 
     /// They are not. Says whether that is news for people.
     pub(super) fn failed(&mut self, message: String, ctx: &Context<'_>) -> bool {
-        (self.asked, self.seen) = (None, None);
+        (self.asked, self.seen, self.signed) = (None, None, None);
         self.retry.fail(ctx.now.mono, Pace::START);
         let is_news = self.complaint != message;
         self.complaint = message;

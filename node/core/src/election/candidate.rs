@@ -108,7 +108,8 @@ impl Election {
     pub(super) fn on_pre_vote(&mut self, now: Instant, from: NodeId, term: u64, set: SetVersion) {
         self.lost_leader(now, from);
         let leader = self.fresh_leader(now);
-        let granted = leader.is_none() && term > self.record.term && set >= self.record.voters.at;
+        let votes = !self.observers.contains(&self.me);
+        let granted = votes && leader.is_none() && term > self.record.term && set >= self.record.voters.at;
         let frame = Frame::PreVoteReply { term, granted, state: self.state(), leader };
         self.reply(from, &frame, set);
     }
@@ -118,7 +119,8 @@ impl Election {
         let leader = self.fresh_leader(now).filter(|claim| claim.leader != from && !handover);
         let free =
             term > self.record.term || (term == self.record.term && self.record.voted_for.is_none_or(|v| v == from));
-        let granted = leader.is_none() && free && set >= self.record.voters.at;
+        let votes = !self.observers.contains(&self.me);
+        let granted = votes && leader.is_none() && free && set >= self.record.voters.at;
         if granted && (self.record.term, self.record.voted_for) != (term, Some(from)) {
             (self.record.term, self.record.voted_for) = (term, Some(from));
             self.persist();

@@ -63,10 +63,10 @@ impl Election {
 
     /// Gives the leader this node's one vote of the term, if it is free and the leader knows the voters as well.
     fn back(&mut self, claim: Claim, set: SetVersion) -> Stand {
-        if self.record.term > claim.term {
+        if self.record.term > claim.term && !self.observers.contains(&self.me) {
             return Stand::Bound;
         }
-        if set < self.record.voters.at {
+        if set < self.record.voters.at || self.observers.contains(&self.me) {
             return Stand::Follows;
         }
         let free = self.record.term < claim.term || self.record.voted_for.is_none();

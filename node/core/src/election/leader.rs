@@ -91,8 +91,8 @@ impl Election {
         let answered = |peer: &&NodeId| {
             reign.answers.get(*peer).and_then(|a| a.answered).is_some_and(|at| now.since(at) < self.config.silence)
         };
-        let others = self.alive.len() - 1;
-        if self.alive.iter().filter(answered).count() * 2 >= others {
+        let others = || self.alive.iter().filter(|peer| **peer != self.me && !self.observers.contains(peer));
+        if others().filter(answered).count() * 2 >= others().count() {
             reign.heard_half = now;
         }
         if now.since(reign.heard_half) >= self.config.deaf {
@@ -189,7 +189,7 @@ impl Election {
         self.majority_since(reign, now).is_some_and(|at| now.since(at) < self.config.silence)
     }
 
-    /// The latest moment since which voters of more than half the weight have confirmed this reign.
+    /// The latest moment since which voters of more than half the weight, or all that were not removed, have confirmed this reign.
     pub(super) fn majority_since(&self, reign: &Reign, now: Instant) -> Option<Instant> {
         let voters = &self.record.voters;
         let mut backed: Vec<(Instant, NodeId)> = Vec::with_capacity(voters.weights.len());
@@ -199,13 +199,25 @@ impl Election {
         }
         backed.sort_unstable_by(|a, b| b.cmp(a));
         let mut weight = 0;
-        for (at, node) in backed {
-            weight += voters.weight_of([&node]);
+        for (at, node) in &backed {
+            weight += voters.weight_of([node]);
             if voters.is_majority(weight) {
-                return Some(at);
+                return Some(*at);
             }
         }
-        None
+        let all_that_remain = || voters.is_carried_by(backed.iter().map(|(_, node)| node), &self.removed);
+        let latest = backed.iter().rfind(|(_, node)| !self.removed.contains(node));
+        latest.map(|(at, _)| *at).filter(|_| all_that_remain())
+    }
+
+    /// The nodes that were removed from the cluster, who have no vote any more.
+    pub fn on_removed(&mut self, removed: BTreeSet<NodeId>) {
+        self.removed = removed;
+    }
+
+    /// Whether these voters speak for all, see [`VoterSet::is_carried_by`](super::voters::VoterSet::is_carried_by).
+    pub fn is_carried_by<'a>(&self, backers: impl IntoIterator<Item = &'a NodeId>) -> bool {
+        self.record.voters.is_carried_by(backers, &self.removed)
     }
 
     fn backs_itself(&self, reign: &Reign) -> bool {
@@ -227,7 +239,7 @@ impl Election {
             Some(answers) => confirms(answers) && (voters.at.term != reign.term || answers.holds == voters.at),
             None => false,
         };
-        if !voters.is_majority(voters.weight_of(voters.weights.keys().filter(|node| holds(node)))) {
+        if !self.is_carried_by(voters.weights.keys().filter(|node| holds(node))) {
             return;
         }
         let next = if voters.at.term == reign.term {
@@ -237,6 +249,7 @@ impl Election {
             let reachable = answering.filter(|node| self.alive.contains(node)).chain([self.me]).collect();
             let unwanted = reign.answers.iter().filter(|(_, a)| a.unwanted).map(|(node, _)| *node).collect();
             let members = if self.members.is_empty() { &self.alive } else { &self.members };
+            let members = &members.difference(&self.observers).copied().collect();
             voters.step(&Wish { members, reachable: &reachable, unwanted: &unwanted, leader: self.me })
         } else {
             Some(voters.rewritten(reign.term))

@@ -65,6 +65,8 @@ pub(super) struct World {
     pub(super) left: BTreeSet<NodeId>,
     /// Whether disks only go forward, so that the promises about votes hold.
     pub(super) disks_are_sane: bool,
+    /// Who observes, as everybody knows.
+    pub(super) observers: BTreeSet<NodeId>,
     /// Whose disk takes nothing.
     pub(super) full: BTreeSet<usize>,
     knobs: Knobs,
@@ -96,6 +98,7 @@ impl World {
             cut: BTreeSet::new(),
             left: BTreeSet::new(),
             disks_are_sane: true,
+            observers: BTreeSet::new(),
             full: BTreeSet::new(),
             knobs,
             events: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl World {
         h.seen = [id(host)].into();
         h.machine = Some(Election::new(self.knobs.config.clone(), id(host), h.disk.clone(), rng));
         let members = h.members.clone();
+        self.give(host, Input::Observers(self.observers.clone()));
         self.give(host, Input::Members(members));
     }
 

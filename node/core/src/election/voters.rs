@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use skein_gossip::NodeId;
+use skein_gossip::planted::{self, Bug};
 
 /// The most voters; members beyond that follow without a say in who is quorate. Keeps the set in one frame.
 pub const MAX_VOTERS: usize = 99;
@@ -57,6 +58,17 @@ impl VoterSet {
         weight * 2 > self.total()
     }
 
+    /// Whether these voters speak for all: they weigh more than half, or they are all that were not removed. Of voters most of whom
+    /// were removed no half could ever be had again; and whoever has not heard of it and leads by the votes of those that were
+    /// removed alone leads nobody who counts.
+    #[must_use]
+    pub fn is_carried_by<'a>(&self, backers: impl IntoIterator<Item = &'a NodeId>, removed: &BTreeSet<NodeId>) -> bool {
+        let backers: BTreeSet<&NodeId> = backers.into_iter().collect();
+        let mut rest = self.weights.keys().filter(|voter| !removed.contains(voter)).peekable();
+        self.is_majority(self.weight_of(backers.iter().copied()))
+            || (rest.peek().is_some() && rest.all(|voter| backers.contains(voter)))
+    }
+
     /// Whether a set that came from outside is one that a leader could have written.
     #[must_use]
     pub(super) fn check(&self) -> bool {
@@ -74,7 +86,8 @@ impl VoterSet {
     /// one half of a cluster cut in two is quorate, and an odd number gets none.
     pub(super) fn step(&self, wish: &Wish<'_>) -> Option<Self> {
         let mut weights = self.weights.clone();
-        let gone = self.weights.iter().find(|(n, _)| !wish.members.contains(n) || wish.unwanted.contains(n));
+        let has_gone = |n: &NodeId| !wish.members.contains(n) && !planted::is(Bug::RemovedKeepsVote);
+        let gone = self.weights.iter().find(|(n, _)| has_gone(n) || wish.unwanted.contains(n));
         let heavy = self.weights.iter().find(|(_, weight)| **weight > 1).map(|(n, _)| *n);
         let comes = wish
             .reachable
@@ -103,7 +116,7 @@ impl VoterSet {
 
 /// What a leader wants the set to become.
 pub(super) struct Wish<'a> {
-    /// Who is admitted and did not leave.
+    /// Who is admitted, did not leave, and is no observer.
     pub(super) members: &'a BTreeSet<NodeId>,
     /// Who answers the leader now, itself included.
     pub(super) reachable: &'a BTreeSet<NodeId>,
@@ -148,6 +161,14 @@ mod tests {
     fn a_member_that_does_not_answer_does_not_become_a_voter() {
         let path = all_the_way(VoterSet::founded_by(NodeId([1; 32])), &set([1, 2, 3]), &set([1, 2]));
         assert!(!path.last().unwrap().weights.contains_key(&NodeId([3; 32])));
+    }
+
+    #[test]
+    fn where_most_voters_were_removed_all_that_remain_speak_for_them_and_no_fewer() {
+        let voters = VoterSet { weights: (1..=5).map(|n| (NodeId([n; 32]), 1)).collect(), ..VoterSet::default() };
+        let by = |backers: [u8; 2], removed: &[u8]| voters.is_carried_by(&set(backers), &set(removed.iter().copied()));
+        assert!(by([1, 2], &[3, 4, 5]) && !by([1, 1], &[3, 4, 5]) && !by([1, 2], &[3, 4]) && !by([1, 2], &[]));
+        assert!(!voters.is_carried_by(&set([]), &set(1..=5)), "nobody speaks for nobody");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::account::DEFAULT_ACCOUNT;
 use super::needs::PodNeeds;
 use super::quantity::Quantity;
 use super::source::SourceName;
@@ -126,7 +127,7 @@ pub struct PodSpec {
     pub security_context: Option<PodSecurityContext>,
     /// How long to wait after asking it to end; `None`: Kubernetes' 30 seconds.
     pub termination_grace_period_seconds: Option<u32>,
-    /// The account its containers say they run as, for `fieldRef`.
+    /// Who its containers are at the API; empty: the account `default`.
     #[serde(deserialize_with = "or_default")]
     pub service_account_name: String,
 }
@@ -153,6 +154,12 @@ impl PodSpec {
     #[must_use]
     pub fn pull_secrets(&self) -> Vec<String> {
         self.image_pull_secrets.iter().map(|of| of.name.clone()).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// The name of its account.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        if self.service_account_name.is_empty() { DEFAULT_ACCOUNT } else { &self.service_account_name }
     }
 
     /// The volumes that a container mounts, each once; kubelets leave the others alone too.

@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets as pods use them: which objects a pod names, and what these hold. Where the objects are kept, and
+//! ConfigMaps, Secrets and accounts as pods use them: which objects a pod names, and what these hold. Where the objects are kept, and
 //! what becomes of a pod whose source is missing, does not live here.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
+use super::account::{ACCOUNT_KIND, Account};
+
 /// Which kind of object a pod's values come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceKind {
@@ -15,6 +17,8 @@ pub enum SourceKind {
     ConfigMap,
     /// Kept from disks where that can be.
     Secret,
+    /// Who the pod is at the API.
+    Account,
 }
 
 impl SourceKind {
@@ -24,13 +28,16 @@ impl SourceKind {
         match self {
             SourceKind::ConfigMap => "ConfigMap",
             SourceKind::Secret => "Secret",
+            SourceKind::Account => ACCOUNT_KIND,
         }
     }
 
     /// From the stored kind.
     #[must_use]
     pub fn of(kind: &str) -> Option<Self> {
-        [SourceKind::ConfigMap, SourceKind::Secret].into_iter().find(|known| known.as_str() == kind)
+        [SourceKind::ConfigMap, SourceKind::Secret, SourceKind::Account]
+            .into_iter()
+            .find(|known| known.as_str() == kind)
     }
 }
 
@@ -64,6 +71,8 @@ pub struct SourceData {
     pub data: BTreeMap<String, Vec<u8>>,
     /// What only files can be made of: a ConfigMap's `binaryData`.
     pub binary: BTreeMap<String, Vec<u8>>,
+    /// What an account says; nothing of other kinds.
+    pub account: Option<Account>,
 }
 
 impl SourceData {
@@ -77,8 +86,11 @@ impl SourceData {
         let text = |text: &str| Some(text.as_bytes().to_vec());
         let base64 = |text: &str| BASE64.decode(text).ok();
         match kind {
-            SourceKind::ConfigMap => SourceData { data: entries("data", text), binary: entries("binaryData", base64) },
-            SourceKind::Secret => SourceData { data: entries("data", base64), binary: BTreeMap::new() },
+            SourceKind::ConfigMap => {
+                SourceData { data: entries("data", text), binary: entries("binaryData", base64), account: None }
+            }
+            SourceKind::Secret => SourceData { data: entries("data", base64), ..SourceData::default() },
+            SourceKind::Account => SourceData { account: Some(Account::of(object)), ..SourceData::default() },
         }
     }
 
@@ -103,6 +115,12 @@ impl Sources {
     #[must_use]
     pub fn get(&self, name: &SourceName) -> Option<&SourceData> {
         self.0.as_ref()?.get(name).map(|data| &**data)
+    }
+
+    /// An account, if it is there.
+    #[must_use]
+    pub fn account(&self, name: &str) -> Option<&Account> {
+        self.get(&SourceName::new(SourceKind::Account, name))?.account.as_ref()
     }
 }
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use skein_crdt_state::members::{Ended, Member};
-use skein_crdt_state::{Envelope, Kind, NameKey, ObjectKey, Operation};
+use skein_crdt_state::members::{Ended, Member, REMOVAL, Role};
+use skein_crdt_state::{Envelope, Kind, NameKey, Operation};
 use skein_gossip::{NodeId, Now};
 
 use super::durability::{ReplyTo, Rule, Written};
@@ -14,34 +13,22 @@ use crate::request::{
     AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteError, WriteOp, WriteRequest,
 };
 
-/// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
-pub const TOKEN_KIND: &str = "Token.skein.dev";
 /// The longest name of a node.
 const MAX_NODE_NAME: usize = 63;
 
 /// How long a node that leaves waits for the voters to go on without it, and for a peer to hold all that it holds.
 const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the connection to a node stays that this one has just removed.
+/// How long the connection to a node stays that was just removed.
 const FAREWELL: Duration = Duration::from_millis(100);
 /// How often a node that has left tells whoever it can reach, until one of them says that it knows; then it gives up.
 const TELL_DEPARTURE: u32 = 20;
 
-/// What a token's object says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TokenSpec {
-    /// When it ends, milliseconds since the Unix epoch.
-    pub expires_ms: i64,
-    /// How many nodes it admits.
-    pub uses: i64,
-}
-
 impl Node {
     pub(super) fn admit(&mut self, now: Now, id: RequestId, request: &AdmissionRequest) {
-        let answer = self.check_token(now, request).map(|()| {
+        let answer = self.check_admission(now, request).map(|role| {
             // Who asks again after its answer got lost is admitted again, without another use of the token: it may also have left
             // and this node not have heard of it.
-            let envelope = self.store.admit(now, request.node, &request.name, request.token);
+            let envelope = self.store.admit_as(now, request.node, &request.name, request.token, role);
             self.members_changed(now);
             self.push(&[envelope]);
             self.store.members().envelopes().map(|(_, envelope)| envelope.clone()).collect()
@@ -49,45 +36,59 @@ impl Node {
         self.effects.push_back(Effect::Admitted(id, answer));
     }
 
-    fn check_token(&self, now: Now, request: &AdmissionRequest) -> Result<(), AdmissionError> {
+    /// As what a stranger may come in.
+    fn check_admission(&self, now: Now, request: &AdmissionRequest) -> Result<Role, AdmissionError> {
+        self.check_that_it_admits()?;
         check_name(&request.name)?;
-        let member = self.store.members().get(&request.node);
+        let members = self.store.members();
+        let member = members.get(&request.node);
         if member.is_some_and(Member::is_removed) {
             return Err(AdmissionError::Removed);
         }
-        let taken = self
-            .store
-            .members()
-            .iter()
-            .any(|member| member.name == request.name && member.is_active() && member.id != request.node);
+        let taken =
+            members.iter().any(|member| member.name == request.name && member.is_active() && member.id != request.node);
         if taken {
             let text =
                 format!("a node named \"{}\" is in the cluster already; choose another with --name", request.name);
             return Err(AdmissionError::Name(text));
         }
-        let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&request.token));
-        let key = self.store.current_life(&name).ok_or(AdmissionError::UnknownToken)?;
-        let spec = self.token_spec(&key).ok_or(AdmissionError::UnknownToken)?;
-        let late_ms = i64::try_from(now.wall_ms).unwrap_or(i64::MAX).saturating_sub(spec.expires_ms);
-        if late_ms >= 0 {
-            return Err(AdmissionError::Expired(duration_words(late_ms.unsigned_abs() / 1000)));
+        let token = self.valid_token(now, &request.token)?;
+        let role = token.spec.role.of_node().ok_or_else(|| {
+            AdmissionError::Role("the token is for clients, which get a kubeconfig and run no node; ask for one of another role (skein token create --role member)".into())
+        })?;
+        if member.is_some_and(|member| member.role > role) {
+            let text = "this node's key was let in as a member before, and a member's key does not become an observer's; join with a new key, from another --data-dir";
+            return Err(AdmissionError::Role(text.into()));
         }
-        let again = member.is_some_and(|member| member.token == request.token && member.is_active());
-        let used = self.store.members().admitted_with(&request.token);
-        if !again && used as i64 >= spec.uses {
-            return Err(AdmissionError::UsedUp(spec.uses));
+        let again = member.is_some_and(Member::is_active) && members.was_admitted_with(&request.node, &request.token);
+        if !again && token.used >= token.spec.uses {
+            return Err(AdmissionError::UsedUp(token.spec.uses));
         }
-        Ok(())
+        Ok(role)
     }
 
-    fn token_spec(&self, key: &ObjectKey) -> Option<TokenSpec> {
-        serde_json::from_value(self.store.object(key)?.to_json().get("spec")?.clone()).ok()
+    /// Whether this node may let anybody in.
+    ///
+    /// # Errors
+    /// When it is an observer: what it says of others would not count.
+    pub fn check_that_it_admits(&self) -> Result<(), AdmissionError> {
+        if self.store.members().is_observer(&self.me) {
+            let text =
+                "this node is an observer, which lets nobody in; ask a member (skein peers shows which they are)";
+            return Err(AdmissionError::Role(text.into()));
+        }
+        Ok(())
     }
 
     /// Removes another node for good. It is told, as far as it can be reached: the code that it runs then stops its pods.
     pub(super) fn remove(&mut self, now: Now, node: NodeId) -> Written {
         if node == self.me {
             return Err(WriteError::Refused("a node does not remove itself: run skein leave on it".into()));
+        }
+        if self.store.members().is_observer(&self.me) {
+            let text =
+                "this node is an observer, which removes nobody; ask a member (skein peers shows which they are)";
+            return Err(WriteError::Refused(text.into()));
         }
         let member = self.store.members().get(&node).ok_or(WriteError::NoSuchMember(node))?;
         let name = NameKey::root(&Kind::new("Node"), &member.name);
@@ -107,17 +108,59 @@ impl Node {
 
     /// Others say that this node does not belong to the cluster any more: it runs nothing from now on.
     pub(super) fn expelled(&mut self, now: Now, why: &Ended) {
-        let text = match why {
+        let text = self.why_out(why);
+        self.effects.push_back(Effect::Notice(text));
+        let linked: Vec<NodeId> = self.peers.linked.iter().copied().collect();
+        linked.into_iter().for_each(|peer| self.tell_own_removal(peer));
+        self.go(now);
+    }
+
+    /// Somebody else has removed nodes that this one has connections to: they are told why these end. Whether there were any; then
+    /// the connections stay for a moment.
+    pub(super) fn tell_removed(&mut self, now: Now) -> bool {
+        let members = self.store.members();
+        let removal = |node: &NodeId| match members.get(node)?.ended {
+            Some(Ended::Removed { by, .. }) => members.envelope(&(*node, REMOVAL, by)).cloned(),
+            _ => None,
+        };
+        let linked = self.known_members.iter().filter(|node| self.peers.linked.contains(*node));
+        let told: Vec<_> = linked.filter_map(|node| Some((*node, removal(node)?))).collect();
+        for (node, removal) in &told {
+            self.send(*node, &Frame::Push { envelopes: vec![removal.clone()], token: None, pass_to: Vec::new() }, None);
+        }
+        if !told.is_empty() {
+            self.timers.set(Wait::Members, now.mono + FAREWELL);
+        }
+        !told.is_empty()
+    }
+
+    /// A node that was removed tells whoever it meets: its remover may have been removed itself before anybody else had heard, and
+    /// then all others would wait for this one to come back.
+    pub(super) fn tell_own_removal(&mut self, peer: NodeId) {
+        let members = self.store.members();
+        let Some(Ended::Removed { by, .. }) = members.get(&self.me).and_then(|member| member.ended) else { return };
+        if let Some(removal) = members.envelope(&(self.me, REMOVAL, by)).cloned() {
+            self.send(peer, &Frame::Push { envelopes: vec![removal], token: None, pass_to: Vec::new() }, None);
+        }
+    }
+
+    /// What a node that is out tells whoever reads its log, and what to do about it.
+    pub(super) fn why_out(&self, why: &Ended) -> String {
+        match why {
             Ended::Removed { by, .. } => {
                 let by = self.store.members().get(by).map_or_else(|| by.short(), |member| member.name.clone());
                 format!(
-                    "this node was removed from the cluster by {by}: its pods stop here; it can join under a new key"
+                    "this node was removed from the cluster by {by}: it runs nothing, and its key stays out for ever; \
+                     to join with a new key: skein join TOKEN --data-dir ANOTHER"
                 )
             }
-            _ => "the node that had admitted this one was removed: its pods stop here; it can join anew".to_owned(),
-        };
-        self.effects.push_back(Effect::Notice(text));
-        self.go(now);
+            Ended::Unvouched => "the node that had admitted this one was removed: this one runs nothing; to join \
+                                 again: skein join TOKEN --discard"
+                .to_owned(),
+            Ended::Left(_) => "this node does not belong to the cluster any more and runs nothing; to join again: \
+                               skein join TOKEN --discard"
+                .to_owned(),
+        }
     }
 
     fn go(&mut self, now: Now) {
@@ -231,12 +274,4 @@ pub(super) fn check_name(name: &str) -> Result<(), AdmissionError> {
 /// Bytes in hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn duration_words(seconds: u64) -> String {
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3600),
-    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use skein_crdt_state::{Envelope, NameKey, WriteId};
+use skein_crdt_state::{Envelope, NameKey, Sealed, WriteId};
 use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Instant, NodeId, Now};
 
@@ -51,8 +51,8 @@ pub(super) enum By {
 pub(crate) struct Ask {
     /// Names the question among all that its author asks.
     token: u64,
-    /// What is to be written.
-    request: WriteRequest,
+    /// What is to be written, a [`WriteRequest`]: it may hold values that stand in clear nowhere.
+    request: Sealed,
     /// What the author has of the object, so that it can be told the rest.
     known: Vec<WriteId>,
 }
@@ -164,7 +164,16 @@ impl Node {
         if decider == self.me {
             return self.decide(now, Origin::Here(token), request);
         }
+        // Serialising into memory fails for no request.
+        let request = postcard::to_stdvec(&request).unwrap_or_default();
+        let (epoch, about) = (self.store.current_epoch(), self.about_question(&self.me, token));
+        let Some(request) = Sealed::seal_bytes(self.store.keyring(), epoch, &about, &request) else { return };
         self.send(decider, &Frame::Decide(Box::new(Ask { token, request, known })), None);
+    }
+
+    /// What a question is sealed for.
+    fn about_question(&self, author: &NodeId, token: u64) -> Vec<u8> {
+        [&b"decide\0"[..], &self.config.cluster.0, &author.0, &token.to_be_bytes()].concat()
     }
 
     /// A verdict of a peer's, with what this node may lack of the object.
@@ -239,7 +248,7 @@ impl Node {
         }
     }
 
-    /// The peers alive that take writes, in the order of a name. Every node with the same view computes the same (rendezvous
+    /// The peers alive that take writes and are no observers, in the order of a name. Every node with the same view computes the same (rendezvous
     /// hashing).
     pub(super) fn owners(&self, name: &NameKey) -> impl Iterator<Item = NodeId> + '_ {
         let text = name.life(1).to_string();
@@ -248,7 +257,13 @@ impl Node {
             <[u8; 32]>::from(digest)
         };
         let members = self.store.members();
-        let mut order: Vec<NodeId> = self.peers.alive.iter().copied().filter(|node| members.is_active(node)).collect();
+        let mut order: Vec<NodeId> = self
+            .peers
+            .alive
+            .iter()
+            .copied()
+            .filter(|node| members.is_active(node) && !members.is_observer(node))
+            .collect();
         order.sort_by_cached_key(place);
         order.into_iter().filter(|node| self.takes_writes(node))
     }

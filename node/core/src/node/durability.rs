@@ -53,6 +53,8 @@ pub(super) enum ReplyTo {
     Client(RequestId),
     /// Whoever asked for a decision.
     Decision(Origin),
+    /// Whoever began an epoch here.
+    Rotation(RequestId),
 }
 
 /// Who must uphold a write beside the disks that have it.
@@ -186,6 +188,7 @@ impl Node {
     fn tell_outcome(&mut self, now: Now, to: ReplyTo, outcome: Result<WriteReply, WriteError>) {
         match to {
             ReplyTo::Client(id) => self.effects.push_back(Effect::Written(id, outcome)),
+            ReplyTo::Rotation(id) => self.tell_rotated(id, outcome.map(|reply| reply.warnings)),
             ReplyTo::Decision(origin) => {
                 let name = outcome.as_ref().ok().map(|reply| reply.key.name_key());
                 self.tell_verdict(now, origin, name, outcome.map_or_else(Verdict::Failed, Verdict::Done));

@@ -66,6 +66,7 @@ impl Node {
 
     pub(super) fn leadership_changed(&mut self, now: Now) {
         if self.leadership().mine {
+            self.want_reseal(now);
             return self.want_reconcile(now);
         }
         self.reconcile_wanted = false;

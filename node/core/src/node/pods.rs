@@ -7,11 +7,14 @@ use skein_crdt_state::{Kind, NameKey, ObjectKey, ObjectState, StoreChange, Write
 use skein_gossip::{NodeId, Now};
 
 use super::Node;
+use super::start::has_api;
 use crate::agent::{self, SlotFacts};
 use crate::ephemeral;
+use crate::model::account::{self, DEFAULT_ACCOUNT};
 use crate::model::pod::{EphemeralContainer, PodSpecError, PodTemplateSpec};
 use crate::model::source::{SourceData, SourceKind, SourceName, Sources};
 use crate::model::{NAMESPACE_KIND, ROOT_CA_KEY, ROOT_CA_NAME};
+use crate::project::given_uid;
 use crate::slot::{self, SLOT_KIND, Value, pod_uid};
 use crate::status::PodStatus;
 
@@ -23,14 +26,22 @@ const MAX_SOURCES: usize = 256;
 
 type Template = Result<Arc<PodTemplateSpec>, PodSpecError>;
 
+/// A template, with the account of its pods that it was parsed with.
+#[derive(Debug, Clone)]
+struct Parsed {
+    account: SourceName,
+    said: Option<Arc<SourceData>>,
+    template: Template,
+}
+
 /// What the glue between state and agent remembers.
 #[derive(Debug, Default)]
 pub(crate) struct PodIndex {
     /// Of which slot a pod is, for all pods of slots that the agent knows.
     slot_of: BTreeMap<String, ObjectKey>,
     /// Parsed templates by object and version.
-    templates: BTreeMap<(ObjectKey, u64), Template>,
-    /// ConfigMaps and Secrets that pods of this node use, by their version.
+    templates: BTreeMap<(ObjectKey, u64), Parsed>,
+    /// ConfigMaps, Secrets and accounts that pods of this node use, by their version.
     sources: BTreeMap<ObjectKey, (u64, Arc<SourceData>)>,
 }
 
@@ -119,7 +130,8 @@ impl Node {
 
     /// What the state says of a slot, if it is live and concerns this node.
     fn facts(&mut self, slot: &ObjectKey) -> Option<SlotFacts> {
-        if !self.store.is_live(slot) {
+        // An observer runs nothing, whatever leaders write.
+        if !self.store.is_live(slot) || self.store.members().is_observer(&self.me) {
             return None;
         }
         let object = self.store.object(slot)?.clone();
@@ -180,13 +192,17 @@ impl Node {
     fn source(&mut self, namespace: &str, name: &SourceName) -> Option<Arc<SourceData>> {
         let namespace = self.store.current_life(&NameKey::root(&Kind::new(NAMESPACE_KIND), namespace))?;
         let key = self.store.current_life(&namespace.name_of_child(&Kind::new(name.kind.as_str()), &name.name));
-        let Some(key) = key else { return self.given(name) };
+        let Some(key) = key else { return self.given(&namespace, name) };
         // What has not arrived as a whole is not there yet; its arrival is a change.
         let object = self.store.object(&key).filter(|object| self.store.is_complete(object))?;
         if let Some((_, data)) = self.pods.sources.get(&key).filter(|(version, _)| *version == object.version()) {
             return Some(data.clone());
         }
-        let read = Arc::new(SourceData::of(name.kind, &self.store.json_of(object)));
+        let mut read = SourceData::of(name.kind, &self.store.json_of(object));
+        if let Some(account) = &mut read.account {
+            account.uid = key.uid(&self.config.cluster).to_string();
+        }
+        let read = Arc::new(read);
         if self.pods.sources.len() >= MAX_SOURCES {
             self.pods.sources.clear();
         }
@@ -195,32 +211,75 @@ impl Node {
     }
 
     /// What every namespace is given without its being stored.
-    fn given(&self, name: &SourceName) -> Option<Arc<SourceData>> {
+    fn given(&self, namespace: &ObjectKey, name: &SourceName) -> Option<Arc<SourceData>> {
+        if *name == SourceName::new(SourceKind::Account, DEFAULT_ACCOUNT) {
+            let uid = given_uid(namespace, account::ACCOUNT_KIND, DEFAULT_ACCOUNT, &self.config.cluster);
+            let account = Some(account::Account { uid, ..account::Account::default() });
+            return Some(Arc::new(SourceData { account, ..SourceData::default() }));
+        }
         let ca = self.config.ca_certificate.as_bytes();
         let is_root = *name == SourceName::new(SourceKind::ConfigMap, ROOT_CA_NAME) && !ca.is_empty();
         let data = || SourceData { data: [(ROOT_CA_KEY.to_owned(), ca.to_vec())].into(), ..SourceData::default() };
         is_root.then(|| Arc::new(data()))
     }
 
-    /// What a slot's pods are made from: its ReplicaSet's template, or for a pod without an owner the pod itself.
-    fn template_of(&mut self, slot: &ObjectState) -> Template {
-        if slot.key().kind().as_str() != SLOT_KIND {
-            return PodTemplateSpec::of(&slot.to_json()).map(Arc::new);
-        }
+    /// What a slot's pods are made from: its ReplicaSet's template, or for a pod without an owner the pod itself; with what pods
+    /// get by their account.
+    fn template_of(&mut self, slot: &Arc<ObjectState>) -> Template {
         let missing = || PodSpecError("its ReplicaSet is not here yet".into());
-        let owner = slot.key().owner().and_then(|owner| self.store.object(&owner)).ok_or_else(missing)?;
-        let name = (owner.key().clone(), owner.version());
-        if let Some(template) = self.pods.templates.get(&name) {
-            return template.clone();
+        let is_owned = slot.key().kind().as_str() == SLOT_KIND;
+        let maker = match is_owned {
+            true => slot.key().owner().and_then(|owner| self.store.object(&owner)).ok_or_else(missing)?.clone(),
+            false => slot.clone(),
+        };
+        let namespace = slot.key().namespace().unwrap_or_default();
+        let name = (maker.key().clone(), maker.version());
+        if let Some(parsed) = self.pods.templates.get(&name).cloned()
+            && parsed.said == self.said_by(namespace, &parsed.account)
+        {
+            return parsed.template;
         }
-        let json = owner.to_json();
-        let template = json.pointer("/spec/template").ok_or_else(missing)?;
-        let template = PodTemplateSpec::of(template).map(Arc::new);
-        if self.pods.templates.len() >= MAX_TEMPLATES {
-            self.pods.templates.clear();
+        let json = maker.to_json();
+        let json = if is_owned { json.pointer("/spec/template").ok_or_else(missing)?.clone() } else { json };
+        let account = SourceName::new(
+            SourceKind::Account,
+            account::name_of(json.get("spec").unwrap_or(&serde_json::Value::Null)),
+        );
+        let said = self.said_by(namespace, &account);
+        let template = self.admitted(json, maker.key(), &account, said.as_deref());
+        // A pod of its own is parsed once for each version of it, and there are many.
+        if is_owned {
+            if self.pods.templates.len() >= MAX_TEMPLATES {
+                self.pods.templates.clear();
+            }
+            self.pods.templates.insert(name, Parsed { account, said, template: template.clone() });
         }
-        self.pods.templates.insert(name, template.clone());
         template
+    }
+
+    /// What an account says, if there is an API for its pods to speak to.
+    fn said_by(&mut self, namespace: &str, account: &SourceName) -> Option<Arc<SourceData>> {
+        if has_api(&self.config) { self.source(namespace, account) } else { None }
+    }
+
+    fn admitted(
+        &self,
+        mut json: serde_json::Value,
+        maker: &ObjectKey,
+        account: &SourceName,
+        said: Option<&SourceData>,
+    ) -> Template {
+        let has_api = has_api(&self.config);
+        if let Some(spec) = json.get_mut("spec") {
+            account::admit(spec, maker, said.and_then(|said| said.account.as_ref()), has_api);
+        }
+        let mut template = PodTemplateSpec::of(&json)?;
+        if has_api {
+            // Also where the template names them no more: a pod keeps what it began with.
+            let root = SourceName::new(SourceKind::ConfigMap, ROOT_CA_NAME);
+            template.sources.extend([account.clone(), root]);
+        }
+        Ok(Arc::new(template))
     }
 }
 

@@ -48,7 +48,10 @@ impl Node {
             Input::Write(id, request) => self.write(now, id, *request),
             Input::Admit(id, request) => self.admit(now, id, &request),
             Input::Leave(id) => self.leave(now, id),
+            Input::Keys { keyring, ca_certificate } => self.hold_keys(now, keyring, ca_certificate),
+            Input::Rotate(id, epoch, lapse_ms) => self.rotate(now, id, epoch, lapse_ms),
             Input::Runtime(event) => self.agent.handle(now, agent::Input::Runtime(event)),
+            Input::SignAnew => self.agent.handle(now, agent::Input::SignAnew),
             Input::Persisted(batch) => self.persisted(now, batch),
             Input::PersistFailed(batch, reason) => self.persist_failed(now, batch, &reason),
             Input::Timeout => self.timeout(now),
@@ -186,6 +189,7 @@ impl Node {
                 Wait::Rebirth => self.rebirths_due(now),
                 Wait::Handover => self.look_at_handovers(now),
                 Wait::CatchUp => self.caught_up(now),
+                Wait::Reseal => self.reseal(now),
                 Wait::Depart => self.depart_or_stay(now),
             }
         }
@@ -219,7 +223,7 @@ impl Node {
     }
 
     fn members_changed_soon(&mut self, now: Now) {
-        if self.timers.get(&Wait::Members).is_some() {
+        if self.timers.get(&Wait::Members).is_some() || self.tell_removed(now) {
             return;
         }
         let active = self.store.members().active();
@@ -293,6 +297,7 @@ impl Node {
                 StoreChange::Members => self.members_changed_soon(now),
                 StoreChange::Report(node, section) if &**section == "node" => self.node_reported(now, *node),
                 StoreChange::EditLost(key, by) => self.edit_lost(now, key, by),
+                StoreChange::Epochs => self.epochs_changed(now),
                 StoreChange::Report(..) | StoreChange::Object(_) => {}
             }
         }
@@ -303,6 +308,7 @@ impl Node {
         }
         self.project(now, changes);
         self.want_reconcile(now);
+        self.want_reseal(now);
     }
 
     /// Renders what became different for clients, if there are any.
@@ -333,6 +339,9 @@ impl Node {
         let members = self.store.members().active().clone();
         self.known_members.clone_from(&members);
         self.membership.handle(now, ToMembership::Members(members.clone()));
+        self.election.handle(now, ToElection::Observers(self.store.members().observers()));
+        let removed = self.store.members().iter().filter(|member| member.is_removed()).map(|member| member.id);
+        self.election.on_removed(removed.collect());
         self.election.handle(now, ToElection::Members(members.clone()));
         let gone: Vec<NodeId> = self.claims_by_node.keys().filter(|node| !members.contains(node)).copied().collect();
         gone.into_iter().for_each(|node| self.node_reported(now, node));
@@ -355,9 +364,15 @@ impl Node {
                 let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
                 self.effects.push_back(Effect::Admitted(id, Err(reason)));
             }
+            Input::Rotate(id, ..) => {
+                self.effects.push_back(Effect::Rotated(id, Err(crate::request::RotateError::Left)));
+            }
             Input::Leave(id) => self.leave_again(now, id),
             // Who is told of the departure must be known; nothing else is said to it.
-            Input::LinkUp(peer) => drop(self.peers.linked.insert(peer)),
+            Input::LinkUp(peer) => {
+                self.peers.linked.insert(peer);
+                self.tell_own_removal(peer);
+            }
             Input::LinkDown(peer) => drop(self.peers.linked.remove(&peer)),
             _ => {}
         }

@@ -58,6 +58,7 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
         boot: meta.next_boot(now, config.seed)?,
         nonce: config.seed,
         layout_version: config.layout.version(),
+        keyring: config.keyring.clone(),
     };
     let mut store = Store::new(identity, config.memo.clone());
     let mut damaged = store.restore(now, said);
@@ -76,6 +77,11 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     Ok((node, damaged))
 }
 
+/// Whether pods can speak to this node's API: without an authority they could not know it.
+pub(super) fn has_api(config: &NodeConfig) -> bool {
+    !config.ca_certificate.is_empty()
+}
+
 fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> Node {
     let me = config.keys.node_id();
     let seed = config.seed;
@@ -85,6 +91,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         cluster: config.cluster,
         node_name: config.name.clone(),
         node_address: config.address.clone(),
+        api: config.api_address.parse().ok().filter(|_| has_api(&config)),
     };
     let status = NodeStatus {
         name: config.name.clone(),
@@ -167,11 +174,12 @@ impl Node {
         if let Some(report) = self.store.report(&self.me, "events") {
             self.events = postcard::from_bytes(&report.body).unwrap_or_default();
         }
-        self.left = self.store.members().get(&self.me).is_some_and(|member| !member.is_active());
-        if self.left {
-            let text = "this node does not belong to the cluster any more and runs nothing; to join again: skein join TOKEN --discard";
-            self.effects.push_back(Effect::Notice(text.into()));
+        if let Some(why) = self.store.members().get(&self.me).and_then(|member| member.ended) {
+            self.left = true;
+            let text = self.why_out(&why);
+            self.effects.push_back(Effect::Notice(text));
         }
+        self.effects.push_back(Effect::Rotations(self.store.rotations()));
         self.members_changed(now);
         self.ensure_node_object(now);
         self.restore_pods(now);

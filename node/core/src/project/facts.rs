@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_crdt_state::{Hlc, Kind, ObjectKey, ObjectState, Scalar, StoreChange, WriteId};
+use skein_crdt_state::{Hlc, Kind, NameKey, ObjectKey, ObjectState, Scalar, StoreChange, WriteId};
 use skein_gossip::NodeId;
 
 use super::node::{self, NODE_KIND};
 use super::pod::Template;
 use super::workload::{DEPLOYMENT_KIND, REPLICA_SET_KIND, Tally};
 use super::{ApiRef, Made, Sources, Unit, api_ref, event, metadata, stored};
+use crate::model::NAMESPACE_KIND;
+use crate::model::account::{ACCOUNT_KIND, Account};
 use crate::slot::{Claims, SLOT_KIND, pod_uid};
 use crate::status::{Claim, Events, NodeStatus, PodStatus};
 
@@ -33,6 +35,8 @@ pub(super) struct Facts {
     /// What cannot be placed and why, as each node that leads or led says.
     scheduling: BTreeMap<NodeId, (Hlc, BTreeMap<ObjectKey, String>)>,
     pub(super) templates: BTreeMap<ObjectKey, Arc<Template>>,
+    /// What accounts say of their pods, by namespace and name, as far as somebody wrote them.
+    accounts: BTreeMap<(String, String), Account>,
     /// The live ReplicaSets of each Deployment.
     pub(super) sets_of: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// How the pods of each ReplicaSet do.
@@ -84,7 +88,7 @@ impl Facts {
                     }
                 },
                 StoreChange::Members => nodes.extend(sources.store.members().iter().map(|member| member.id)),
-                StoreChange::EditLost(..) => {}
+                StoreChange::EditLost(..) | StoreChange::Epochs => {}
             }
         }
         let turned = self.nodes.iter().filter(|(id, facts)| facts.alive != sources.alive.contains(id));
@@ -137,6 +141,7 @@ impl Facts {
             status: status.as_ref(),
             reported_ms,
             alive: facts.alive,
+            observes: store.members().is_observer(id),
         };
         vec![Made {
             object: ApiRef { kind: Kind::new(NODE_KIND), namespace: "".into(), name: facts.name.clone() },
@@ -217,8 +222,42 @@ impl Facts {
         }
     }
 
+    /// What the account of a namespace's pods says of them, as far as somebody wrote it.
+    pub(super) fn account(&self, namespace: &str, name: &str) -> Option<&Account> {
+        if self.accounts.is_empty() {
+            return None;
+        }
+        self.accounts.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Learns what an account says of its pods; they show it.
+    fn learn_account(&mut self, sources: &Sources<'_>, key: &ObjectKey, open: &mut BTreeSet<Unit>) {
+        let Some(namespace) = key.namespace() else { return };
+        let live = sources.store.current_life(&NameKey::root(&Kind::new(NAMESPACE_KIND), namespace));
+        let live = live.and_then(|ns| sources.store.current_life(&ns.name_of_child(key.kind(), key.name())));
+        let said = live.and_then(|key| sources.store.object(&key)).map(|object| Account::of(&object.to_json()));
+        let name = (namespace.to_owned(), key.name().to_owned());
+        // One that says nothing says as much as one that is not there.
+        let said = said.filter(|said| *said != Account::default());
+        if self.accounts.get(&name) == said.as_ref() {
+            return;
+        }
+        match said {
+            Some(said) => drop(self.accounts.insert(name, said)),
+            None => drop(self.accounts.remove(&name)),
+        }
+        let kinds = [SLOT_KIND, POD_KIND].map(Kind::new);
+        let slots = kinds.iter().flat_map(|kind| sources.store.live(kind)).map(|slot| slot.key());
+        let within = slots.chain(self.reported.keys()).filter(|slot| slot.namespace() == Some(namespace));
+        open.extend(within.cloned().map(Unit::Pods));
+    }
+
     fn object(&mut self, sources: &Sources<'_>, key: &ObjectKey, open: &mut BTreeSet<Unit>) {
         match key.kind().as_str() {
+            ACCOUNT_KIND => {
+                self.learn_account(sources, key, open);
+                open.insert(Unit::Object(key.clone()));
+            }
             SLOT_KIND | POD_KIND => drop(open.insert(Unit::Pods(key.clone()))),
             REPLICA_SET_KIND => self.replica_set(sources, key, open),
             _ => drop(open.insert(Unit::Object(key.clone()))),

@@ -20,7 +20,12 @@ pub(super) struct About<'a> {
     /// When its report was made, in milliseconds since the Unix epoch; 0: there is none.
     pub(super) reported_ms: u64,
     pub(super) alive: bool,
+    /// Whether it is an observer: it takes no pods, which is shown as if it were cordoned for good.
+    pub(super) observes: bool,
 }
+
+/// What Kubernetes' tools show as the role of an observer.
+const OBSERVER_LABEL: &str = "node-role.kubernetes.io/observer";
 
 /// The node as Kubernetes shows it.
 pub(super) fn render(node: &About<'_>, cluster: &ClusterId) -> Value {
@@ -37,11 +42,19 @@ pub(super) fn render(node: &About<'_>, cluster: &ClusterId) -> Value {
     if let Some(Value::Object(wanted)) = metadata.remove("labels") {
         labels.extend(wanted);
     }
+    if node.observes {
+        labels.insert(OBSERVER_LABEL.to_owned(), "".into());
+    } else {
+        labels.remove(OBSERVER_LABEL);
+    }
     metadata.insert("labels".into(), labels.into());
     let mut spec = match stored.as_object_mut().and_then(|fields| fields.remove("spec")) {
         Some(Value::Object(spec)) => spec,
         _ => Map::new(),
     };
+    if node.observes {
+        spec.insert("unschedulable".into(), true.into());
+    }
     spec.entry("providerID").or_insert_with(|| format!("skein://{}", node.id).into());
     json!({
         "apiVersion": "v1",

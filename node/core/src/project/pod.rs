@@ -13,6 +13,7 @@ use super::pod_status::{self, Circumstances};
 use super::workload::{REPLICA_SET_KIND, Summary};
 use super::{ApiRef, Made, Sources, Unit, Whereabouts};
 use crate::ephemeral;
+use crate::model::account;
 use crate::slot::{self, SLOT_KIND, pod_name, pod_uid};
 use crate::status::{Phase, PodStatus};
 
@@ -159,6 +160,9 @@ impl Facts {
         let status = pod.reported.map(|reported| &*reported.status);
         let from_report = template.is_none().then(|| status.map(Template::of_report).unwrap_or_default());
         let Template { mut labels, mut annotations, mut spec } = template.cloned().or(from_report).unwrap_or_default();
+        if template.is_some() {
+            self.admit(sources, slot, &mut spec);
+        }
         if let (false, Some(object)) = (is_solo(slot), live) {
             overlay(sources.store, object, &mut labels, &mut annotations);
         }
@@ -212,6 +216,13 @@ impl Facts {
             over: pod.over,
             at: pod.node.map(|node| Whereabouts { node, slot: slot.clone(), write: pod.write, uid }),
         }
+    }
+
+    /// Adds what pods get by their account.
+    fn admit(&self, sources: &Sources<'_>, slot: &ObjectKey, spec: &mut Value) {
+        let account = self.account(slot.namespace().unwrap_or_default(), account::name_of(spec));
+        let owner = slot.owner().filter(|_| !is_solo(slot));
+        account::admit(spec, owner.as_ref().unwrap_or(slot), account, !sources.ca_certificate.is_empty());
     }
 
     fn summary(&self, slot: &ObjectState, pod: Option<&Pod<'_>>) -> Summary {

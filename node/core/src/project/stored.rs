@@ -7,10 +7,9 @@ use skein_crdt_state::{ClusterId, Kind, ObjectKey, ObjectState};
 use super::metadata::{api_names, time};
 use super::node::NODE_KIND;
 use super::{ApiRef, Made, Sources};
+use crate::model::account::{ACCOUNT_KIND, DEFAULT_ACCOUNT};
 use crate::model::{ROOT_CA_KEY, ROOT_CA_NAME};
 
-/// The account that pods have in their namespace unless they name another.
-pub(super) const DEFAULT_ACCOUNT: &str = "default";
 /// The namespace that built-in objects are as old as, and that they follow from: it is there as long as its cluster.
 const SYSTEM_NAMESPACE: &str = "kube-system";
 
@@ -91,7 +90,7 @@ fn select_own_pods(fields: &mut Map<String, Value>) {
 /// The account that every namespace has. It follows from the namespace, so it is there at all peers at once; one that
 /// somebody writes is shown in its place.
 pub(super) fn default_account(namespace: &ObjectState, cluster: &ClusterId) -> Made {
-    given(namespace, cluster, "ServiceAccount", DEFAULT_ACCOUNT)
+    given(namespace, cluster, ACCOUNT_KIND, DEFAULT_ACCOUNT)
 }
 
 /// The certificate of the cluster, which every namespace has: clients in pods, and charts, look for it under this name.
@@ -104,12 +103,16 @@ pub(super) fn root_certificate(namespace: &ObjectState, cluster: &ClusterId, ca_
     made
 }
 
+/// The uid of what a namespace is given: another one than that of what somebody writes in its place.
+pub(crate) fn given_uid(namespace: &ObjectKey, kind_name: &str, name: &str, cluster: &ClusterId) -> String {
+    namespace.child(&Kind::new(&format!("Derived{kind_name}")), name, 1).uid(cluster).to_string()
+}
+
 /// What a namespace has without anybody having written it.
 fn given(namespace: &ObjectState, cluster: &ClusterId, kind_name: &str, name: &str) -> Made {
     let key: &ObjectKey = namespace.key();
     let kind = Kind::new(kind_name);
     let (api_version, _) = api_names(&kind);
-    let uid = key.child(&Kind::new(&format!("Derived{kind_name}")), name, 1).uid(cluster);
     Made {
         object: ApiRef { kind, namespace: key.name().into(), name: name.into() },
         value: json!({
@@ -118,7 +121,7 @@ fn given(namespace: &ObjectState, cluster: &ClusterId, kind_name: &str, name: &s
             "metadata": {
                 "name": name,
                 "namespace": key.name(),
-                "uid": uid.to_string(),
+                "uid": given_uid(key, kind_name, name, cluster),
                 "creationTimestamp": time(namespace.born().millis()),
             },
         }),

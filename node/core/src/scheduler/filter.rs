@@ -12,6 +12,8 @@ pub enum Refusal<'a> {
     Unreachable,
     /// It has not said yet what it is, or its engine does not answer.
     NotReady,
+    /// It is an observer: it runs nothing.
+    Observes,
     /// The pod names another node.
     NodeName,
     /// People want no new pods there.
@@ -37,6 +39,9 @@ pub enum Refusal<'a> {
 /// The first reason why a node will not do, in the order in which they are cheap to find and useful to know.
 pub(crate) fn refusal<'a>(room: &NodeRoom<'a>, needs: &'a PodNeeds) -> Option<Refusal<'a>> {
     let node = room.node;
+    if !room.is_open && node.observes {
+        return Some(Refusal::Observes);
+    }
     if !room.is_open && node.lost {
         return Some(Refusal::Unreachable);
     }

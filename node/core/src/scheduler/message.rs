@@ -49,6 +49,7 @@ pub(super) fn detail(room: &NodeRoom<'_>, refusal: &Refusal<'_>, needs: &PodNeed
         Refusal::Unreachable => "it is unreachable".to_owned(),
         Refusal::NotReady if !room.node.reported => "it has not said yet what it offers".to_owned(),
         Refusal::NotReady => format!("its engine does not answer ({})", capacity.message),
+        Refusal::Observes => "it is an observer, which runs no pods".to_owned(),
         Refusal::NodeName => format!("the pod asks for node {}", needs.node_name),
         Refusal::Unschedulable => "it is cordoned".to_owned(),
         Refusal::NodeSelector => {
@@ -79,6 +80,7 @@ fn reason(refusal: &Refusal<'_>) -> String {
     match refusal {
         Refusal::Unreachable => format!("node(s) had untolerated taint {{{UNREACHABLE}: }}"),
         Refusal::NotReady => format!("node(s) had untolerated taint {{{NOT_READY}: }}"),
+        Refusal::Observes => "node(s) were observers".to_owned(),
         Refusal::NodeName => "node(s) didn't match the requested node name".to_owned(),
         Refusal::Unschedulable => "node(s) were unschedulable".to_owned(),
         Refusal::NodeSelector | Refusal::NodeAffinity => "node(s) didn't match Pod's node affinity/selector".to_owned(),

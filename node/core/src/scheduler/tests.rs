@@ -32,6 +32,7 @@ fn node(n: u16) -> NodeView {
         labels: Arc::default(),
         taints: Arc::default(),
         unschedulable: false,
+        observes: false,
         capacity: Capacity {
             ready: true,
             cpu_millis: 4000,
@@ -246,6 +247,18 @@ fn tolerations_selectors_and_names_let_pods_in() {
     let tolerant = json!({"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "a", "operator": "Exists"}]});
     assert_eq!(place(&view, &pod(tolerant), 1).unwrap_or_default(), ["n1"]);
     assert_eq!(place(&view, &pod(json!({"nodeName": "n2"})), 1).unwrap_or_default(), ["n2"]);
+}
+
+#[test]
+fn an_observer_gets_no_pod_whatever_the_pod_asks_for() {
+    let observer = NodeView { observes: true, labels: Arc::new([("disk".into(), "ssd".into())].into()), ..node(1) };
+    let view = view([node(0), observer]);
+    assert_eq!(place(&view, &pod(json!({})), 3).unwrap_or_default(), ["n0", "n0", "n0"]);
+    for asked in [json!({"nodeName": "n1"}), json!({"nodeSelector": {"disk": "ssd"}})] {
+        let asked = pod(asked);
+        assert!(place(&view, &asked, 1).is_err());
+        assert!(Room::new(&view, Vec::new()).explain(&asked).contains("1 node(s) were observers"));
+    }
 }
 
 #[test]

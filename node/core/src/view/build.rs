@@ -23,6 +23,8 @@ impl View {
         let nodes = nodes::views(store, component, now, cache);
         let mut seen = component.seen_24h.clone();
         seen.insert(component.me);
+        // Observers run nothing, so where they are decides nothing.
+        seen.retain(|id| !store.members().is_observer(id));
         let here = seen.iter().filter(|id| nodes.get(*id).is_some_and(|node| !node.lost)).count();
         let mut view = View {
             now,

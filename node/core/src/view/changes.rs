@@ -46,7 +46,7 @@ impl Changes {
                 StoreChange::Report(_, section) if section.starts_with("pod/") => {
                     self.pods.insert(section.clone());
                 }
-                StoreChange::Report(..) => {}
+                StoreChange::Report(..) | StoreChange::Epochs => {}
                 StoreChange::Members => self.members = true,
             }
         }

@@ -144,6 +144,7 @@ fn look(store: &Store, component: &Component, now: Now, cache: &mut ViewCache, i
         labels: labels.into(),
         taints: cache.taints(id, &spec.taints, now.mono),
         unschedulable: spec.unschedulable,
+        observes: store.members().is_observer(&id),
         images: Images::of(&capacity.images),
         capacity: capacity.into(),
         used: Used::default(),

@@ -1,6 +1,7 @@
 //! Owner references that people wrote (`metadata.ownerReferences`), and which objects they leave without an owner.
 //!
-//! Objects whose key names their owner need none of this: they die with it.
+//! Objects whose key names their owner need none of this: they die with it. But a slot's ReplicaSet may be missing though nobody
+//! has ended it, where the only disk that had it was damaged: such a slot counts for no workload and is collected here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -13,11 +14,15 @@ use skein_gossip::{Instant, Now};
 
 use super::changes::Changes;
 use super::{View, ViewCache};
-use crate::model::NAMESPACE_KIND;
 use crate::model::closing::closing;
+use crate::model::{NAMESPACE_KIND, REPLICA_SET_KIND};
+use crate::slot::SLOT_KIND;
 
 /// How long an owner may be unknown before its dependents are collected: its creation may be on its way from a peer.
 const UNKNOWN_OWNER_GRACE: Duration = Duration::from_secs(30);
+/// How long a slot's ReplicaSet may be missing: it may be on its way from a peer. Shorter than any leader's tenure, since the next one
+/// begins to count anew.
+const MISSING_SET_GRACE: Duration = Duration::from_secs(5);
 /// How many past lives of an owner's name are compared.
 const PAST_LIVES: u32 = 64;
 
@@ -75,16 +80,20 @@ pub(super) struct Dependents {
     closing: BTreeMap<ObjectKey, Arc<[String]>>,
     /// Since when none of an object's owners is known.
     unknown_since: BTreeMap<ObjectKey, Instant>,
+    /// The slots whose ReplicaSet is missing, and since when it is.
+    strays: BTreeMap<ObjectKey, Option<Instant>>,
 }
 
 impl Dependents {
     /// Forgets since when owners are not known.
     pub(super) fn forget_unknown(&mut self) {
         self.unknown_since.clear();
+        self.strays.values_mut().for_each(|since| *since = None);
     }
 
     /// Looks again at what became different.
     fn refresh(&mut self, store: &Store, changes: &Changes) {
+        self.refresh_strays(store, changes);
         if changes.everything {
             let kind = Kind::new(NAMESPACE_KIND);
             let objects = store.live(&kind).flat_map(|namespace| store.children(namespace.key()));
@@ -115,6 +124,42 @@ impl Dependents {
     }
 }
 
+impl Dependents {
+    fn refresh_strays(&mut self, store: &Store, changes: &Changes) {
+        let kind = Kind::new(SLOT_KIND);
+        let mut came: Vec<&ObjectKey> = Vec::new();
+        if changes.everything {
+            came.extend(store.live(&kind).map(|slot| slot.key()));
+        }
+        came.extend(changes.objects.iter().filter(|key| *key.kind() == kind));
+        for key in came.into_iter().filter(|key| is_stray(store, key)) {
+            self.strays.entry(key.clone()).or_default();
+        }
+        // There are none but after damage.
+        self.strays.retain(|key, _| is_stray(store, key));
+    }
+
+    /// The slots whose ReplicaSet has been missing for long enough, and when to look again for the others.
+    fn collectable(&mut self, now: Instant) -> (Vec<ObjectKey>, Option<Instant>) {
+        let (mut orphans, mut next) = (Vec::new(), None);
+        for (key, since) in &mut self.strays {
+            let counts_from = *since.get_or_insert(now) + MISSING_SET_GRACE;
+            if counts_from <= now {
+                orphans.push(key.clone());
+            } else {
+                next = Some(next.map_or(counts_from, |next: Instant| next.min(counts_from)));
+            }
+        }
+        (orphans, next)
+    }
+}
+
+/// Whether a slot is there and its ReplicaSet is not.
+fn is_stray(store: &Store, key: &ObjectKey) -> bool {
+    let lacks_set = |set: ObjectKey| set.kind().as_str() == REPLICA_SET_KIND && store.object(&set).is_none();
+    store.is_live(key) && store.object(key).is_some() && key.owner().is_some_and(lacks_set)
+}
+
 /// What owners leave behind, or go after.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -131,15 +176,15 @@ pub(super) fn orphans(store: &Store, now: Now, cache: &mut ViewCache, changes: &
     cache.dependents.refresh(store, changes);
     let mut closing = cache.dependents.closing.clone();
     closing.retain(|key, _| store.is_live(key));
+    let (mut orphans, mut next) = cache.dependents.collectable(now.mono);
     if cache.dependents.owners.is_empty() {
-        return Found { closing: closing.into_iter().collect(), ..Found::default() };
+        return Found { orphans, next, closing: closing.into_iter().collect() };
     }
     let alive = live_uids(store, cache, view);
     let cluster = store.cluster();
     let going: BTreeMap<Arc<str>, ObjectKey> =
         closing.keys().map(|key| (cache.uid(&cluster, key), key.clone())).collect();
     let Dependents { owners, unknown_since, .. } = &mut cache.dependents;
-    let (mut orphans, mut next) = (Vec::new(), None);
     for (object, owners) in owners {
         let Some(namespace) = object.outermost(1).filter(|namespace| store.is_live(namespace)) else { continue };
         let goes = |owner: &&OwnerReference| going.contains_key(&*owner.uid);

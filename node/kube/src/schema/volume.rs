@@ -139,9 +139,19 @@ pub static PROJECTION: TypeSchema = TypeSchema {
         Field::new("secret", 1, Ty::Object(&SECRET_PROJECTION)),
         Field::new("downwardAPI", 2, Ty::Object(&DOWNWARD_API_PROJECTION)),
         Field::new("configMap", 3, Ty::Object(&CONFIG_MAP_PROJECTION)),
-        Field::new("serviceAccountToken", 4, Ty::Any).not_yet(),
+        Field::new("serviceAccountToken", 4, Ty::Object(&TOKEN_PROJECTION)),
         Field::new("clusterTrustBundle", 5, Ty::Any).not_yet(),
         Field::new("podCertificate", 6, Ty::Any).not_yet(),
+    ],
+};
+
+/// A token of the pod's account.
+pub static TOKEN_PROJECTION: TypeSchema = TypeSchema {
+    name: "io.k8s.api.core.v1.ServiceAccountTokenProjection",
+    fields: &[
+        Field::new("audience", 1, Ty::Str),
+        Field::new("expirationSeconds", 2, Ty::Int64).explicit().default("3600"),
+        Field::new("path", 3, Ty::Str).required().check(Check::FileWithin),
     ],
 };
 

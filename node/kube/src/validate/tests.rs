@@ -189,6 +189,35 @@ fn each_rule_of_volumes_is_checked() {
 }
 
 #[test]
+fn each_rule_of_projected_tokens_is_checked() {
+    let volume = |token: Value| json!([{"name": "a", "projected": {"sources": [{ "serviceAccountToken": token }]}}]);
+    let at = "/spec/template/spec/volumes";
+    breaks_deployment([
+        (
+            at,
+            volume(json!({"path": "t", "expirationSeconds": 599})),
+            "volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 599: \
+             may not specify a duration less than 10 minutes",
+        ),
+        (
+            at,
+            volume(json!({"path": "t", "expirationSeconds": (1u64 << 32) + 1})),
+            "may not specify a duration larger than 2^32 seconds",
+        ),
+        (at, volume(json!({"audience": "vault"})), "serviceAccountToken.path: Required value"),
+        (at, volume(json!({"path": "../t"})), "serviceAccountToken.path: Invalid value: \"../t\""),
+        (at, volume(json!({"path": "t", "audience": "x".repeat(513)})), "serviceAccountToken.audience: Too long"),
+    ]);
+    let mut object = deployment();
+    let spec = json!({"containers": [{"name": "web", "image": "a:1"}], "volumes": volume(json!({"path": "t"}))});
+    set(&mut object, "/spec/template/spec", spec);
+    let filled = ready(&resource::DEPLOYMENTS, object);
+    assert_eq!(create(&resource::DEPLOYMENTS, &filled), []);
+    let sources = &filled["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"];
+    assert_eq!(sources[0]["serviceAccountToken"], json!({"path": "t", "expirationSeconds": 3600}));
+}
+
+#[test]
 fn each_rule_of_mounts_and_init_containers_is_checked() {
     let init = |more: Value| {
         let mut container = json!({"name": "init", "image": "a:1"});

@@ -7,7 +7,7 @@ use skein_kube::status::Status;
 
 use super::super::backend::ApiRef;
 use super::super::shell::{Shell, now_ms};
-use crate::pki::client::Subject;
+use crate::pki::client::Shown;
 use crate::pki::token::{API_AUDIENCE, Claims, Life};
 
 /// The administrator's name: the user of the one token that never ends.
@@ -34,15 +34,17 @@ pub fn master(name: &str) -> User {
 ///
 /// # Errors
 /// 401 when neither names anybody, and 503 when the daemon stops.
-pub async fn caller(shell: &Shell, certificate: Option<&Subject>, headers: &HeaderMap) -> Result<User, Status> {
-    if let Some(subject) = certificate {
+pub async fn caller(shell: &Shell, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<User, Status> {
+    // A connection may be older than a rotation: what its certificate is worth is asked each time.
+    let counts = |shown: &&Shown| shell.identity.counts(&shown.epoch, now_ms());
+    if let Some(Shown { subject, .. }) = certificate.filter(counts) {
         let known = shell.known.now(&*shell.backend).await?;
         if !known.is_revoked(&subject.user, subject.since_s) {
             return Ok(User::new(subject.user.as_str(), subject.groups.iter().cloned()));
         }
     }
     let Some(token) = bearer(headers) else { return Err(Status::unauthorized()) };
-    if shell.identity.secrets().is_admin(token.as_bytes()) {
+    if shell.identity.is_admin(token.as_bytes(), now_ms()) {
         return Ok(master(ADMIN));
     }
     let verified = verify(shell, token, &[API_AUDIENCE]).await?;
@@ -58,11 +60,11 @@ pub async fn caller(shell: &Shell, certificate: Option<&Subject>, headers: &Head
 /// # Errors
 /// 503 when the daemon stops.
 pub async fn verify(shell: &Shell, token: &str, audiences: &[&str]) -> Result<Result<Verified, String>, Status> {
-    if shell.identity.secrets().is_admin(token.as_bytes()) {
+    if shell.identity.is_admin(token.as_bytes(), now_ms()) {
         let audiences = vec![API_AUDIENCE.to_owned()];
         return Ok(Ok(Verified { user: master(ADMIN), audiences }));
     }
-    let claims = match shell.identity.tokens().verify(token, now_ms() / 1000) {
+    let claims = match shell.identity.verify_token(token, now_ms()) {
         Ok(claims) => claims,
         Err(error) => return Ok(Err(error.to_string())),
     };

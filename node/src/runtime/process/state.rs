@@ -1,6 +1,9 @@
 //! What is on disk about one container of the `process` runtime, and whether its shim lives. Read and written by the
 //! daemon and the shim, which may be of different versions: fields are only ever added, with defaults.
 //!
+//! What a container is given (its environment, its command) may hold the values of Secrets and is kept in memory alone, in
+//! `whole`; the disk has the rest.
+//!
 //! A directory has `spec.json` (daemon), then `lock` (held by the shim as long as it lives), `control` and `alive` (fifos),
 //! `log` and its rotated files, `started.json`, and at last `exit.json` (all shim).
 
@@ -16,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use skein_core::runtime::{ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Exit};
 
 use super::super::boot;
+use super::whole;
 
 /// What the daemon tells the shim.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -117,15 +121,22 @@ impl StateDir {
         self.0.join("alive")
     }
 
-    /// Makes the directory with its record. Others must not read the environment in it.
+    /// Makes the directory with its record, which is on the disk without what may hold values of Secrets.
     pub(crate) fn create(&self, record: &Record) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(&self.0)?;
         File::create(self.0.join("lock"))?;
-        self.write("spec.json", record)
+        whole::write(&self.0, record)?;
+        let mut told = record.clone();
+        told.env.clear();
+        told.spec.env.clear();
+        told.spec.command.clear();
+        told.spec.args.clear();
+        self.write("spec.json", &told)
     }
 
     /// Removes it at once for all who look for it, and then its files.
     pub(crate) fn remove(&self) -> io::Result<()> {
+        whole::remove(&self.0)?;
         let mut name = std::ffi::OsString::from(".removed-");
         name.push(self.0.file_name().unwrap_or_default());
         let aside = self.0.with_file_name(name);
@@ -140,8 +151,14 @@ impl StateDir {
         fs::remove_dir_all(&aside)
     }
 
+    /// What the container was started with; after a restart of the machine without its environment and its command,
+    /// which nothing needs any more then.
     pub(crate) fn record(&self) -> io::Result<Record> {
-        self.read("spec.json")
+        let told: Record = self.read("spec.json")?;
+        // One that another node left in a place of the same name says nothing of this one.
+        let whole =
+            whole::read(&self.0).filter(|whole: &Record| whole.spec.id == told.spec.id && whole.node == told.node);
+        Ok(whole.unwrap_or(told))
     }
 
     pub(crate) fn write_started(&self, started: &Started) -> io::Result<()> {
@@ -282,6 +299,7 @@ fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use skein_core::runtime::Security;
 
     #[test]
     fn a_name_cannot_lead_out_of_the_directory() {
@@ -289,6 +307,69 @@ mod tests {
         assert!(StateDir::of(Path::new("/x"), &id("../../etc")).is_none());
         assert!(StateDir::of(Path::new("/x"), &id("")).is_none());
         assert_eq!(StateDir::of(Path::new("/x"), &id("ab-1")).unwrap().path(), Path::new("/x/ab-1_web_0"));
+    }
+
+    #[test]
+    fn what_may_hold_a_secret_is_in_memory_and_not_on_the_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let id = ContainerRef { uid: "ab-1".into(), container: "web".into(), attempt: 0 };
+        let dir = StateDir::of(root.path(), &id).unwrap();
+        let mut spec = spec(id);
+        spec.env = vec![("PASSWORD".to_owned(), "canary".to_owned())];
+        spec.args = vec!["--password=canary".to_owned()];
+        let record = Record {
+            cluster: "c".into(),
+            node: "n".into(),
+            env: spec.env.clone(),
+            spec,
+            ip: None,
+            holds_address: false,
+            log_max_bytes: 1,
+        };
+        dir.create(&record).unwrap();
+        let read = dir.record().unwrap();
+        assert_eq!((&read.env, &read.spec), (&record.env, &record.spec), "shim and daemon are told all");
+        for entry in fs::read_dir(dir.path()).unwrap().flatten() {
+            let bytes = fs::read(entry.path()).unwrap();
+            assert!(!bytes.windows(6).any(|window| window == b"canary"), "{}", entry.path().display());
+        }
+        let whole = whole::place(dir.path());
+        assert!(fs::read_to_string(&whole).unwrap().contains("canary") && whole.starts_with("/dev/shm"));
+        // As after a restart of the machine.
+        fs::remove_file(&whole).unwrap();
+        let read = dir.record().unwrap();
+        assert!(read.env.is_empty() && read.spec.id == record.spec.id && read.spec.image == record.spec.image);
+        dir.remove().unwrap();
+        assert!(!whole.parent().unwrap().exists(), "nothing is left in memory");
+    }
+
+    fn spec(id: ContainerRef) -> ContainerSpec {
+        ContainerSpec {
+            id,
+            namespace: "default".into(),
+            pod: "web".into(),
+            slot: String::new(),
+            write: String::new(),
+            image: "i".into(),
+            command: vec!["true".into()],
+            args: Vec::new(),
+            env: Vec::new(),
+            working_dir: String::new(),
+            ports: Vec::new(),
+            cpu_limit_millis: None,
+            cpu_request_millis: None,
+            memory_limit_bytes: None,
+            network_of: None,
+            pid_of: None,
+            host_network: true,
+            tty: false,
+            stdin: false,
+            stdin_once: false,
+            hostname: String::new(),
+            host_aliases: Vec::new(),
+            mounts: Vec::new(),
+            security: Security::default(),
+        }
     }
 
     #[test]

@@ -1,12 +1,11 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use skein_core::runtime::FileSpec;
+use skein_core::runtime::{FileSpec, TokenSpec};
 use std::collections::BTreeMap;
 
 fn files(files: &[(&str, &str, u32)]) -> VolumeKind {
-    let files = files
-        .iter()
-        .map(|(path, text, mode)| ((*path).to_owned(), FileSpec { bytes: text.as_bytes().to_vec(), mode: *mode }));
+    let files =
+        files.iter().map(|(path, text, mode)| ((*path).to_owned(), FileSpec::of(text.as_bytes().to_vec(), *mode)));
     VolumeKind::Files { files: files.collect::<BTreeMap<_, _>>(), memory: false }
 }
 
@@ -133,4 +132,61 @@ fn what_belongs_in_memory_is_in_memory() {
     assert!(at.starts_with("/dev/shm") && at.is_dir());
     store.remove("u1").unwrap();
     fs::remove_dir(at.parent().unwrap().parent().unwrap()).unwrap();
+}
+
+/// Signs each token with a number of its own, as long as it has any.
+#[derive(Debug, Default)]
+struct Numbers(std::sync::atomic::AtomicU32);
+
+impl TokenSigner for Numbers {
+    fn sign(&self, token: &TokenSpec) -> Result<String, String> {
+        match self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            2 => Err("out of numbers".to_owned()),
+            number => Ok(format!("{} {number}", token.account)),
+        }
+    }
+}
+
+fn with_token(memory: bool) -> VolumeSpec {
+    let token = TokenSpec {
+        namespace: "shop".to_owned(),
+        account: "robot".to_owned(),
+        account_uid: "u".to_owned(),
+        pod: "web".to_owned(),
+        pod_uid: "u1".to_owned(),
+        audience: String::new(),
+        seconds: 3600,
+    };
+    let files = [
+        ("token".to_owned(), FileSpec { token: Some(token), ..FileSpec::of(Vec::new(), 0o644) }),
+        ("ca.crt".to_owned(), FileSpec::of(b"PEM".to_vec(), 0o644)),
+    ];
+    volume("kube-api-access-abcde", VolumeKind::Files { files: files.into(), memory })
+}
+
+#[test]
+fn tokens_are_signed_each_time_swapped_at_once_and_kept_from_disks() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = format!("tokens-{}", std::process::id());
+    let unsigned = VolumeStore::new(dir.path(), &node);
+    assert!(unsigned.write("u1", &[with_token(true)]).unwrap_err().ends_with("this node signs no tokens"));
+    let store = VolumeStore::new(dir.path(), &node).signed_by(Some(Arc::new(Numbers::default())));
+    let why = store.write("u1", &[with_token(false)]).unwrap_err();
+    assert!(why.ends_with("a token is not written to a disk"), "{why}");
+    store.write("u1", &[with_token(true)]).unwrap();
+    let mount = Mount { place: Place::Memory, ..mount("kube-api-access-abcde", "") };
+    let at = store.source("u1", &mount).unwrap();
+    let read = |file: &str| fs::read_to_string(at.join(file)).unwrap();
+    assert_eq!((read("token"), read("ca.crt")), ("robot 0".to_owned(), "PEM".to_owned()));
+    assert_eq!(fs::metadata(at.join("token")).unwrap().permissions().mode() & 0o777, 0o644);
+    let version = fs::read_link(at.join("..data")).unwrap();
+    store.write("u1", &[with_token(true)]).unwrap();
+    assert_eq!(read("token"), "robot 1");
+    assert_ne!(fs::read_link(at.join("..data")).unwrap(), version, "all files are swapped together");
+    assert!(store.write("u1", &[with_token(true)]).unwrap_err().ends_with("out of numbers"));
+    assert_eq!(read("token"), "robot 1", "one that cannot be signed leaves the one that is there");
+    assert!(!dir.path().join("volumes").exists(), "nothing was made on the disk");
+    store.remove("u1").unwrap();
+    assert!(!at.exists());
+    let _ = fs::remove_dir(&store.memory);
 }

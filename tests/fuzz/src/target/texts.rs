@@ -4,8 +4,10 @@ use skein_kube::field_selector::FieldSelector;
 use skein_kube::resource;
 use skein_kube::selector::LabelSelector;
 use skein_kube::{negotiate, time};
+use skein_node::api::backend::TokenRole;
 use skein_node::api::{paths, query};
 use skein_node::daemon::token::JoinToken;
+use skein_node::joining::Code;
 
 use super::Target;
 
@@ -63,12 +65,39 @@ impl Target for Tokens {
 
     fn seeds(&self) -> Vec<Vec<u8>> {
         let peers = vec![(crate::cluster::id(0), vec![std::net::SocketAddr::from(([10, 0, 0, 1], 7311))])];
-        let token = JoinToken { cluster: crate::cluster::cluster_id(), secret: [3; 16], peers };
+        let token =
+            JoinToken { cluster: crate::cluster::cluster_id(), secret: [3; 16], role: TokenRole::Observer, peers };
         vec![token.to_string().into_bytes(), b"skein1-".to_vec()]
     }
 
     fn execute(&mut self, input: &[u8]) -> String {
         let text = String::from_utf8_lossy(input);
         text.parse::<JoinToken>().map_or_else(|error| error.to_string(), |_| "a token".into())
+    }
+}
+
+/// Codes that people type.
+pub(super) struct Codes;
+
+impl Target for Codes {
+    fn name(&self) -> &'static str {
+        "codes"
+    }
+
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        let code = Code::new(42, [0, 1, 254, 255]).to_string();
+        vec![code.clone().into_bytes(), code.to_uppercase().replace('-', " ").into_bytes(), b"7".to_vec()]
+    }
+
+    fn execute(&mut self, input: &[u8]) -> String {
+        let text = String::from_utf8_lossy(input);
+        match text.parse::<Code>() {
+            // What is read must be the same code when it is written and read again.
+            Ok(code) => {
+                assert_eq!(code.to_string().parse(), Ok(code), "{text:?}");
+                "a code".into()
+            }
+            Err(error) => error.to_string(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::store::new_cluster;
 use skein_crdt_state::{Edit, Identity, Kind, Memo, ObjectKey, Received, Scalar, Store};
@@ -82,7 +83,14 @@ fn store(secret: u8) -> Store {
     let keys = Keypair::from_secret([secret; 32]);
     let cluster = new_cluster(&founder, &NONCE);
     Store::new(
-        Identity { keys, cluster, boot: 1, nonce: secret.into(), layout_version: 1 },
+        Identity {
+            keys,
+            cluster,
+            boot: 1,
+            nonce: secret.into(),
+            layout_version: 1,
+            keyring: Keyring::new(EpochId([1; 16]), DataKey::new([1; 32])),
+        },
         Memo::new(MemoLimits::DAEMON),
     )
 }

@@ -1,10 +1,12 @@
 //! What comes before a pod's containers: its volumes, and its init containers one after the other.
 
+use std::sync::Arc;
+
 use super::{Admission, Pod};
 use crate::agent::Context;
 use crate::agent::container::Container;
 use crate::agent::volumes::Ready;
-use crate::model::pod::RestartPolicy;
+use crate::model::pod::{PodTemplateSpec, RestartPolicy};
 
 /// Whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +63,29 @@ impl Pod {
         }
     }
 
+    /// What it is made from says something else of the same containers, as when its account comes late. That counts while
+    /// nothing of it was started. Says whether it does.
+    pub(in crate::agent) fn learn_again(&mut self, template: &Arc<PodTemplateSpec>) -> bool {
+        let Some(before) = self.template.as_ref().filter(|_| !self.is_stopping() && !self.has_containers()) else {
+            return false;
+        };
+        let runs = |template: &PodTemplateSpec| -> Vec<(String, String)> {
+            template.spec.all_containers().map(|one| (one.name.clone(), one.image.clone())).collect()
+        };
+        let is_new = self.volumes.are_gone() && !Arc::ptr_eq(before, template) && before != template;
+        if !is_new || before.needs != template.needs || runs(before) != runs(template) {
+            return false;
+        }
+        self.template = Some(template.clone());
+        true
+    }
+
     /// Has the volumes laid out, or written anew. Says whether containers may start.
     pub(super) fn prepare_volumes(&mut self, ctx: &mut Context<'_>) -> bool {
         let Some(template) = self.template.clone() else { return true };
+        if self.has_ended() && self.volumes.are_laid_out() {
+            return true;
+        }
         let mut volumes = std::mem::take(&mut self.volumes);
         let uid = self.identity.uid.clone();
         let ready = {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::agent::environment::{PodFields, field_value, resource_value};
+use crate::model::pod::volume::TokenProjection;
 use crate::model::pod::volume::{ConfigMapVolume, DEFAULT_MODE, DownwardApi, DownwardApiFile, KeyToPath, Volume};
 use crate::model::pod::{Container, PodSpec};
 use crate::model::source::{SourceKind, SourceName};
-use crate::runtime::{FileSpec, Mount, Place, VolumeKind, VolumeSpec};
+use crate::runtime::{FileSpec, Mount, Place, TokenSpec, VolumeKind, VolumeSpec};
 
 /// The most files of one volume.
 const MAX_FILES: usize = 4096;
@@ -64,8 +65,9 @@ fn place(volume: &Volume) -> Place {
         return Place::Host(host.path.clone());
     }
     let secret = |volume: &Volume| {
+        let mut sources = volume.projected.iter().flat_map(|projected| &projected.sources);
         volume.secret.is_some()
-            || volume.projected.iter().flat_map(|projected| &projected.sources).any(|source| source.secret.is_some())
+            || sources.any(|source| source.secret.is_some() || source.service_account_token.is_some())
     };
     let memory = match is_files(volume) {
         true => secret(volume),
@@ -99,6 +101,11 @@ fn kind(volume: &Volume, pod: &PodFields<'_>) -> Result<VolumeKind, String> {
             if let Some(of_source) = &source.downward_api {
                 downward(of_source, of.default_mode, pod, &mut files)?;
             }
+            if let Some(of_source) = &source.service_account_token {
+                let (bytes, mode) = (Vec::new(), of.default_mode.unwrap_or(DEFAULT_MODE));
+                let token = Some(token(of_source, pod)?);
+                files.insert(of_source.path.clone(), FileSpec { bytes, mode, token });
+            }
         }
     } else {
         return Ok(VolumeKind::Empty { memory });
@@ -127,13 +134,13 @@ fn keys(
         return if of.optional { Ok(()) } else { Err(name.not_found()) };
     };
     if of.items.is_empty() {
-        files.extend(source.files().map(|(key, bytes)| (key.clone(), FileSpec { bytes: bytes.clone(), mode })));
+        files.extend(source.files().map(|(key, bytes)| (key.clone(), FileSpec::of(bytes.clone(), mode))));
         return Ok(());
     }
     for KeyToPath { key, path, mode: own } in &of.items {
         match source.file(key) {
             Some(bytes) => {
-                drop(files.insert(path.clone(), FileSpec { bytes: bytes.clone(), mode: own.unwrap_or(mode) }));
+                drop(files.insert(path.clone(), FileSpec::of(bytes.clone(), own.unwrap_or(mode))));
             }
             None if of.optional => {}
             None => {
@@ -145,11 +152,27 @@ fn keys(
     Ok(())
 }
 
+/// The token of the pod's account.
+fn token(of: &TokenProjection, pod: &PodFields<'_>) -> Result<TokenSpec, String> {
+    let name = pod.template.spec.account();
+    let account = pod.sources.account(name);
+    let account = account.ok_or_else(|| format!("failed to fetch token: serviceaccounts \"{name}\" not found"))?;
+    Ok(TokenSpec {
+        namespace: pod.namespace.to_owned(),
+        account: name.to_owned(),
+        account_uid: account.uid.clone(),
+        pod: pod.name.to_owned(),
+        pod_uid: pod.uid.to_owned(),
+        audience: of.audience.clone(),
+        seconds: of.seconds(),
+    })
+}
+
 fn downward(of: &DownwardApi, mode: Option<u32>, pod: &PodFields<'_>, files: &mut Files) -> Result<(), String> {
     for file in &of.items {
         let bytes = downward_value(file, pod)?.into_bytes();
         let mode = file.mode.or(mode).unwrap_or(DEFAULT_MODE);
-        files.insert(file.path.clone(), FileSpec { bytes, mode });
+        files.insert(file.path.clone(), FileSpec::of(bytes, mode));
     }
     Ok(())
 }
@@ -209,6 +232,7 @@ mod tests {
             template: &template,
             sources: &sources,
             capacity: &Capacity::default(),
+            api: None,
         };
         let volumes = volumes(&pod)?;
         let VolumeKind::Files { files, .. } = &volumes[0].kind else { return Ok(Vec::new()) };

@@ -7,7 +7,7 @@ use skein_crdt_state::{Edit, Kind, Scalar};
 
 use super::world::{World, deployment};
 use crate::controllers::{Step, may_stop};
-use crate::slot::Claims;
+use crate::slot::{Claims, SLOT_KIND};
 use crate::status::Phase;
 
 fn web(world: &mut World, replicas: u32) -> skein_crdt_state::ObjectKey {
@@ -293,6 +293,24 @@ fn objects_whose_owners_are_gone_are_collected_and_others_are_not() {
         world.settle();
     }
     assert!(!world.store.is_live(&unknown) && world.store.is_live(&free));
+}
+
+/// The only disk that had the ReplicaSet was damaged. What makes it again may be on its way for a moment; then its slot counts for
+/// nobody and is ended, however often the leader changes.
+#[test]
+fn a_slot_whose_replica_set_is_missing_is_collected() {
+    let mut world = World::new(2);
+    let owner = web(&mut world, 2);
+    world.settle();
+    let set = owner.child(&Kind::new("ReplicaSet.apps"), "web-0123456789", 1);
+    let stray = set.child(&Kind::new(SLOT_KIND), "7", 1);
+    world.edit(&stray, &[Edit::set("x", Scalar::Int(1))]);
+    world.settle();
+    assert!(world.store.is_live(&stray), "its ReplicaSet may be on its way");
+    world.pass(Duration::from_secs(6));
+    world.settle();
+    assert!(!world.store.is_live(&stray));
+    assert_eq!(world.counts().0, 2, "the workload's own slots stay");
 }
 
 #[test]

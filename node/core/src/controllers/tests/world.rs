@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::{
     Body, Edit, Envelope, Identity, Kind, Layout, Memo, NameKey, ObjectKey, Sequence, Store, layout, members,
@@ -53,7 +54,8 @@ fn layout() -> Layout {
 
 fn new_store(keys: &[Keypair], me: usize, boot: u64) -> Store {
     let cluster = members::cluster_id(&keys[0].node_id(), &NONCE);
-    let identity = Identity { keys: keys[me].clone(), cluster, boot, nonce: boot, layout_version: 1 };
+    let keyring = Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]));
+    let identity = Identity { keys: keys[me].clone(), cluster, boot, nonce: boot, layout_version: 1, keyring };
     Store::new(identity, Memo::new(MemoLimits::DAEMON))
 }
 

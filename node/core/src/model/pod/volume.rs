@@ -6,6 +6,9 @@ use super::{ObjectFieldSelector, ResourceFieldSelector, or_default};
 
 /// The permissions of files for which none are given.
 pub const DEFAULT_MODE: u32 = 0o644;
+/// How long a token is valid for which nothing is said, and at least, in seconds.
+const DEFAULT_TOKEN_SECONDS: u64 = 3600;
+const MIN_TOKEN_SECONDS: u64 = 600;
 
 /// A directory that the containers of a pod may share. The first of its sources that is there counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -146,6 +149,30 @@ pub struct Projection {
     /// What the pod is.
     #[serde(rename = "downwardAPI")]
     pub downward_api: Option<DownwardApi>,
+    /// A token of the pod's account.
+    pub service_account_token: Option<TokenProjection>,
+}
+
+/// A token of the pod's account, as a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenProjection {
+    /// Whom it may be shown to; empty: this cluster's API.
+    #[serde(deserialize_with = "or_default")]
+    pub audience: String,
+    /// How long it is valid, in seconds.
+    pub expiration_seconds: Option<u64>,
+    /// The file, below the volume.
+    #[serde(deserialize_with = "or_default")]
+    pub path: String,
+}
+
+impl TokenProjection {
+    /// How long it is valid, in seconds: an hour unless it is said, and never less than Kubernetes' ten minutes.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        self.expiration_seconds.unwrap_or(DEFAULT_TOKEN_SECONDS).max(MIN_TOKEN_SECONDS)
+    }
 }
 
 /// Where a container sees a volume.

@@ -8,13 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use skein_crdt_state::sealed::SealError;
 use skein_crdt_state::{Envelope, Message, NameKey, ObjectKey, WriteId};
 use skein_gossip::planted::{self, Bug};
-use skein_gossip::{Instant, NodeId, Now};
+use skein_gossip::{Instant, NodeId, Now, Offence};
 
 use super::super::durability::{ReplyTo, Rule};
 use super::super::spread::batches;
-use super::super::{Frame, Node, Wait};
+use super::super::{Effect, Frame, Node, Wait};
 use super::{ASK_AGAIN, Ask, By, Origin, PATIENCE, Verdict, decided_by};
 use crate::request::{WriteError, WriteOp, WriteReply, WriteRequest};
 
@@ -54,6 +55,16 @@ impl Node {
     pub(in super::super) fn asked_to_decide(&mut self, now: Now, from: NodeId, ask: Ask) {
         let Ask { token, request, known } = ask;
         let origin = Origin::Peer(from, token, known);
+        let request = match request.open_bytes(self.store.keyring(), &self.about_question(&from, token)) {
+            Ok(bytes) => postcard::from_bytes::<WriteRequest>(&bytes).ok(),
+            // Its key may be on its way; who asks does so again.
+            Err(SealError::NoKey(_)) => return self.tell_verdict(now, origin, None, Verdict::NotMine),
+            Err(_) => None,
+        };
+        let Some(request) = request else {
+            let what = "a question that cannot be read".into();
+            return self.effects.push_back(Effect::Offence { peer: from, offence: Offence::Unreadable, what });
+        };
         match self.decisions.decider.answers.get(&(from, token)) {
             Some(Some(verdict)) => {
                 let verdict = verdict.clone();
@@ -198,7 +209,7 @@ impl Node {
         let record = self.election.record();
         let counts = !record.unseated && !self.store.has_lost_changes(key);
         let backers = voters.iter().chain(std::iter::once(&self.me).filter(|me| !voters.contains(*me) && counts));
-        record.voters.is_majority(record.voters.weight_of(backers))
+        self.election.is_carried_by(backers)
     }
 
     /// The voters beside this node that have a link.

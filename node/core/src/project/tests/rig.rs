@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use skein_crdt_state::envelope::Envelope;
+use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::{Memo, MemoLimits};
 use skein_crdt_state::store::{Identity, Store};
 use skein_crdt_state::{Edit, Kind, Layout, ObjectKey, Scalar, WriteId, members};
@@ -58,7 +59,9 @@ impl Rig {
     pub(super) fn new(nodes: usize) -> Self {
         let cluster = members::cluster_id(&id(0), &NONCE);
         let memo = Memo::new(MemoLimits::SIMULATOR);
-        let identity = |n| Identity { keys: keys(n), cluster, boot: 1, nonce: n as u64, layout_version: 1 };
+        let keyring = || Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]));
+        let identity =
+            |n| Identity { keys: keys(n), cluster, boot: 1, nonce: n as u64, layout_version: 1, keyring: keyring() };
         let mut rig = Rig {
             stores: (0..nodes).map(|n| Store::new(identity(n), memo.clone())).collect(),
             projections: (0..nodes).map(|_| Projection::default()).collect(),

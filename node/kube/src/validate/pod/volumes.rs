@@ -9,7 +9,12 @@ use crate::status::Problem;
 
 /// What a volume can be, in the order in which they are looked for.
 const KINDS: [&str; 6] = ["emptyDir", "hostPath", "secret", "configMap", "downwardAPI", "projected"];
-const PROJECTIONS: [&str; 3] = ["secret", "downwardAPI", "configMap"];
+const PROJECTIONS: [&str; 4] = ["secret", "downwardAPI", "configMap", "serviceAccountToken"];
+/// How long a token may be valid, in seconds.
+const MIN_TOKEN_SECONDS: i64 = 600;
+const MAX_TOKEN_SECONDS: i64 = 1 << 32;
+/// The longest name of whom a token may be shown to, in bytes.
+const MAX_AUDIENCE_BYTES: usize = 512;
 
 /// Checks a pod's volumes. Returns their names.
 pub(super) fn volumes<'a>(spec: &'a Value, path: &str, problems: &mut Vec<Problem>) -> BTreeSet<&'a str> {
@@ -31,9 +36,24 @@ pub(super) fn volumes<'a>(spec: &'a Value, path: &str, problems: &mut Vec<Proble
             let here = format!("{here}.projected.sources[{j}]");
             one_kind(source, &PROJECTIONS, &here, "projection", problems);
             downward_files(&source["downwardAPI"], &format!("{here}.downwardAPI"), problems);
+            token(&source["serviceAccountToken"], &format!("{here}.serviceAccountToken"), problems);
         }
     }
     names
+}
+
+fn token(source: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let seconds = &source["expirationSeconds"];
+    if seconds.as_i64().is_some_and(|seconds| seconds < MIN_TOKEN_SECONDS) {
+        let why = "may not specify a duration less than 10 minutes";
+        problems.push(Problem::invalid(format!("{path}.expirationSeconds"), seconds, why));
+    } else if seconds.as_i64().is_some_and(|seconds| seconds > MAX_TOKEN_SECONDS) {
+        let why = "may not specify a duration larger than 2^32 seconds";
+        problems.push(Problem::invalid(format!("{path}.expirationSeconds"), seconds, why));
+    }
+    if text(&source["audience"]).is_some_and(|audience| audience.len() > MAX_AUDIENCE_BYTES) {
+        problems.push(Problem::too_long(format!("{path}.audience"), MAX_AUDIENCE_BYTES));
+    }
 }
 
 /// Checks what a container mounts.

@@ -1,0 +1,145 @@
+//! Tokens: what their objects say, and whether one may be used. Whom one lets in is decided in `admission`.
+
+use serde::{Deserialize, Serialize};
+use skein_crdt_state::members::Role;
+use skein_crdt_state::{Kind, NameKey, ObjectKey, ObjectState, WriteId};
+use skein_gossip::Now;
+
+use super::Node;
+use super::admission::hex;
+use crate::request::AdmissionError;
+
+/// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
+pub const TOKEN_KIND: &str = "Token.skein.dev";
+
+/// What a token lets somebody be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRole {
+    /// A node that does all that nodes do.
+    #[default]
+    Member,
+    /// A node that runs nothing and does not vote.
+    Observer,
+    /// No node: somebody with a kubeconfig.
+    Client,
+}
+
+impl TokenRole {
+    /// How people write it, and how it stands in a token's object.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TokenRole::Member => "member",
+            TokenRole::Observer => "observer",
+            TokenRole::Client => "client",
+        }
+    }
+
+    /// As what a node comes in; a client is no node.
+    pub(super) fn of_node(self) -> Option<Role> {
+        match self {
+            TokenRole::Member => Some(Role::Member),
+            TokenRole::Observer => Some(Role::Observer),
+            TokenRole::Client => None,
+        }
+    }
+}
+
+/// What a token's object says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenSpec {
+    /// When it ends, milliseconds since the Unix epoch.
+    pub expires_ms: i64,
+    /// How many nodes or clients it admits.
+    pub uses: i64,
+    /// For what.
+    #[serde(default)]
+    pub role: TokenRole,
+    /// How many clients it has admitted; who it let in as nodes is known from the admissions.
+    #[serde(default)]
+    pub clients: i64,
+    /// The role in Kubernetes' sense that a client is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+}
+
+/// A token as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownToken {
+    /// Its object.
+    pub key: ObjectKey,
+    /// The state of its object, for a write that depends on it.
+    pub heads: Vec<WriteId>,
+    /// What it says.
+    pub spec: TokenSpec,
+    /// How often it was used, as far as is known here.
+    pub used: i64,
+}
+
+impl Node {
+    /// A token for clients that is neither over nor used up.
+    ///
+    /// # Errors
+    /// When there is no such token, or it is for nodes.
+    pub fn client_token(&self, now: Now, hash: &[u8; 32]) -> Result<KnownToken, AdmissionError> {
+        self.check_that_it_admits()?;
+        let token = self.valid_token(now, hash)?;
+        if token.spec.role != TokenRole::Client {
+            let text = format!("the token is for nodes (role {}), not for clients", token.spec.role.as_str());
+            return Err(AdmissionError::Role(text));
+        }
+        if token.used >= token.spec.uses {
+            return Err(AdmissionError::UsedUp(token.spec.uses));
+        }
+        Ok(token)
+    }
+
+    /// A token that is known here and not over.
+    pub(super) fn valid_token(&self, now: Now, hash: &[u8; 32]) -> Result<KnownToken, AdmissionError> {
+        let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(hash));
+        let key = self.store.current_life(&name).ok_or(AdmissionError::UnknownToken)?;
+        let token = self.store.object(&key).and_then(|object| self.known_token(object));
+        let token = token.ok_or(AdmissionError::UnknownToken)?;
+        let late_ms = i64::try_from(now.wall_ms).unwrap_or(i64::MAX).saturating_sub(token.spec.expires_ms);
+        if late_ms >= 0 {
+            return Err(AdmissionError::Expired(duration_words(late_ms.unsigned_abs() / 1000)));
+        }
+        Ok(token)
+    }
+
+    /// All tokens that are known here, those that are over or used up included, in the order of their names.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<KnownToken> {
+        self.store.live(&Kind::new(TOKEN_KIND)).filter_map(|object| self.known_token(object)).collect()
+    }
+
+    fn known_token(&self, object: &ObjectState) -> Option<KnownToken> {
+        let spec: TokenSpec = serde_json::from_value(object.to_json().get("spec")?.clone()).ok()?;
+        let hash = unhex(object.key().name())?;
+        let nodes = i64::try_from(self.store.members().admitted_with(&hash)).unwrap_or(i64::MAX);
+        let used = nodes.saturating_add(spec.clients.max(0));
+        Some(KnownToken { key: object.key().clone(), heads: object.heads().to_vec(), spec, used })
+    }
+}
+
+/// Thirty-two bytes out of hexadecimal.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn duration_words(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
