@@ -15,6 +15,8 @@ mod fake;
 mod host;
 #[path = "api/kubectl.rs"]
 mod kubectl;
+#[path = "api/limits.rs"]
+mod limits;
 #[path = "api/matrix.rs"]
 mod matrix;
 #[path = "api/parts.rs"]

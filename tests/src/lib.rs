@@ -3,6 +3,7 @@
 //! What is asserted about skein is in `tests/tests/*.rs`, one file for each theme.
 
 pub mod api;
+pub mod attacker;
 pub mod browser;
 pub mod built;
 pub mod capture;

@@ -18,6 +18,7 @@ use super::backend::{ApiRef, LogError, LogRequest, LogStream, Rendered};
 use super::query::Query;
 use super::remote_logs;
 use super::shell::{Shell, now_ms};
+use super::unread::{UNREAD_LIMIT, log_while_read};
 
 /// What a Node object's `spec.providerID` begins with; the node's id follows.
 const PROVIDER_PREFIX: &str = "skein://";
@@ -45,7 +46,8 @@ pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<
         LogError::NotFound(message) => Status::new(404, "NotFound", message),
         LogError::Unavailable(message) => Status::unavailable(message, 0),
     })?;
-    let log = limited(log, limit).take_until(shell.stop.clone().cancelled_owned());
+    let log = log_while_read(limited(log, limit), UNREAD_LIMIT, shell.metrics.clone());
+    let log = log.take_until(shell.stop.clone().cancelled_owned());
     let mut answer = Response::new(Body::from_stream(log));
     *answer.status_mut() = StatusCode::OK;
     set_content_type(&mut answer, "text/plain");

@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::audit::Audit;
+use super::guests::{Guest, Guests};
 use super::shell::{Origin, Shell};
+use super::unread::{Impatient, UNREAD_LIMIT};
 use crate::pki::ServerIdentity;
 use crate::pki::client::{Shown, Subject};
 
@@ -224,7 +226,7 @@ async fn feed(shell: Arc<Shell>) {
 }
 
 async fn accept_tls(listener: TcpListener, tls: Arc<Tls>, shell: Arc<Shell>, tasks: TaskTracker) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_LIMIT));
+    let (room, guests) = (Arc::new(Semaphore::new(CONNECTIONS_LIMIT)), Guests::new());
     loop {
         let accepted = tokio::select! {
             () = shell.stop.cancelled() => return,
@@ -238,24 +240,45 @@ async fn accept_tls(listener: TcpListener, tls: Arc<Tls>, shell: Arc<Shell>, tas
                 continue;
             }
         };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            shell.metrics.api_connections_refused.increment();
-            continue;
+        let address = from.ip().to_canonical();
+        let entered = match (guests.enter(address), room.clone().try_acquire_owned()) {
+            (Some(guest), Ok(permit)) => Ok((guest, permit)),
+            (None, _) => Err("connections-of-address"),
+            (_, Err(_)) => Err("connections"),
+        };
+        let (guest, permit) = match entered {
+            Ok(entered) => entered,
+            Err(reason) => {
+                shell.metrics.api_connections_refused.increment();
+                shell.refuse(&address, reason);
+                continue;
+            }
         };
         let (shell, tls) = (shell.clone(), tls.clone());
         tasks.spawn(async move {
             let _permit = permit;
-            match handshake(stream, &tls.acceptor(), &shell).await {
-                Ok(stream) => {
-                    let shown = tls.shown(&stream);
-                    serve_connection(stream, Origin::Network(from), shown, shell).await;
-                }
-                Err(error) => {
+            tokio::select! {
+                () = serve_tls(stream, from, &tls, &guest, &shell) => {}
+                reason = guest.must_go() => {
                     shell.metrics.api_connections_refused.increment();
-                    tracing::debug!(%from, %error, "a TLS handshake failed");
+                    shell.refuse(&address, reason);
                 }
             }
         });
+    }
+}
+
+async fn serve_tls(stream: TcpStream, from: SocketAddr, tls: &Tls, guest: &Arc<Guest>, shell: &Arc<Shell>) {
+    match handshake(stream, &tls.acceptor(), shell).await {
+        Ok(stream) => {
+            let shown = tls.shown(&stream);
+            serve_connection(stream, Origin::Network(from), shown, Some(guest.clone()), shell.clone()).await;
+        }
+        Err(error) => {
+            shell.metrics.api_connections_refused.increment();
+            shell.refuse(&from.ip().to_canonical(), "tls-handshake");
+            tracing::debug!(%from, %error, "a TLS handshake failed");
+        }
     }
 }
 
@@ -287,7 +310,7 @@ async fn accept_unix(listener: UnixListener, shell: Arc<Shell>, tasks: TaskTrack
                 let shell = shell.clone();
                 tasks.spawn(async move {
                     let _permit = permit;
-                    serve_connection(stream, Origin::Socket, None, shell).await;
+                    serve_connection(stream, Origin::Socket, None, None, shell).await;
                 });
             }
             (Ok(_), Err(_)) => shell.metrics.api_connections_refused.increment(),
@@ -299,11 +322,17 @@ async fn accept_unix(listener: UnixListener, shell: Arc<Shell>, tasks: TaskTrack
     }
 }
 
-async fn serve_connection<S>(stream: S, origin: Origin, certificate: Option<Arc<Shown>>, shell: Arc<Shell>)
-where
+async fn serve_connection<S>(
+    stream: S,
+    origin: Origin,
+    certificate: Option<Arc<Shown>>,
+    guest: Option<Arc<Guest>>,
+    shell: Arc<Shell>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let _open = shell.metrics.api_connections.hold();
+    let stream = Impatient::new(stream, UNREAD_LIMIT, shell.metrics.clone());
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_headers(HEADERS_LIMIT);
     builder.http1().max_buf_size(HEADER_BYTES_LIMIT);
@@ -311,9 +340,12 @@ where
     builder.http2().max_header_list_size(u32::try_from(HEADER_BYTES_LIMIT).unwrap_or(u32::MAX));
     builder.http2().keep_alive_interval(PROBE_EVERY).keep_alive_timeout(PROBE_LIMIT);
     let service = service_fn(|request: Request<Incoming>| {
-        let (shell, certificate) = (shell.clone(), certificate.clone());
+        let (shell, certificate, guest) = (shell.clone(), certificate.clone(), guest.clone());
         async move {
-            let request = request.map(Body::new);
+            let mut request = request.map(Body::new);
+            if let Some(guest) = guest {
+                request.extensions_mut().insert(guest);
+            }
             let answer: Response<Body> = shell.answer(origin, certificate.as_deref(), request).await;
             Ok::<_, std::convert::Infallible>(answer)
         }

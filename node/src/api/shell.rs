@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::upgrade::OnUpgrade;
+use skein_gossip::once::Once;
 use skein_kube::status::Status;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use super::access::{self, Caller, authenticate, impersonate};
 use super::answer::{self, Answer};
 use super::audit::{Audit, Entry};
 use super::backend::Backend;
+use super::guests::Guest;
 use super::hub::{Hub, random_tag};
 use super::streams::CLIENTS_LIMIT;
 use super::{admin, health, routes};
@@ -71,8 +73,11 @@ pub struct Shell {
     pub sessions: Arc<Semaphore>,
     /// Their sessions, which go on when their connections are no HTTP any more.
     pub session_tasks: TaskTracker,
+    /// What was refused to whom, so that the log says it once in a minute.
+    pub said: Mutex<Once<(String, &'static str)>>,
     /// Cancelled when the daemon stops.
     pub stop: CancellationToken,
+    started: Instant,
 }
 
 impl std::fmt::Debug for Shell {
@@ -149,6 +154,18 @@ impl Shell {
             sessions: Arc::new(Semaphore::new(CLIENTS_LIMIT)),
             session_tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            said: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Counts what was refused to somebody, and logs it unless it was logged lately.
+    pub fn refuse(&self, source: &dyn std::fmt::Display, reason: &'static str) {
+        self.metrics.api_refusals.increment(reason);
+        let now = skein_gossip::Instant(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner).say(now, (source.to_string(), reason));
+        if let Some(unsaid) = said {
+            tracing::warn!(%source, reason, unsaid, "refused by the API");
         }
     }
 
@@ -212,6 +229,9 @@ impl Shell {
             return Ok(answer);
         }
         let caller = self.caller(origin, certificate, request.headers()).await?;
+        if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
+            guest.is_known_now();
+        }
         entry.is_from(&caller);
         let (mut head, body) = request.into_parts();
         let upgrade = head.extensions.remove::<OnUpgrade>();
@@ -242,6 +262,9 @@ impl Shell {
             Origin::Network(_) => match authenticate::caller(self, certificate, headers).await {
                 Err(status) if status.code == 401 => {
                     self.metrics.api_unauthorized.increment();
+                    if let Origin::Network(from) = origin {
+                        self.refuse(&from.ip(), "unauthorized");
+                    }
                     return Err(status);
                 }
                 other => other?,

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::lanes;
-use crate::{HANDSHAKES, HANDSHAKES_OF_ADDRESS, STRANGERS_OF_ADDRESS};
+use crate::{HANDSHAKES_OF_ADDRESS, STRANGERS_OF_ADDRESS};
 
 /// How often something was refused for a reason.
 pub(super) fn refused(handle: &NetHandle, refusal: Refusal) -> u64 {
@@ -41,7 +41,7 @@ async fn soon(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_open_connections_of_one_address_keep_out_nobody_else() {
     let (mut a, mut b) = (Node::start(1, &[2]).await, Node::start(2, &[1]).await);
-    let held = half_open([127, 0, 0, 66], a.addr, HANDSHAKES + 50).await;
+    let held = half_open([127, 0, 0, 66], a.addr, HANDSHAKES_OF_ADDRESS + 50).await;
     let too_many = (held.len() - HANDSHAKES_OF_ADDRESS) as u64;
     let counted = || refused(&a.handle, Refusal::HandshakesOfAddress) >= too_many;
     soon("those beyond the limit are refused at once", counted).await;
