@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use skein_core::model::account::is_given;
+use skein_core::model::account::{MOUNT_PATH, is_given};
 use skein_core::runtime::{
     Capacity, ContainerInfo, ContainerRef, ContainerSpec, Exit, Login, ProbeAction, PullPolicy, RuntimeEvent, Security,
 };
@@ -379,7 +379,9 @@ fn beyond(spec: &ContainerSpec) -> Option<&'static str> {
         Security { host_pid: spec.security.host_pid, host_ipc: spec.security.host_ipc, ..Security::default() };
     match spec {
         // A token that a pod did not ask for it does without.
-        spec if spec.mounts.iter().any(|mount| !is_given(&mount.volume)) => Some("mount volumes"),
+        spec if spec.mounts.iter().any(|mount| !is_given(&mount.volume) || mount.path != MOUNT_PATH) => {
+            Some("mount volumes")
+        }
         spec if !spec.host_aliases.is_empty() => Some("honour hostAliases"),
         // That they see the host's processes is no wish but a fact.
         spec if spec.security != see_and_nothing_else => Some("honour a securityContext"),
