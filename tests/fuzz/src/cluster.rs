@@ -8,13 +8,15 @@ use skein_core::node::{Effect, Input, Node, NodeConfig, TOKEN_KIND};
 use skein_core::request::{AdmissionRequest, Durability, WriteOp, WriteRequest};
 use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::MemoLimits;
-use skein_crdt_state::{ClusterId, Edit, Envelope, Kind, Memo, NameKey, Operation, Record, Scalar, members};
+use skein_crdt_state::{ClusterId, Edit, Envelope, Kind, Memo, NameKey, ObjectKey, Operation, Record, Scalar, members};
 use skein_gossip::{Instant, Keypair, NodeId, Now};
 
 /// How many nodes.
 pub const NODES: usize = 3;
 const NONCE: [u8; 32] = [7; 32];
 const TOKEN: [u8; 32] = [9; 32];
+/// What no record and no frame may hold: each node writes it into a Secret.
+const CANARY: &str = "canary-in-a-coal-mine-";
 const WALL_MS: u64 = 1_790_000_000_000;
 /// The most effects that are carried out one after another; a cluster that is never quiet is a mistake.
 const MAX_STEPS: usize = 200_000;
@@ -161,6 +163,8 @@ impl Cluster {
             );
             self.write(number, WriteOp::Delete { key, if_heads: None });
         }
+        self.keep_a_secret(&namespace);
+        self.input(2, Input::Rotate(1 << 40, EpochId([2; 16]), 0));
         let web = namespace.name_of_child(&Kind::new("Deployment.apps"), "web");
         let template = r#"spec.template.spec.containers[name="main"]"#;
         let edits = vec![
@@ -169,6 +173,29 @@ impl Cluster {
             Edit::set(&format!("{template}.name"), Scalar::str("main")),
         ];
         self.write(1, WriteOp::Create { name: web, edits });
+    }
+
+    /// Creates a Secret as `kubectl apply` does, and edits it at every node by what each has seen.
+    fn keep_a_secret(&mut self, namespace: &ObjectKey) {
+        let layout = skein_kube::schema::layout();
+        let name = namespace.name_of_child(&Kind::new("Secret"), "login");
+        for number in 0..NODES {
+            let text = format!("{CANARY}{number}");
+            let last = serde_json::json!({"data": {"password": text}, "kind": "Secret"}).to_string();
+            let object = serde_json::json!({
+                "metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": last}},
+                "data": {"password": text},
+            });
+            let leaves = layout.flatten(&Kind::new("Secret"), &object, &BTreeMap::new()).unwrap_or_default();
+            let edits = leaves.into_iter().map(|(path, value)| Edit { path, value: Some(value) }).collect();
+            let key = name.life(1);
+            let heads = self.nodes[number].store().object(&key).map(|object| object.heads().to_vec());
+            let op = match heads {
+                Some(heads) => WriteOp::Edit { key, edits, if_heads: Some(heads) },
+                None => WriteOp::Create { name: name.clone(), edits },
+            };
+            self.write(number, op);
+        }
     }
 
     fn settle(&mut self, number: usize) {
@@ -246,7 +273,10 @@ pub fn config(number: usize) -> NodeConfig {
 /// The keys that every node holds.
 #[must_use]
 pub fn keyring() -> Keyring {
-    Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]))
+    let mut keyring = Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]));
+    // Two are fewer than a keyring holds.
+    let _ = keyring.insert(EpochId([2; 16]), DataKey::new([2; 32]));
+    keyring
 }
 
 /// A node's id.
@@ -261,6 +291,7 @@ fn pairs() -> impl Iterator<Item = (usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -271,5 +302,23 @@ mod tests {
         assert!(hashes.iter().all(|hash| *hash == hashes[0]), "they do not agree");
         assert!(cluster.nodes.iter().all(|node| node.alive().len() == NODES && node.leadership().quorate));
         assert!(cluster.frames.len() > 200 && cluster.disks.iter().all(|disk| disk.len() > 10));
+        assert!(cluster.nodes.iter().all(|node| node.store().current_epoch() == EpochId([2; 16])));
+    }
+
+    #[test]
+    fn a_secret_stands_in_clear_in_no_record_and_in_no_frame() {
+        let cluster = Cluster::formed();
+        let key = NameKey::root(&Kind::new("Namespace"), "default").life(1);
+        let key = key.name_of_child(&Kind::new("Secret"), "login").life(1);
+        let last = format!("{CANARY}{}", NODES - 1);
+        for node in &cluster.nodes {
+            let object = node.store().object(&key).unwrap();
+            assert_eq!(node.store().json_of(object)["data"]["password"], last.as_str());
+        }
+        let holds = |bytes: &[u8]| bytes.windows(CANARY.len()).any(|found| found == CANARY.as_bytes());
+        let row = cluster.disks.iter().flatten().find(|((_, key), value)| holds(key) || holds(value));
+        assert_eq!(row.map(|((table, _), _)| table), None);
+        let frame = cluster.frames.iter().find(|(_, _, bytes)| holds(bytes));
+        assert_eq!(frame.map(|(_, _, bytes)| bytes.first()), None);
     }
 }
