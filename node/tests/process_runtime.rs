@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use skein_core::runtime::{
     ContainerInfo, ContainerRef, ContainerSpec, ContainerState, Port, ProbeAction, PullPolicy, RuntimeAction,
-    RuntimeEvent, Security,
+    RuntimeEvent, Security, VolumeKind, VolumeSpec,
 };
 use skein_node::runtime::{Attached, LogOptions, Output, RuntimeConfig, RuntimeKind, SessionError, ShimCommand, Wires};
 use skein_node::usage::Meter;
@@ -103,7 +103,8 @@ async fn what_cannot_run_says_why_and_leaves_nothing() {
     let security = Security { user: Some(1000), ..Security::default() };
     let (reason, message) = runtime.run_in_vain(ContainerSpec { security, ..shell("b5", "true") }).await;
     assert!(reason == "CreateContainerError" && message.contains("cannot honour a securityContext"), "{message}");
-    runtime.handle.act(RuntimeAction::WriteVolumes { uid: "b6".into(), volumes: [].into() });
+    let scratch = VolumeSpec { name: "scratch".to_owned(), kind: VolumeKind::Empty { memory: false }, group: None };
+    runtime.handle.act(RuntimeAction::WriteVolumes { uid: "b6".into(), volumes: [scratch].into() });
     match runtime.event(|event| matches!(event, RuntimeEvent::VolumesFailed { .. })).await {
         RuntimeEvent::VolumesFailed { message, .. } => assert!(message.contains("without isolation"), "{message}"),
         other => panic!("{other:?}"),

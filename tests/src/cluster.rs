@@ -20,6 +20,8 @@ use crate::wait::eventually;
 
 /// How long all members may take to show up as ready at all peers.
 const FORMED: Duration = Duration::from_secs(60);
+/// How long new keys may take to a member that hears the others.
+const KEYS_TRAVEL: Duration = Duration::from_secs(10);
 
 /// The members' daemons and the lab below them; all gone when dropped.
 pub struct Cluster {
@@ -153,6 +155,22 @@ impl Cluster {
     /// The credentials of the founder's user.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// Takes the administrator's credentials anew from a member, since a removal ends those of before, and waits until these hosts
+    /// answer to them.
+    ///
+    /// # Errors
+    /// When the member gives none, or a host does not know them in time.
+    pub fn take_credentials(&mut self, from: usize, hosts: &[usize]) -> Outcome<()> {
+        let kubeconfig = serde_yaml_ng::from_str(&self.daemon(from).start().skein_says(&["kubeconfig"])?)?;
+        self.credentials = Credentials::from_kubeconfig(&kubeconfig)?;
+        for number in hosts {
+            write_kubeconfig(&self.lab, *number, &kubeconfig)?;
+            let look = || self.api(*number).get("/api/v1/namespaces/default").map(|_| ());
+            eventually(&format!("h{number} to take the new keys over"), KEYS_TRAVEL, look)?;
+        }
+        Ok(())
     }
 
     /// The API of a member, spoken to from its own host.

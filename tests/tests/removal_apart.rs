@@ -91,6 +91,7 @@ fn apart(story: &mut Story) -> Outcome<String> {
     for (at, of) in others.iter().flat_map(|at| [(*at, leader), (*at, second)]) {
         story.shows_removed(at, of, SOON)?;
     }
+    story.cluster.take_credentials(by, &others)?;
     let (new, took) = story.cluster.agreed_leader(&others, SOON)?;
     // The token names its maker's side alone, so the sixth host is let in by one of the two that were removed.
     let sixth = Start::on(story.cluster.lab().host(6)).join(&token)?;
@@ -187,6 +188,7 @@ fn each_other(story: &mut Story) -> Outcome<String> {
         vec![b, last]
     };
     let (leader, _) = story.cluster.agreed_leader(&rest, AFTER_A_HEAL)?;
+    story.cluster.take_credentials(last, &rest)?;
     let look = || story.cluster.kubectl_says(last, &["annotate", "deployment", "web", "seen/last=yes"], "");
     eventually("a write at the last one", AFTER_A_HEAL, look)?;
     Ok(format!("{}, h{leader} leads", if both { "both are out" } else { "one was faster" }))

@@ -104,7 +104,7 @@ impl Ticket {
             let token = text.parse().map_err(|error: skein_node::daemon::token::ParseTokenError| failure(&error))?;
             return Ok(Ticket::Token(token));
         }
-        let code = text.parse::<Code>().map_err(|error| failure(&error).next(next))?;
+        let code = text.parse::<Code>().map_err(|error| Failure::usage(error.to_string()).next(next))?;
         Ok(Ticket::Code(code))
     }
 }
