@@ -58,7 +58,7 @@ pub(crate) fn data_dir(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
 pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings, Failure> {
     let file = read_file(flags.config.as_deref(), &data_dir)?;
     let passphrase = std::env::var(PASSPHRASE).ok();
-    let opener = opener(flags.opener, passphrase.as_deref(), &file)?;
+    let opener = opener(&flags.opener, passphrase.as_deref(), &file)?;
     let on_all = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let advertise = if flags.advertise.is_empty() { file.advertise } else { flags.advertise };
     let daemon = DaemonConfig {
@@ -83,8 +83,8 @@ pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings,
 ///
 /// # Errors
 /// When a file cannot be read, or there is no place beside the directory.
-pub(crate) fn opener_of(flags: OpenerFlags, config: Option<PathBuf>, data_dir: &Path) -> Result<Opener, Failure> {
-    let file = read_file(config.as_deref(), data_dir)?;
+pub(crate) fn opener_of(flags: &OpenerFlags, config: Option<&Path>, data_dir: &Path) -> Result<Opener, Failure> {
+    let file = read_file(config, data_dir)?;
     match opener(flags, std::env::var(PASSPHRASE).ok().as_deref(), &file)? {
         Some(opener) => Ok(opener),
         None => Opener::beside(data_dir).map_err(|error| failure(&error)),
@@ -100,7 +100,7 @@ pub(crate) fn failure(error: &dyn std::error::Error) -> Failure {
     }
 }
 
-fn opener(flags: OpenerFlags, passphrase: Option<&str>, file: &FileSettings) -> Result<Option<Opener>, Failure> {
+fn opener(flags: &OpenerFlags, passphrase: Option<&str>, file: &FileSettings) -> Result<Option<Opener>, Failure> {
     // The daemon may be started elsewhere than where the path was written.
     let key = |path: &PathBuf| Opener::KeyFile(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
     if let Some(path) = &flags.seal_key {
@@ -185,7 +185,7 @@ impl FileSettings {
             "log" => self.log = Some(text(value, "a level such as \"info\"")?.to_owned()),
             "seal-key" => self.seal_key = Some(text(value, "a path such as \"/media/stick/skein.seal\"")?.into()),
             "passphrase-file" => {
-                self.passphrase_file = Some(text(value, "a path such as \"/run/skein.words\"")?.into())
+                self.passphrase_file = Some(text(value, "a path such as \"/run/skein.words\"")?.into());
             }
             _ => return Err("there is no such setting".to_owned()),
         }
@@ -256,7 +256,7 @@ mod tests {
         std::fs::write(&words, "several words\n").unwrap();
         let none = OpenerFlags::default;
         let file = FileSettings { seal_key: Some("/s".into()), ..FileSettings::default() };
-        let kind = |flags, passphrase, file: &FileSettings| match opener(flags, passphrase, file).unwrap() {
+        let kind = |flags, passphrase, file: &FileSettings| match opener(&flags, passphrase, file).unwrap() {
             Some(Opener::KeyFile(path)) => path.display().to_string(),
             Some(Opener::Passphrase(text)) => text.to_string(),
             None => "nothing".to_owned(),
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(kind(flag, Some("other words"), &file), "several words");
         let flag = OpenerFlags { seal_key: Some("/k".into()), ..none() };
         assert_eq!(kind(flag, Some("other words"), &file), "/k");
-        assert!(opener(none(), Some(""), &file).is_err());
+        assert!(opener(&none(), Some(""), &file).is_err());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) fn change(flags: SealFlags, dir: &Path) -> Result<(), Failure> {
         let what = format!("a daemon runs in {}", dir.display());
         return Err(Failure::new(what).next("stop it, run this again, and start it with the new key or passphrase"));
     }
-    let now = settings::opener_of(flags.now, flags.config, dir)?;
+    let now = settings::opener_of(&flags.now, flags.config.as_deref(), dir)?;
     let (new, how) = match (flags.to_key, flags.to_passphrase_file) {
         (Some(path), _) => {
             let path = std::path::absolute(&path).unwrap_or(path);

@@ -73,7 +73,7 @@ impl Store {
                 Received::Known => {
                     let id = sealed.open(&self.identity.keyring, self.place(key)).map(|unsealed| unsealed.id);
                     let is_held = id.is_ok_and(|id| self.blobs.get(key, &id).is_some());
-                    if !is_held && !(self.hurt.holds(&row) && self.lives.is_live(key)) {
+                    if !(is_held || self.hurt.holds(&row) && self.lives.is_live(key)) {
                         self.records.push(Record { table: tables::BLOBS, key: row.into(), value: None });
                     }
                 }

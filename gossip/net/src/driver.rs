@@ -99,7 +99,7 @@ impl Driver {
     ) -> Result<Self, NetError> {
         let keypair = ids::libp2p_keypair(&config.keypair).map_err(|error| NetError::Key(error.to_string()))?;
         let asked: BTreeSet<_> = config.listen.iter().chain(&config.advertise).map(SocketAddr::ip).collect();
-        let mut swarm = new_swarm(config, &keypair, shared.clone(), &asked)?;
+        let mut swarm = new_swarm(config, &keypair, &shared, &asked)?;
         for addr in &config.listen {
             listen(&mut swarm, *addr)?;
         }

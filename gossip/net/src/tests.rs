@@ -312,7 +312,7 @@ impl Raw {
     async fn connect(n: u8, target: NodeId, addr: SocketAddr) -> Self {
         let shared = Arc::new(Shared::new(key(n).node_id(), |_| true));
         let keypair = ids::libp2p_keypair(&key(n)).unwrap();
-        let mut swarm = driver::new_swarm(&config(n), &keypair, shared, &BTreeSet::new()).unwrap();
+        let mut swarm = driver::new_swarm(&config(n), &keypair, &shared, &BTreeSet::new()).unwrap();
         swarm.dial(ids::tcp(addr)).unwrap();
         let mut raw = Self { swarm, target, connection: None, identified: None };
         while raw.connection.is_none() || raw.identified.is_none() {

@@ -262,7 +262,7 @@ impl World {
             }
             // Nobody here is dishonest.
             Effect::Offence { peer, what, .. } => {
-                self.violate("honest", format!("h{number} is told by {peer}: {what}"))
+                self.violate("honest", format!("h{number} is told by {peer}: {what}"));
             }
             Effect::Notice(text) => self.trace.line(self.now_us, format_args!("h{number} notes: {text}")),
             Effect::Rotated(id, outcome) => self.rotated(number, id, &outcome),

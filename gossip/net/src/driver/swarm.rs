@@ -21,7 +21,7 @@ use crate::{
 pub(crate) fn new_swarm(
     config: &NetConfig,
     keypair: &identity::Keypair,
-    shared: Arc<Shared>,
+    shared: &Arc<Shared>,
     asked: &BTreeSet<IpAddr>,
 ) -> Result<Swarm<Behaviour>, NetError> {
     let me = keypair.public().to_peer_id();
