@@ -22,7 +22,7 @@ const SHORT: [&str; 3] = ["busy_ms=15000", "settle_ms=30000", "nodes=4"];
 const REMOVALS: [&str; 5] =
     ["removal_every_ms=8000", "busy_ms=50000", "nodes=8", "partition_every_ms=0", "one_way_every_ms=0"];
 
-const PLANTED: [Planted; 20] = [
+const PLANTED: [Planted; 21] = [
     Planted {
         bug: Bug::VoteBeforeDisk,
         knobs: &["crash_every_ms=900", "tenure_ms=1500", "disk_us=300000", "busy_ms=20000"],
