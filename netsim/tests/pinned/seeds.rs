@@ -67,6 +67,12 @@ fn a_voter_that_has_lost_what_it_upheld_does_not_count() {
     holds(301_605);
 }
 
+/// An observer was removed: for a moment the leader took it for a member, and made it a voter.
+#[test]
+fn an_observer_that_is_removed_becomes_no_voter() {
+    holds(500_064);
+}
+
 /// A peer answered what a node had asked before it was started again, and the answer counted for a write of the new start.
 #[test]
 fn a_late_answer_counts_for_no_write_of_a_later_start() {
