@@ -175,18 +175,27 @@ fn each_other(story: &mut Story) -> Outcome<String> {
     let second = removal.join().map_err(|_| Failure::new("the thread panicked"))?;
     // Whoever hears of its own removal first cannot remove the other any more.
     ensure(first.is_ok() || second.is_ok(), || format!("{first:?} {second:?}"))?;
-    let both = first.is_ok() && second.is_ok();
     story.cluster.lab().heal_all()?;
-    for of in [a, b].into_iter().filter(|of| both || first.is_ok() == (*of == b)) {
-        story.shows_removed(last, of, AFTER_A_HEAL)?;
-    }
-    let rest: Vec<usize> = if both {
-        vec![last]
-    } else if first.is_ok() {
-        vec![a, last]
-    } else {
-        vec![b, last]
+    // Both are out, unless one was removed before anybody had heard what it said of the other: then that stays with it.
+    let mut out = Vec::new();
+    let look = || {
+        out.clear();
+        for of in [a, b] {
+            if story.row(last, of)?.contains("removed") {
+                out.push(of);
+            }
+        }
+        ensure(!out.is_empty(), || format!("h{last} shows neither as removed"))
     };
+    eventually("one of them to be out", AFTER_A_HEAL, look)?;
+    std::thread::sleep(SOON);
+    for of in [a, b].into_iter().filter(|of| !out.contains(of)).collect::<Vec<_>>() {
+        if story.row(last, of)?.contains("removed") {
+            out.push(of);
+        }
+    }
+    let both = out.len() == 2;
+    let rest: Vec<usize> = [a, b, last].into_iter().filter(|host| !out.contains(host)).collect();
     let (leader, _) = story.cluster.agreed_leader(&rest, AFTER_A_HEAL)?;
     story.cluster.take_credentials(last, &rest)?;
     let look = || story.cluster.kubectl_says(last, &["annotate", "deployment", "web", "seen/last=yes"], "");
