@@ -16,8 +16,9 @@ pub(super) const GUESTS_LIMIT: usize = 1024;
 pub(super) const GUESTS_OF_ADDRESS_LIMIT: usize = 256;
 /// How long a connection may go on without such a request.
 pub(super) const GUEST_LIFE: Duration = Duration::from_secs(30);
-/// How many connections one address may have in all; further ones are closed at once.
-pub(super) const CONNECTIONS_OF_ADDRESS_LIMIT: usize = 1000;
+/// How many connections one address may have in all; further ones are closed at once. A thousand watches from one machine are no
+/// attack, and others must find room within [`CONNECTIONS_LIMIT`](super::server::CONNECTIONS_LIMIT).
+pub(super) const CONNECTIONS_OF_ADDRESS_LIMIT: usize = 1500;
 
 /// All guests, and how many connections of known clients each address has.
 #[derive(Debug)]
@@ -127,6 +128,23 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::api::server::CONNECTIONS_LIMIT;
+
+    #[test]
+    fn one_machine_may_hold_a_thousand_watches_and_ask_beside_them_and_others_have_room() {
+        let (guests, address) = (Guests::new(), IpAddr::from([10, 0, 0, 1]));
+        let enter = || {
+            let guest = guests.enter(address)?;
+            guest.is_known_now();
+            Some(guest)
+        };
+        let watches: Vec<_> = (0..1000).map(|_| enter().unwrap()).collect();
+        let asking = enter().unwrap();
+        drop(asking);
+        let more = std::iter::from_fn(enter).take(CONNECTIONS_LIMIT).collect::<Vec<_>>();
+        assert_eq!(watches.len() + more.len(), CONNECTIONS_OF_ADDRESS_LIMIT);
+        const { assert!(CONNECTIONS_LIMIT - CONNECTIONS_OF_ADDRESS_LIMIT >= 500) };
+    }
 
     fn address(n: u8) -> IpAddr {
         [10, 0, 0, n].into()
