@@ -83,7 +83,11 @@ impl Engine {
                     return RuntimeEvent::StartFailed { id: spec.id, reason, message };
                 }
                 self.started += 1;
-                RuntimeEvent::Started(self.start(wall_ms, &spec))
+                let info = self.start(wall_ms, &spec);
+                match &info.state {
+                    ContainerState::Exited(exit) => RuntimeEvent::Exited { id: info.id, exit: exit.clone() },
+                    _ => RuntimeEvent::Started(info),
+                }
             }
             RuntimeAction::Stop { id, .. } => {
                 let exit = self.end(wall_ms, &id, Some(143)).unwrap_or_default();
@@ -164,9 +168,9 @@ impl Engine {
         self.containers.get(id).is_some_and(|container| container.info.state == ContainerState::Running)
     }
 
+    /// One that an earlier daemon made is taken as it is, also if it has ended since: no attempt runs twice.
     fn start(&mut self, wall_ms: u64, spec: &ContainerSpec) -> ContainerInfo {
-        let known = self.containers.get(&spec.id).filter(|container| container.info.state == ContainerState::Running);
-        if let Some(container) = known {
+        if let Some(container) = self.containers.get(&spec.id) {
             return container.info.clone();
         }
         let info = ContainerInfo {

@@ -39,7 +39,8 @@ pub(super) fn check(world: &World) -> Option<String> {
         let won = skein_core::slot::winner(&skein_core::slot::values(pod), &claims_on(store, pod.key()));
         let stays = won.is_some_and(|won| store.members().is_active(&won.node));
         if places.len() > 1 || (stays && places.is_empty()) {
-            return Some(format!("{} containers run for {}: {}", places.len(), pod.key(), why(store, pod)));
+            let places: Vec<_> = places.iter().map(|(host, info)| (host, info.id.attempt)).collect();
+            return Some(format!("attempts {places:?} run for {}: {}", pod.key(), why(store, pod)));
         }
     }
     let (slot, places) = by_slot.first_key_value()?;

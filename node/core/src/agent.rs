@@ -112,6 +112,9 @@ pub enum Input {
     Runtime(RuntimeEvent),
     /// What signs tokens is another one now: all that pods have are signed anew.
     SignAnew,
+    /// This node belongs to the cluster no more: whatever it runs ends, and so does what an earlier life had asked for and is
+    /// found later. Nothing takes it back.
+    Leave,
     /// The deadline has come.
     Timeout,
 }
@@ -177,6 +180,7 @@ pub struct Agent {
     capacity: Option<Capacity>,
     engine: engine::Listing,
     caught_up: bool,
+    has_left: bool,
     /// The last reports of an earlier life, until it is known what became of their pods.
     before: BTreeMap<String, PodStatus>,
     timers: Timers<Deadline>,
@@ -205,6 +209,7 @@ impl Agent {
             capacity: None,
             engine: engine::Listing::default(),
             caught_up: false,
+            has_left: false,
             before: BTreeMap::new(),
             timers: Timers::default(),
             judge_next: BTreeSet::new(),
@@ -228,6 +233,7 @@ impl Agent {
                 self.signing_round += 1;
                 self.step_next.extend(self.pods.keys().cloned());
             }
+            Input::Leave => self.leave(now),
             Input::Timeout => self.timeout(now),
         }
         self.settle(now);
@@ -257,7 +263,7 @@ impl Agent {
         pods.into_iter().any(|pod| pod.is_ready() && !pod.is_stopping())
     }
 
-    /// All slots that it has facts about, in the order of their keys: those to remove when this node leaves the cluster.
+    /// All slots that it has facts about, in the order of their keys.
     pub fn slots(&self) -> impl Iterator<Item = &ObjectKey> {
         self.facts.keys()
     }
@@ -292,7 +298,7 @@ impl Agent {
             self.facts.remove(slot);
             self.judge_next.insert(slot.clone());
         }
-        for facts in changed {
+        for facts in changed.into_iter().filter(|_| !self.has_left) {
             self.judge_next.insert(facts.slot.clone());
             let is_news = |before: &SlotFacts| before.sources != facts.sources || before.added != facts.added;
             if self.facts.get(&facts.slot).is_some_and(is_news) {
@@ -300,6 +306,18 @@ impl Agent {
             }
             self.facts.insert(facts.slot.clone(), facts);
         }
+    }
+
+    fn leave(&mut self, now: Now) {
+        if std::mem::replace(&mut self.has_left, true) {
+            return;
+        }
+        self.judge_next.extend(std::mem::take(&mut self.facts).into_keys());
+        let known: Vec<Arc<str>> = self.pods.keys().cloned().collect();
+        for uid in known {
+            self.with_pod(now, &uid, |pod, ctx| pod.stop(ctx));
+        }
+        self.look_anew();
     }
 
     fn timeout(&mut self, now: Now) {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use skein_fuzz::run::{Limits, execute, run};
+use skein_fuzz::run::{Limits, Run, execute};
 use skein_fuzz::target::{Target, all};
 use skein_fuzz::totals::{Total, Totals};
 
@@ -78,32 +78,31 @@ fn run_all(targets: &mut [Box<dyn Target>], arguments: &Arguments) -> std::io::R
     let mut code = ExitCode::SUCCESS;
     println!("| target | executions | kinds of answers | seconds |\n|---|---|---|---|");
     for target in targets {
-        let mut done =
-            if arguments.cumulative || arguments.totals { totals.of(target.name()) } else { Total::default() };
+        let name = target.name();
+        let mut done = if arguments.cumulative || arguments.totals { totals.of(name) } else { Total::default() };
+        let mut run = Run::new(target.as_mut(), &arguments.corpus);
         while !arguments.totals && done.executions < arguments.executions && done.seconds < arguments.seconds as f64 {
             let left = Duration::from_secs_f64(arguments.seconds as f64 - done.seconds);
             let limits = Limits { executions: arguments.executions - done.executions, time: left.min(SLICE) };
             // Each slice draws other mutations than those before it.
-            let seed = arguments.seed.wrapping_add(done.executions);
-            let report = run(target.as_mut(), seed, limits, &arguments.corpus)?;
-            let broken = u64::from(report.broken.is_some());
+            let report = run.slice(arguments.seed.wrapping_add(done.executions), limits)?;
             let slice = Total {
                 executions: report.executions,
                 seconds: report.took.as_secs_f64(),
                 kinds: report.kinds,
-                broken,
+                broken: u64::from(report.broken.is_some()),
             };
-            totals.add(target.name(), slice)?;
+            totals.add(name, slice)?;
             done.executions += slice.executions;
             done.seconds += slice.seconds;
             done.kinds = slice.kinds;
             if let Some((path, what)) = report.broken {
-                println!("{}: {what}\nreplay: fuzz {} --replay {}", target.name(), target.name(), path.display());
+                println!("{name}: {what}\nreplay: fuzz {name} --replay {}", path.display());
                 code = ExitCode::from(3);
                 break;
             }
         }
-        println!("| `{}` | {} | {} | {:.0} |", target.name(), done.executions, done.kinds, done.seconds);
+        println!("| `{name}` | {} | {} | {:.0} |", done.executions, done.kinds, done.seconds);
     }
     Ok(code)
 }

@@ -1,5 +1,6 @@
 //! One target's run: executions, what was new, and what broke.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,10 +15,10 @@ use crate::target::Target;
 
 /// No input may keep a target busy for longer. Far more than any takes, since other work may run beside it.
 pub const TOO_LONG: Duration = Duration::from_secs(5);
-/// How many inputs of a run are written for the next.
+/// How many inputs of a slice are written for later runs.
 const MAX_WRITTEN: usize = 256;
 
-/// When a run is over: whichever comes first.
+/// When a slice is over: whichever comes first.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// After so many executions.
@@ -26,12 +27,12 @@ pub struct Limits {
     pub time: Duration,
 }
 
-/// What became of a run.
+/// What became of a slice.
 #[derive(Debug)]
 pub struct Report {
     /// How many inputs were executed.
     pub executions: u64,
-    /// How many kinds of answers there were.
+    /// How many kinds of answers there were, in this and the slices before it.
     pub kinds: usize,
     /// How long it took.
     pub took: Duration,
@@ -39,61 +40,72 @@ pub struct Report {
     pub broken: Option<(PathBuf, String)>,
 }
 
-/// Runs a target on what it begins with, on what earlier runs kept in `directory`, and on mutations of those.
-///
-/// # Errors
-/// When the directory cannot be read or written.
-pub fn run(target: &mut dyn Target, seed: u64, limits: Limits, directory: &Path) -> std::io::Result<Report> {
-    let begun = Instant::now();
-    let mut rng = random::from_seed(seed);
-    let own = directory.join(target.name());
-    let mut corpus = Corpus::default();
-    let (mut executions, mut found) = (0, Vec::new());
-    let report = |executions, corpus: &Corpus, broken| Report {
-        executions,
-        kinds: corpus.kinds(),
-        took: begun.elapsed(),
-        broken,
-    };
-    for input in target.seeds().into_iter().chain(corpus::read(&own)?) {
-        executions += 1;
-        match execute(target, &input) {
-            Ok(answer) => drop(corpus.offer(&input, &answer)),
-            Err(what) => {
-                return Ok(report(
-                    executions,
-                    &corpus,
-                    Some((corpus::write(&directory.join("crashes"), &input)?, what)),
-                ));
-            }
-        }
-        corpus.keep(input);
+/// A target's run, in slices: what was found in one is mutated in the next, and written for later runs.
+pub struct Run<'a> {
+    target: &'a mut dyn Target,
+    directory: &'a Path,
+    corpus: Corpus,
+    has_begun: bool,
+}
+
+impl<'a> Run<'a> {
+    /// Nothing was executed yet. What is found will be kept in the directory.
+    pub fn new(target: &'a mut dyn Target, directory: &'a Path) -> Self {
+        Run { target, directory, corpus: Corpus::default(), has_begun: false }
     }
-    while executions < limits.executions && begun.elapsed() < limits.time {
-        let none = Vec::new();
-        let input = corpus.inputs().choose(&mut rng).unwrap_or(&none);
-        let other = corpus.inputs().choose(&mut rng).unwrap_or(&none);
-        let input = mutated(&mut rng, input, other);
-        executions += 1;
-        match execute(target, &input) {
-            Ok(answer) => {
-                if corpus.offer(&input, &answer) && found.len() < MAX_WRITTEN {
-                    found.push(input);
+
+    /// Executes a slice: in the first, what the target begins with and what earlier runs kept, and then mutations of all that is kept.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written.
+    pub fn slice(&mut self, seed: u64, limits: Limits) -> io::Result<Report> {
+        let begun = Instant::now();
+        let mut executions = 0;
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let own = self.directory.join(self.target.name());
+            for input in self.target.seeds().into_iter().chain(corpus::read(&own)?) {
+                executions += 1;
+                match execute(self.target, &input) {
+                    Ok(answer) => drop(self.corpus.offer(&input, &answer)),
+                    Err(what) => return self.broken(begun, executions, &input, what),
                 }
-            }
-            Err(what) => {
-                let path = corpus::write(&directory.join("crashes"), &input)?;
-                return Ok(report(executions, &corpus, Some((path, what))));
+                self.corpus.keep(input);
             }
         }
-        if rng.random_ratio(1, 4096) {
-            target.begin_anew();
+        let mut rng = random::from_seed(seed);
+        let mut found = Vec::new();
+        while executions < limits.executions && begun.elapsed() < limits.time {
+            let none = Vec::new();
+            let input = self.corpus.inputs().choose(&mut rng).unwrap_or(&none);
+            let other = self.corpus.inputs().choose(&mut rng).unwrap_or(&none);
+            let input = mutated(&mut rng, input, other);
+            executions += 1;
+            match execute(self.target, &input) {
+                Ok(answer) => {
+                    if self.corpus.offer(&input, &answer) && found.len() < MAX_WRITTEN {
+                        found.push(input);
+                    }
+                }
+                Err(what) => return self.broken(begun, executions, &input, what),
+            }
+            if rng.random_ratio(1, 4096) {
+                self.target.begin_anew();
+            }
         }
+        for input in &found {
+            corpus::write(&self.directory.join(self.target.name()), input)?;
+        }
+        Ok(self.report(begun, executions, None))
     }
-    for input in &found {
-        corpus::write(&own, input)?;
+
+    fn broken(&self, begun: Instant, executions: u64, input: &[u8], what: String) -> io::Result<Report> {
+        let path = corpus::write(&self.directory.join("crashes"), input)?;
+        Ok(self.report(begun, executions, Some((path, what))))
     }
-    Ok(report(executions, &corpus, None))
+
+    fn report(&self, begun: Instant, executions: u64, broken: Option<(PathBuf, String)>) -> Report {
+        Report { executions, kinds: self.corpus.kinds(), took: begun.elapsed(), broken }
+    }
 }
 
 /// Gives a target one input; its answer, or what broke.
@@ -142,7 +154,7 @@ mod tests {
     fn what_panics_is_found_written_and_can_be_given_again() {
         let directory = std::env::temp_dir().join(format!("skein-fuzz-{}", std::process::id()));
         let limits = Limits { executions: 1_000_000, time: Duration::from_secs(60) };
-        let report = run(&mut Fragile, 1, limits, &directory).unwrap();
+        let report = Run::new(&mut Fragile, &directory).slice(1, limits).unwrap();
         let (path, what) = report.broken.unwrap();
         let input = std::fs::read(path).unwrap();
         assert!(what.contains("abc") && execute(&mut Fragile, &input).is_err());

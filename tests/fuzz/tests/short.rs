@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use skein_fuzz::run::{Limits, run};
+use skein_fuzz::run::{Limits, Run};
 use skein_fuzz::target::all;
 
 #[test]
@@ -11,7 +11,7 @@ fn no_target_breaks_at_the_first_thousands_of_inputs() {
     let directory = std::env::temp_dir().join(format!("skein-fuzz-short-{}", std::process::id()));
     let limits = Limits { executions: 3_000, time: Duration::from_secs(60) };
     for target in &mut all() {
-        let report = run(target.as_mut(), 7, limits, &directory).unwrap();
+        let report = Run::new(target.as_mut(), &directory).slice(7, limits).unwrap();
         if let Some((path, what)) = report.broken {
             panic!(
                 "{}: {what}\nreplay: cargo run -p skein-fuzz --bin fuzz -- {} --replay {}",

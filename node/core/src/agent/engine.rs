@@ -58,6 +58,12 @@ impl Agent {
         }
     }
 
+    /// Looks now, and again at the times that follow a first list.
+    pub(super) fn look_anew(&mut self) {
+        self.engine.lists = 0;
+        self.list();
+    }
+
     pub(super) fn runtime_said(&mut self, now: Now, event: RuntimeEvent) {
         match event {
             RuntimeEvent::Listed(found) => self.listed(now, found),
@@ -178,12 +184,14 @@ impl Agent {
             name: first.pod.clone(),
             slot,
         };
-        let is_stray = identity.slot.is_none();
+        let (is_stray, has_left) = (identity.slot.is_none(), self.has_left);
         let mut ctx = self.context(now);
         let mut pod = Pod::new(identity, template, &ctx);
         added.iter().for_each(|added| pod.learn_added(added));
         pod.resume(infos, before.as_ref(), &mut ctx);
-        if is_stray {
+        if has_left {
+            pod.stop(&mut ctx);
+        } else if is_stray {
             pod.stray(now.mono + STRAY_FOR);
         }
         self.add(pod);

@@ -378,6 +378,15 @@ impl World {
         self.give(Input::CaughtUp);
     }
 
+    /// Another life of the daemon finds on its disk that its node belongs to the cluster no more.
+    pub(super) fn restart_outside(&mut self, known: Vec<SlotFacts>) {
+        self.agent = Agent::new(config(), random::from_seed(2));
+        self.give(Input::Runtime(RuntimeEvent::Capacity(capacity())));
+        self.give(Input::Slots { changed: known, removed: Vec::new() });
+        self.sync();
+        self.give(Input::Leave);
+    }
+
     /// The machine is started again, and the daemon with it: nothing goes on, and what was asked for is lost.
     pub(super) fn reboot(&mut self, known: Vec<SlotFacts>) {
         self.runtime.asked.clear();

@@ -166,7 +166,7 @@ impl Node {
     fn go(&mut self, now: Now) {
         self.election.handle(now, crate::election::Input::StepDown);
         self.membership.handle(now, skein_gossip::membership::Input::Leave);
-        self.stop_all_pods(now);
+        self.agent.handle(now, crate::agent::Input::Leave);
         self.left = true;
     }
 

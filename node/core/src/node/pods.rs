@@ -122,12 +122,6 @@ impl Node {
         .collect()
     }
 
-    /// This node leaves: whatever it runs ends here, and is started elsewhere.
-    pub(super) fn stop_all_pods(&mut self, now: Now) {
-        let removed = self.agent.slots().cloned().collect();
-        self.agent.handle(now, agent::Input::Slots { changed: Vec::new(), removed });
-    }
-
     /// What the state says of a slot, if it is live and concerns this node.
     fn facts(&mut self, slot: &ObjectKey) -> Option<SlotFacts> {
         // An observer runs nothing, whatever leaders write.

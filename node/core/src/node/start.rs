@@ -183,6 +183,9 @@ impl Node {
         self.members_changed(now);
         self.ensure_node_object(now);
         self.restore_pods(now);
+        if self.left {
+            self.agent.handle(now, crate::agent::Input::Leave);
+        }
         self.begin_catching_up(now);
         if self.config.serves_api {
             let ca_certificate = self.config.ca_certificate.as_str();

@@ -112,3 +112,31 @@ fn the_volumes_of_a_pod_that_was_deleted_while_the_daemon_was_away_go_with_it() 
     assert!(world.runtime.containers.is_empty() && world.runtime.volumes.is_empty() && world.reports.is_empty());
     world.give(Input::Slots { changed: Vec::new(), removed: vec![slot(0)] });
 }
+
+#[test]
+fn a_start_of_an_earlier_life_that_comes_true_after_this_node_has_left_is_found_and_ended() {
+    let mut world = World::ready();
+    world.learn(mine(0));
+    while !matches!(world.runtime.asked.front(), Some(crate::runtime::RuntimeAction::Start(_))) {
+        world.carry_out(0, true);
+    }
+    world.restart(vec![mine(0)]);
+    world.give(Input::Leave);
+    world.work();
+    let wall_ms = world.now.wall_ms;
+    world.runtime.carry_out_late(wall_ms);
+    assert_eq!(world.running().len(), 1, "the engine does its work whether or not anybody waits for it");
+    world.pass(10_000);
+    assert_eq!(world.running(), vec![]);
+}
+
+#[test]
+fn a_daemon_that_starts_where_its_node_was_removed_ends_what_runs_there() {
+    let mut world = World::ready();
+    world.learn(mine(0));
+    world.work();
+    assert_eq!(world.running().len(), 1);
+    world.restart_outside(vec![mine(0)]);
+    world.pass(1_000);
+    assert_eq!(world.running(), vec![]);
+}
