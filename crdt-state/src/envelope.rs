@@ -105,11 +105,9 @@ pub enum Body {
         node: NodeId,
         /// When.
         stamp: Hlc,
-        /// Whom the removed node has admitted, as far as the author had seen, see [`members::short`](crate::members::short), and
-        /// which epochs it has begun, see [`rotations::name_of`](crate::rotations::name_of): they stay.
-        seen: Vec<[u8; 16]>,
-        /// The last of those admissions: a later one of the same node does not count.
-        until: Sequence,
+        /// What the removed node had said as far as the author had seen, so that it stays: whom it has admitted, and which epochs it
+        /// has begun.
+        seen: Vec<crate::members::Seen>,
     },
     /// A text that is kept beside an object's document.
     Blob {

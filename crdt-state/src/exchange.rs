@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skein_gossip::planted::{self, Bug};
-use skein_gossip::{Now, Offence};
+use skein_gossip::{NodeId, Now, Offence};
 
 use crate::digest::{BUCKETS, DigestTable, Item};
 use crate::{Envelope, ObjectKey, Received, Store, WriteId};
@@ -21,6 +21,9 @@ pub const MAX_ITEMS: usize = 2000;
 pub const MAX_GIVE_BYTES: usize = 256 * 1024;
 /// The most heads of one object that are named.
 const MAX_HEADS: usize = 256;
+/// How often the envelopes of one message are gone through, so that the work grows with their number and no faster. What still waits
+/// for others after that is asked for, and comes in order.
+const MAX_ROUNDS: usize = 4;
 
 /// Which of the two tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,8 +86,21 @@ pub struct Outcome {
     pub replies: Vec<Exchange>,
     /// What was news here.
     pub applied: Vec<Arc<Envelope>>,
-    /// What was refused, and why: its sender breaks a rule.
-    pub refused: Vec<(Offence, String)>,
+    /// What was here already and held against the rules.
+    pub known: Vec<Arc<Envelope>>,
+    /// What was refused: somebody breaks a rule.
+    pub refused: Vec<Refusal>,
+}
+
+/// Something that was refused; nothing of it was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whose fault that is. `None`: it is that of whoever sent it, since nobody passes on what they have not looked at.
+    pub by: Option<NodeId>,
+    /// What they did.
+    pub offence: Offence,
+    /// Why it was refused.
+    pub reason: String,
 }
 
 impl Store {
@@ -254,17 +270,30 @@ impl Store {
     fn take(&mut self, now: Now, envelopes: &[Arc<Envelope>], answer: bool) -> Outcome {
         let mut outcome = Outcome::default();
         let mut missing: BTreeMap<ObjectKey, Vec<WriteId>> = BTreeMap::new();
-        let mut waiting: Vec<&Arc<Envelope>> = envelopes.iter().collect();
-        // Within one message what others were built on may come later; each round must bring something, so they end.
-        loop {
+        let mut waiting = Vec::with_capacity(envelopes.len());
+        for envelope in envelopes {
+            match self.open(envelope) {
+                Ok(opened) => waiting.push(opened),
+                Err(error) => {
+                    let (offence, reason) = (self.offence_in(envelope), error.to_string());
+                    outcome.refused.push(Refusal { by: None, offence, reason });
+                }
+            }
+        }
+        // Within one message what others were built on may come later.
+        for _ in 0..MAX_ROUNDS {
             let before = waiting.len();
             missing.clear();
-            waiting.retain(|envelope| match self.receive(now, envelope) {
+            waiting.retain(|said| match self.take_in(now, said) {
                 Received::Applied => {
-                    outcome.applied.push((*envelope).clone());
+                    outcome.applied.push(said.envelope().clone());
                     false
                 }
-                Received::Known => false,
+                Received::Known => {
+                    outcome.known.push(said.envelope().clone());
+                    false
+                }
+                Received::Over => false,
                 Received::Missing(key, _) => {
                     let heads = self.heads_for_want(&key);
                     missing.insert(key, heads);
@@ -272,14 +301,22 @@ impl Store {
                 }
                 Received::UnknownAuthor(_) | Received::NoKey(_) => true,
                 Received::Refused(reason) => {
-                    outcome.refused.push((self.offence_in(envelope), reason));
+                    outcome.refused.push(Refusal { by: None, offence: Offence::Invalid, reason });
+                    false
+                }
+                Received::Contradicts(reason) => {
+                    let by = Some(said.envelope().author());
+                    outcome.refused.push(Refusal { by, offence: Offence::Invalid, reason });
                     false
                 }
             });
             if waiting.is_empty() || waiting.len() == before {
                 break;
             }
+            // What comes in the very opposite order is there after two rounds too.
+            waiting.reverse();
         }
+        self.settle_members();
         if !missing.is_empty() && !answer {
             outcome.replies.push(Exchange::Want {
                 objects: missing.into_iter().collect(),
@@ -297,3 +334,6 @@ impl Store {
         envelopes.iter().all(|envelope| self.includes_one(envelope))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,9 +41,13 @@ pub enum GateError {
     /// It was built on changes that are not here yet; ask for them and offer it again.
     #[error("built on {} changes that are not here", .0.len())]
     Missing(Vec<WriteId>),
-    /// It breaks a rule.
+    /// It breaks a rule, whatever the object has: everybody sees that.
     #[error("{0}")]
     Invalid(&'static str),
+    /// It does not go with what this node has of the object: its author says one thing here and another thing there. Whoever has
+    /// the other one cannot see that.
+    #[error("{0}")]
+    Contradicts(&'static str),
 }
 
 /// Applies a change from outside to an object.
@@ -66,7 +70,7 @@ pub fn admit(
         Ok(Some(merged)) => Arc::new(merged),
         // It was made apart from others, or by somebody who writes in another way.
         _ => catch_unwind(AssertUnwindSafe(|| merge(memo, state, change, stored)))
-            .map_err(|_| GateError::Invalid("applying it fails"))??,
+            .map_err(|_| GateError::Contradicts("applying it fails"))??,
     };
     memo.keep_merged(state, &id, merged.clone());
     Ok(merged)
@@ -95,7 +99,7 @@ pub fn admit_own(
         return Ok(merged);
     }
     let mut doc = memo.document(state);
-    doc.apply_changes([change]).map_err(|_| GateError::Invalid("applying it fails"))?;
+    doc.apply_changes([change]).map_err(|_| GateError::Contradicts("applying it fails"))?;
     let merged = Arc::new(state.with_change(&doc, stored));
     memo.keep_document(&merged, doc);
     memo.keep_merged(state, &id, merged.clone());
@@ -166,7 +170,7 @@ fn leb128(bytes: &[u8]) -> Option<(u64, &[u8])> {
 fn check_change(state: &ObjectState, envelope: &Envelope, change: &Change) -> Result<(), GateError> {
     let have = state.changes();
     if have.len() >= MAX_CHANGES {
-        return Err(GateError::Invalid("the object has too many changes"));
+        return Err(GateError::Contradicts("the object has too many changes"));
     }
     let actor_bytes = change.actor_id().to_bytes();
     let own = actor(&envelope.author(), 0);
@@ -185,7 +189,7 @@ fn check_change(state: &ObjectState, envelope: &Envelope, change: &Change) -> Re
         return Err(GateError::Missing(missing));
     }
     if change.seq() != state.last_change(actor_bytes).map_or(0, |last| last.sequence) + 1 {
-        return Err(GateError::Invalid("its sequence number is not the actor's next"));
+        return Err(GateError::Contradicts("its sequence number is not the actor's next"));
     }
     let operations = change.len();
     if operations == 0 || operations > MAX_OPERATIONS {
@@ -245,8 +249,9 @@ fn merge(
     stored: Arc<StoredChange>,
 ) -> Result<Arc<ObjectState>, GateError> {
     let mut doc = memo.document(state);
-    doc.apply_changes([change]).map_err(|_| GateError::Invalid("applying it fails"))?;
-    let reloaded = Automerge::load(&doc.save()).map_err(|_| GateError::Invalid("the result cannot be loaded again"))?;
+    doc.apply_changes([change]).map_err(|_| GateError::Contradicts("applying it fails"))?;
+    let reloaded =
+        Automerge::load(&doc.save()).map_err(|_| GateError::Contradicts("the result cannot be loaded again"))?;
     let sorted = |doc: &Automerge| {
         let mut heads = doc.get_heads();
         heads.sort_unstable();
@@ -254,7 +259,7 @@ fn merge(
     };
     let heads = sorted(&doc);
     if heads != sorted(&reloaded) || !heads.iter().any(|head| head.0 == stored.id.0) {
-        return Err(GateError::Invalid("the result does not come back as it was"));
+        return Err(GateError::Contradicts("the result does not come back as it was"));
     }
     let merged = Arc::new(state.with_change(&doc, stored));
     memo.keep_document(&merged, doc);

@@ -7,22 +7,27 @@ use sha2::{Digest, Sha256};
 use skein_gossip::NodeId;
 use skein_gossip::planted::{self, Bug};
 
-use crate::envelope::{Body, Envelope, Sequence};
-use crate::keyring::MAX_EPOCHS;
+use crate::envelope::{Body, Envelope};
 use crate::{ClusterId, Hlc};
 
+mod removal;
 mod role;
 
+use removal::{MAX_SEEN, Removals, is_admission};
+pub use removal::{SaidTag, Seen, tag_of_rotation};
 pub use role::Role;
 use role::admitted;
 
 /// The most nodes that may ever be admitted to one cluster.
 pub const MAX_MEMBERS: usize = 4096;
-/// The most statements that are kept: beyond it nobody is admitted any more. Who leaves may always say so, and each member may
-/// still remove [`RESERVED_REMOVALS`] others.
-const MAX_STATEMENTS: usize = 3 * MAX_MEMBERS;
-/// How many removals of each member's are taken though there are [`MAX_STATEMENTS`] already.
-const RESERVED_REMOVALS: usize = 64;
+/// The most statements that are kept: beyond it nobody is admitted any more. Who leaves may still say so, and each member may
+/// still remove some others.
+pub const MAX_STATEMENTS: usize = 3 * MAX_MEMBERS;
+/// The most bytes that all statements together have, with the same exceptions. Statements of a node that was called by a short
+/// name have some two hundred each.
+pub const MAX_STATEMENT_BYTES: usize = 8 << 20;
+/// The longest name of a node, in bytes: what DNS allows.
+pub const MAX_NAME_BYTES: usize = 253;
 
 /// A node that was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,12 +86,15 @@ const ADMISSION: u8 = 1;
 const DEPARTURE: u8 = 2;
 /// The kind of the statements that remove somebody, in their names.
 pub const REMOVAL: u8 = 3;
+/// An admission as an observer. A kind of its own, so that it takes nothing from what the same author says of a node as a member.
+const OBSERVATION: u8 = 4;
 
 /// The name of a statement that this author makes, if the body is one.
 #[must_use]
 pub fn statement_name(author: NodeId, body: &Body) -> Option<StatementName> {
     match body {
         Body::Founding { .. } => Some((author, FOUNDING, author)),
+        Body::Admission { node, role: Role::Observer, .. } => Some((*node, OBSERVATION, author)),
         Body::Admission { node, .. } => Some((*node, ADMISSION, author)),
         Body::Departure { .. } => Some((author, DEPARTURE, author)),
         Body::Removal { node, .. } => Some((*node, REMOVAL, author)),
@@ -94,19 +102,11 @@ pub fn statement_name(author: NodeId, body: &Body) -> Option<StatementName> {
     }
 }
 
-/// How an admission is named in the removal of who made it.
-#[must_use]
-pub fn short(node: &NodeId) -> [u8; 16] {
-    let mut short = [0; 16];
-    short.copy_from_slice(&node.0[..16]);
-    short
-}
-
 /// All that is known of who belongs to the cluster.
 ///
 /// An admission counts once its author's own admission as a member does, in whatever order they arrive: what an observer says
 /// of others never counts. Of several admissions of one node the earliest counts, and the greatest role: a key that was let in
-/// as a member does not become an observer's. Of several departures the latest. A removal ends a node for ever, whoever else says what, and
+/// as a member does not become an observer's, whoever says so. Of several departures the latest. A removal ends a node for ever, whoever else says what, and
 /// with it the admissions by that node that its remover had not seen: their stamps are the removed node's own word. Two
 /// members that remove each other apart are both out.
 #[derive(Debug, Clone, Default)]
@@ -115,6 +115,10 @@ pub struct Members {
     statements: BTreeMap<StatementName, Body>,
     members: BTreeMap<NodeId, Member>,
     active: BTreeSet<NodeId>,
+    /// What the envelopes have together, in bytes.
+    bytes: usize,
+    /// Whether statements were taken in of which nothing was computed yet, see [`Members::settle`].
+    stale: bool,
     /// Whether an admission waits for that of its author, or there is a removal, whose author may not be known yet: then one more
     /// admission may change the standing of others.
     entangled: bool,
@@ -184,27 +188,6 @@ impl Members {
         self.about(node).filter_map(|(_, body)| stamp_of(body)).max().unwrap_or_default()
     }
 
-    /// Whom a node has admitted, as far as is known here, and the last of these statements: what its removal says was seen.
-    #[must_use]
-    pub fn admitted_by(&self, author: &NodeId) -> (Vec<[u8; 16]>, Sequence) {
-        let said = self.envelopes.iter().filter(|((_, kind, by), _)| *kind == ADMISSION && by == author);
-        let (nodes, numbers): (Vec<_>, Vec<_>) =
-            said.map(|((node, _, _), envelope)| (short(node), envelope.sequence())).take(MAX_MEMBERS).unzip();
-        (nodes, numbers.into_iter().max().unwrap_or_default())
-    }
-
-    /// Whether something that a node said counts, by the name that its removals would call it: not if a member has removed the
-    /// node and had not seen it, nor while nobody but a removed node vouches for the node.
-    #[must_use]
-    pub fn stands(&self, author: &NodeId, said: &[u8; 16]) -> bool {
-        let is_vouched = self.members.get(author).is_none_or(|member| member.ended != Some(Ended::Unvouched));
-        let unseen = |(name, body): (&StatementName, &Body)| match body {
-            Body::Removal { seen, .. } => self.is_full(&name.2) && !seen.contains(said),
-            _ => false,
-        };
-        is_vouched && !self.about(author).any(unseen)
-    }
-
     /// The statements themselves, for storing and sending.
     pub fn envelopes(&self) -> impl Iterator<Item = (&StatementName, &Arc<Envelope>)> {
         self.envelopes.iter()
@@ -216,16 +199,22 @@ impl Members {
         self.envelopes.get(item)
     }
 
-    /// Takes a statement in. `None`: it is no news or no valid statement. Otherwise its name, by which it is stored.
+    /// Takes a statement in. `None`: it is no news or no valid statement. Otherwise its name, by which it is stored. What follows
+    /// from it counts after [`Members::settle`].
     pub fn insert(&mut self, cluster: &ClusterId, envelope: &Arc<Envelope>, body: Body) -> Option<StatementName> {
         let author = envelope.author();
         let item = statement_name(author, &body)?;
         let is_valid = match &body {
-            Body::Founding { nonce, .. } => cluster_id(&author, nonce) == *cluster,
-            Body::Admission { .. } => self.envelopes.len() < MAX_STATEMENTS,
+            Body::Founding { nonce, name, .. } => {
+                cluster_id(&author, nonce) == *cluster && name.len() <= MAX_NAME_BYTES
+            }
+            Body::Admission { name, .. } => name.len() <= MAX_NAME_BYTES && self.has_room(envelope),
+            // Anybody can make up keys that leave.
+            Body::Departure { .. } => self.has_room(envelope) || self.is_known_by_now(&author),
             // Who is asked to go leaves by itself; a removal of oneself would only make it impossible to come back.
             Body::Removal { node, seen, .. } => {
-                *node != author && seen.len() <= MAX_MEMBERS + MAX_EPOCHS && self.has_room_for_removal(&author, node)
+                let may_be = *node != author && seen.len() <= MAX_SEEN;
+                may_be && (self.has_room(envelope) || self.is_reserved_removal(&author, node))
             }
             _ => true,
         };
@@ -234,30 +223,37 @@ impl Members {
         if !is_valid || !is_later {
             return None;
         }
-        let first_word = self.envelopes.insert(item, envelope.clone()).is_none();
-        if !(first_word && self.admit_simply(author, &body)) {
-            self.statements.insert(item, body);
-            self.recompute();
-        } else {
-            self.statements.insert(item, body);
-        }
+        let before = self.envelopes.insert(item, envelope.clone());
+        self.bytes = self.bytes + envelope.size() - before.as_ref().map_or(0, |before| before.size());
+        self.stale = self.stale || before.is_some() || !self.admit_simply(author, &body);
+        self.statements.insert(item, body);
         Some(item)
     }
 
-    /// Whoever fills up the statements must not become impossible to remove: beyond them each member may still remove some others.
-    fn has_room_for_removal(&self, author: &NodeId, node: &NodeId) -> bool {
-        if self.envelopes.len() < MAX_STATEMENTS {
-            return true;
+    /// Finds out what follows from the statements that were taken in since the last time; whether there were any of which something
+    /// may follow for others than those whom they are about. Once for many of them: a hostile member may have made thousands.
+    pub fn settle(&mut self) -> bool {
+        let is_stale = std::mem::take(&mut self.stale);
+        if is_stale {
+            self.recompute();
         }
-        let by_author = self.envelopes.keys().filter(|(_, kind, by)| *kind == REMOVAL && by == author);
-        self.is_known(author) && self.is_known(node) && by_author.count() < RESERVED_REMOVALS
+        is_stale
+    }
+
+    fn has_room(&self, envelope: &Envelope) -> bool {
+        self.envelopes.len() < MAX_STATEMENTS && self.bytes + envelope.size() <= MAX_STATEMENT_BYTES
+    }
+
+    fn is_known_by_now(&mut self, node: &NodeId) -> bool {
+        self.settle();
+        self.is_known(node)
     }
 
     /// Takes in the admission of somebody of whom nothing was said, where nobody else's standing follows from it: nearly all
     /// are such, and to compute everything again for each would take a cluster of a thousand minutes to form.
     fn admit_simply(&mut self, author: NodeId, body: &Body) -> bool {
         let Body::Admission { node, .. } = body else { return false };
-        if self.entangled || !self.is_full(&author) || self.about(node).next().is_some() {
+        if self.stale || self.entangled || !self.is_full(&author) || self.about(node).next().is_some() {
             return false;
         }
         if let Some(member) = admitted(*node, author, body) {
@@ -285,9 +281,8 @@ impl Members {
             }
         }
         self.statements = statements;
-        let entangles = |(_, kind, author): &StatementName| {
-            *kind == REMOVAL || (*kind == ADMISSION && !self.members.contains_key(author))
-        };
+        let entangles =
+            |name: &StatementName| name.1 == REMOVAL || (is_admission(name) && !self.members.contains_key(&name.2));
         self.entangled = self.statements.keys().any(entangles);
         let removals = self.removals();
         self.apply_departures(&removals);
@@ -307,71 +302,6 @@ impl Members {
             }
         }
     }
-
-    /// Who was removed by somebody who was ever admitted.
-    fn removals(&self) -> BTreeMap<NodeId, Removals> {
-        let mut removals: BTreeMap<NodeId, Removals> = BTreeMap::new();
-        for ((node, _, author), body) in &self.statements {
-            let Body::Removal { stamp, seen, until, .. } = body else { continue };
-            let again = |body: &Body| matches!(body, Body::Admission { stamp: at, .. } if at > stamp);
-            let is_void = planted::is(Bug::RemovedComesBack) && self.about(node).any(|(_, body)| again(body));
-            if is_void || !self.is_full(author) {
-                continue;
-            }
-            let seen: BTreeSet<[u8; 16]> = seen.iter().copied().collect();
-            match removals.get_mut(node) {
-                Some(known) => {
-                    known.seen.retain(|admitted| seen.contains(admitted));
-                    known.until = known.until.min(*until);
-                }
-                None => drop(removals.insert(*node, Removals { by: *author, stamp: *stamp, seen, until: *until })),
-            }
-        }
-        removals
-    }
-
-    /// Whether an admission counts against a departure before it: its author is no observer and was not removed, or all who removed
-    /// it had seen it.
-    fn counts(&self, name: &StatementName, removals: &BTreeMap<NodeId, Removals>) -> bool {
-        let sequence = self.envelopes.get(name).map(|envelope| envelope.sequence());
-        let until = |removals: &Removals| sequence.is_some_and(|sequence| sequence <= removals.until);
-        let is_of_time = removals.get(&name.2).is_none_or(until);
-        self.is_full(&name.2) && Self::was_seen(name, removals) && is_of_time
-    }
-
-    /// Whether all who removed an admission's author had seen one like it. What the author says of the same node since takes nothing
-    /// away: a key that was stolen and removed must not throw out those whom it let in honestly.
-    fn was_seen((node, _, author): &StatementName, removals: &BTreeMap<NodeId, Removals>) -> bool {
-        let seen = |removals: &Removals| removals.seen.contains(&short(node));
-        planted::is(Bug::UnseenAdmissionCounts) || removals.get(author).is_none_or(seen)
-    }
-
-    fn apply_removals(&mut self, removals: &BTreeMap<NodeId, Removals>) {
-        if removals.is_empty() {
-            return;
-        }
-        // Those whose chain of admissions to the founder has no link that a removal has cut.
-        let vouched = self.reached(|name| Self::was_seen(name, removals));
-        for member in self.members.values_mut() {
-            if let Some(Removals { by, stamp, .. }) = removals.get(&member.id) {
-                let for_ever = Ended::Removed { by: *by, stamp: *stamp };
-                member.ended = Some(if planted::is(Bug::RemovedComesBack) { Ended::Left(*stamp) } else { for_ever });
-            } else if let Some(role) = vouched.get(&member.id) {
-                member.role = *role;
-            } else {
-                member.ended = Some(Ended::Unvouched);
-            }
-        }
-    }
-}
-
-/// What all removals of one node say together.
-struct Removals {
-    by: NodeId,
-    stamp: Hlc,
-    /// The admissions by the removed node that each of its removers had seen.
-    seen: BTreeSet<[u8; 16]>,
-    until: Sequence,
 }
 
 /// When a statement about a member was made.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use skein_gossip::NodeId;
 
 use crate::keyring::{EpochId, MAX_EPOCHS};
+use crate::members::{Seen, tag_of_rotation};
 use crate::{Envelope, Hlc};
 
 /// An epoch that a member has begun.
@@ -67,9 +68,10 @@ impl Rotations {
     }
 
     /// The statements of one author: what its removal says was seen.
-    pub fn by<'a>(&'a self, author: &NodeId) -> impl Iterator<Item = RotationName> + use<'a> {
+    pub fn by<'a>(&'a self, author: &NodeId) -> impl Iterator<Item = Seen> + use<'a> {
         let author = *author;
-        self.said.iter().filter(move |(_, (rotation, _))| rotation.by == author).map(|(name, _)| *name)
+        let by_author = self.said.iter().filter(move |(_, (rotation, _))| rotation.by == author);
+        by_author.map(|(name, (_, envelope))| Seen { said: tag_of_rotation(name), sequence: envelope.sequence() })
     }
 
     /// Takes a statement in. `None`: it is known, or there are [`MAX_EPOCHS`] later ones. Otherwise what had to go for it.

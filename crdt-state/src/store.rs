@@ -393,9 +393,9 @@ impl Store {
             return None;
         }
         let stamp = self.tick_on_member(now, &node);
-        let (mut seen, until) = self.members.admitted_by(&node);
+        let mut seen = self.members.admitted_by(&node);
         seen.extend(self.rotations.by(&node));
-        Some(self.say(now, Body::Removal { node, stamp, seen, until }))
+        Some(self.say(now, Body::Removal { node, stamp, seen }))
     }
 
     /// Edits an object, or creates it. `message` says who asked for it, with which tool. Returns what was said, the change last;
@@ -472,6 +472,7 @@ impl Store {
         let opened = Opened::new(self.seal(&body), body);
         self.memo.keep_verified(opened.envelope().digest(), &opened);
         self.take_in(now, &opened);
+        self.settle_members();
         opened.envelope().clone()
     }
 

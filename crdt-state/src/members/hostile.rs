@@ -6,6 +6,7 @@ use std::time::Instant;
 use skein_gossip::Keypair;
 
 use super::*;
+use crate::Sequence;
 
 struct World {
     cluster: ClusterId,
@@ -40,7 +41,9 @@ impl World {
 
     fn say_as(&mut self, by: u64, sequence: Sequence, body: Body) -> bool {
         let envelope = Arc::new(Envelope::seal(&keys(by), &self.cluster, sequence, &body));
-        self.members.insert(&self.cluster, &envelope, body).is_some()
+        let is_taken = self.members.insert(&self.cluster, &envelope, body).is_some();
+        self.members.settle();
+        is_taken
     }
 
     fn admission(&self, node: NodeId, stamp: u64) -> Body {
@@ -53,8 +56,8 @@ impl World {
     }
 
     fn remove(&mut self, by: u64, of: u64) -> bool {
-        let (seen, until) = self.members.admitted_by(&id(of));
-        self.say(by, Body::Removal { node: id(of), stamp: Hlc(1_000_000), seen, until })
+        let seen = self.members.admitted_by(&id(of));
+        self.say(by, Body::Removal { node: id(of), stamp: Hlc(1_000_000), seen })
     }
 }
 
@@ -76,6 +79,55 @@ fn a_removed_key_brings_nobody_back_that_has_left() {
     let again = world.admission(id(3), 3_000_000);
     assert!(world.say(2, again));
     assert!(!world.members.is_active(&id(3)));
+}
+
+#[test]
+fn a_removed_key_brings_nobody_back_under_a_number_that_it_had_left_free() {
+    let mut world = World::founded();
+    world.next = 100;
+    assert!(world.admit(1, 2) && world.admit(2, 3));
+    world.next = 200;
+    assert!(world.admit(2, 4) && world.remove(1, 2));
+    world.say(3, Body::Departure { stamp: Hlc(2_000_000) });
+    let again = world.admission(id(3), 3_000_000);
+    assert!(world.say_as(2, Sequence { boot: 1, number: 150 }, again));
+    assert!(!world.members.is_active(&id(3)) && world.members.is_active(&id(4)));
+}
+
+#[test]
+fn whoever_lets_in_made_up_nodes_by_the_thousand_takes_nobody_with_it_whom_it_let_in_honestly() {
+    let mut world = World::founded();
+    assert!(world.admit(1, 2) && world.admit(2, 3) && world.admit(3, 4));
+    for n in 0..=MAX_MEMBERS as u64 {
+        let mut node = [0; 32];
+        node[..8].copy_from_slice(&n.to_be_bytes());
+        let body = world.admission(NodeId(node), 5);
+        // What is signed is looked at by the store.
+        world.next += 1;
+        let said = Envelope::seal(&keys(2), &world.cluster, Sequence { boot: 1, number: world.next }, &body);
+        world.members.insert(&world.cluster, &Arc::new(said), body);
+    }
+    assert!(world.remove(1, 2));
+    assert!([1, 3, 4].iter().all(|n| world.members.is_active(&id(*n))));
+}
+
+#[test]
+fn strangers_that_leave_and_nodes_with_long_names_fill_nobodys_disk() {
+    let mut world = World::founded();
+    let long = Body::Admission {
+        node: id(2),
+        name: "n".repeat(MAX_NAME_BYTES + 1),
+        token: [1; 32],
+        stamp: Hlc(5),
+        role: Role::Member,
+    };
+    assert!(!world.say(1, long));
+    assert!(world.admit(1, 2));
+    assert!(world.say(77, Body::Departure { stamp: Hlc(5) }), "its admission may come later");
+    world.members.bytes = MAX_STATEMENT_BYTES;
+    assert!(!world.say(78, Body::Departure { stamp: Hlc(5) }), "there is no room for strangers");
+    assert!(!world.admit(1, 3), "nor for anybody new");
+    assert!(world.say(2, Body::Departure { stamp: Hlc(500) }), "who is in may leave");
 }
 
 #[test]
@@ -109,8 +161,7 @@ fn whoever_fills_up_all_statements_can_still_be_removed_and_only_by_members() {
     assert!(world.remove(1, 2), "but for its removal there is");
     assert!(!world.members.is_active(&id(2)) && world.members.is_active(&id(3)));
     assert!(!world.remove(99, 3), "of a stranger there is not");
-    let body =
-        |n: u64| Body::Removal { node: id(n), stamp: Hlc(5), seen: Vec::new(), until: Sequence { boot: 1, number: 5 } };
+    let body = |n: u64| Body::Removal { node: id(n), stamp: Hlc(5), seen: Vec::new() };
     assert!(!world.say(3, body(88)), "nor of somebody whom nobody knows");
 }
 

@@ -106,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
     use skein_gossip::Keypair;
 
-    use super::super::{cluster_id, short};
+    use super::super::cluster_id;
     use super::*;
     use crate::envelope::{Envelope, Sequence};
     use crate::{ClusterId, Hlc};
@@ -138,9 +138,9 @@ mod tests {
         say(by, at, body)
     }
 
-    fn removal(by: u8, at: u64, of: u8, seen: &[u8]) -> Said {
-        let seen = seen.iter().map(|n| short(&id(*n))).collect();
-        say(by, at, Body::Removal { node: id(of), stamp: Hlc(at), seen, until: Sequence { boot: 1, number: 50 } })
+    /// By somebody who had seen nothing of what the removed node had said.
+    fn removal(by: u8, at: u64, of: u8) -> Said {
+        say(by, at, Body::Removal { node: id(of), stamp: Hlc(at), seen: Vec::new() })
     }
 
     fn members(all: &[Said]) -> Members {
@@ -148,6 +148,7 @@ mod tests {
         for (envelope, body) in all {
             members.insert(&cluster(), envelope, body.clone());
         }
+        members.settle();
         members
     }
 
@@ -165,7 +166,7 @@ mod tests {
             admission(3, 4, 4, Role::Member),
             admission(3, 5, 5, Role::Observer),
             admission(4, 6, 6, Role::Member),
-            removal(3, 20, 2, &[]),
+            removal(3, 20, 2),
         ]
     }
 
@@ -214,11 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn who_is_a_member_stays_one_though_its_admitter_takes_it_back() {
+        let mut all = vec![founding(), admission(1, 2, 2, Role::Member), removal(2, 10, 1)];
+        assert!(!members(&all).is_active(&id(1)));
+        all.push(admission(1, 2, 90, Role::Observer));
+        let members = members(&all);
+        assert!(!members.is_active(&id(1)), "what it says of others counts as before");
+        assert_eq!(members.get(&id(2)).unwrap().role, Role::Member);
+    }
+
+    #[test]
+    fn a_removed_key_makes_no_member_of_whom_it_had_admitted_as_an_observer() {
+        let mut all = vec![founding(), admission(1, 2, 2, Role::Member), admission(2, 3, 3, Role::Observer)];
+        let seen = members(&all).admitted_by(&id(2));
+        all.push(say(1, 20, Body::Removal { node: id(2), stamp: Hlc(20), seen }));
+        all.push(admission(2, 3, 90, Role::Member));
+        assert_eq!(standing(&members(&all)), [(1, Role::Member), (3, Role::Observer)]);
+    }
+
+    #[test]
     fn who_is_a_member_by_a_word_that_a_removal_cuts_is_what_the_others_say() {
         let mut all = vec![founding(), admission(1, 2, 2, Role::Member), admission(1, 3, 3, Role::Observer)];
         all.push(admission(2, 3, 60, Role::Member));
         assert_eq!(standing(&members(&all))[2], (3, Role::Member));
-        all.push(removal(1, 70, 2, &[]));
+        all.push(removal(1, 70, 2));
         assert_eq!(standing(&members(&all)), [(1, Role::Member), (3, Role::Observer)]);
     }
 
@@ -231,7 +251,7 @@ mod tests {
             let mut all = cluster_with_an_observer();
             all.push(admission(1, 7, 7, Role::Observer));
             all.push(admission(2, 8, 8, Role::Member));
-            all.push(removal(7, 21, 8, &[]));
+            all.push(removal(7, 21, 8));
             all.push(say(8, 30, Body::Departure { stamp: Hlc(30) }));
             all.push(admission(7, 8, 31, Role::Member));
             all.push(admission(1, 3, 40, if promoted { Role::Member } else { Role::Observer }));

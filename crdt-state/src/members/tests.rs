@@ -1,5 +1,6 @@
 //! Who belongs to the cluster, in whatever order it is heard.
 use super::*;
+use crate::Sequence;
 use proptest::prelude::*;
 use skein_gossip::Keypair;
 
@@ -40,6 +41,7 @@ proptest! {
         let mut members = Members::default();
         for i in order {
             members.insert(&cluster, &all[i].0, all[i].1.clone());
+            members.settle();
         }
         let active = [1, 2, 4].map(|n| keys(n).node_id()).into_iter().collect::<BTreeSet<_>>();
         prop_assert_eq!(members.active(), &active);
@@ -54,15 +56,18 @@ fn who_leaves_is_out_and_who_is_let_in_again_is_in() {
     let mut members = Members::default();
     for (envelope, body) in &all {
         members.insert(&cluster, envelope, body.clone());
+        members.settle();
     }
     let node = keys(3).node_id();
     assert_eq!(members.latest_word_on(&node), Hlc(50));
     let admission = Body::Admission { node, name: "n3".into(), token: [1; 32], stamp: Hlc(51), role: Role::Member };
     let (envelope, body) = say(&cluster, 2, 20, admission);
     members.insert(&cluster, &envelope, body);
+    members.settle();
     assert!(members.is_active(&node));
     let (envelope, body) = say(&cluster, 3, 10, Body::Departure { stamp: members.latest_word_on(&node).next(0) });
     members.insert(&cluster, &envelope, body);
+    members.settle();
     assert!(!members.is_active(&node));
 }
 
@@ -76,13 +81,12 @@ fn nobody_founds_somebody_elses_cluster() {
 }
 
 fn removal(cluster: &ClusterId, by: u8, number: u64, of: u8, seen: &[u8]) -> (Arc<Envelope>, Body) {
-    let seen = seen.iter().map(|n| short(&keys(*n).node_id())).collect();
-    say(
-        cluster,
-        by,
-        number,
-        Body::Removal { node: keys(of).node_id(), stamp: Hlc(60), seen, until: Sequence { boot: 1, number: 5 } },
-    )
+    // Each was admitted under its own number.
+    let seen = seen.iter().map(|n| {
+        let said = removal::tag_of_admission(&(keys(*n).node_id(), ADMISSION, keys(of).node_id()));
+        Seen { said, sequence: Sequence { boot: 1, number: u64::from(*n) } }
+    });
+    say(cluster, by, number, Body::Removal { node: keys(of).node_id(), stamp: Hlc(60), seen: seen.collect() })
 }
 
 fn actives(of: &Members) -> Vec<u8> {
@@ -101,6 +105,7 @@ fn members_of(cluster: &ClusterId, all: &[(Arc<Envelope>, Body)]) -> Members {
     let mut members = Members::default();
     for (envelope, body) in all {
         members.insert(cluster, envelope, body.clone());
+        members.settle();
     }
     members
 }

@@ -121,7 +121,7 @@ impl Store {
         }
         let is_live = self.lives.is_live(key);
         if !is_live && !self.awaited.waits_for(key) {
-            return Received::Known;
+            return Received::Over;
         }
         let Unsealed { id, salt, text } = match sealed.open(&self.identity.keyring, self.place(key)) {
             Ok(unsealed) => unsealed,

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::blob::{Blob, BlobId};
 use crate::keyring::EpochId;
+use crate::members::tag_of_rotation;
 use crate::rotations::{Rotation, RotationName};
 
 /// A rotation whose stamp is further ahead than this is not taken in yet: no later one could take its place while clocks are
@@ -131,7 +132,7 @@ impl Store {
         if self.rotations.envelope(&name).is_some() {
             return false;
         }
-        let inserted = if self.members.stands(&by, &name) {
+        let inserted = if self.members.stands(&by, &tag_of_rotation(&name)) {
             self.rotations.insert(Rotation { epoch, stamp, by, lapse_ms }, said.envelope())
         } else {
             None
@@ -150,7 +151,7 @@ impl Store {
     /// The members changed: what they said may not count any more.
     pub(super) fn recount_rotations(&mut self) {
         let members = &self.members;
-        let gone = self.rotations.retain(|name, rotation| members.stands(&rotation.by, name));
+        let gone = self.rotations.retain(|name, rotation| members.stands(&rotation.by, &tag_of_rotation(name)));
         self.let_rotations_go(gone);
     }
 

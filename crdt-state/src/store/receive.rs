@@ -17,8 +17,10 @@ const MAX_SECTIONS: usize = 4096;
 pub enum Received {
     /// It was news and is part of the state now.
     Applied,
-    /// It was known, or is about something that is over.
+    /// It was known.
     Known,
+    /// It is about something that is over; whether it keeps the rules was not looked at.
+    Over,
     /// It is built on changes of this object that are not here yet.
     Missing(ObjectKey, Vec<WriteId>),
     /// Its author is not known to be a member; it may be offered again when its admission has arrived.
@@ -27,21 +29,31 @@ pub enum Received {
     NoKey(EpochId),
     /// It breaks a rule; nothing of it was used.
     Refused(String),
+    /// It does not go with something else that its author has said; nothing of it was used. Whoever passed it on need not have known.
+    Contradicts(String),
 }
 
 impl Store {
     /// Takes in what somebody said. Total: nothing that a peer sends does harm.
     pub fn receive(&mut self, now: Now, envelope: &Arc<Envelope>) -> Received {
         match self.open(envelope) {
-            Ok(opened) => self.take_in(now, &opened),
+            Ok(opened) => {
+                let received = self.take_in(now, &opened);
+                self.settle_members();
+                received
+            }
             Err(error) => Received::Refused(error.to_string()),
         }
     }
 
-    /// Takes in what was said by somebody who proved it.
-    pub(super) fn take_in(&mut self, now: Now, said: &Opened) -> Received {
+    /// Takes in what was said by somebody who proved it. Of statements about members nothing follows yet for what is said of members
+    /// elsewhere, see [`Store::settle_members`].
+    pub(crate) fn take_in(&mut self, now: Now, said: &Opened) -> Received {
         let author = said.envelope().author();
         let about_members = members::statement_name(author, said.body()).is_some();
+        if !about_members {
+            self.settle_members();
+        }
         if !about_members && !self.members.is_known(&author) && author != self.me() {
             return Received::UnknownAuthor(author);
         }
@@ -84,7 +96,7 @@ impl Store {
         }
     }
 
-    /// What somebody did who sent words that were refused.
+    /// What somebody did who sent words that nobody can be held to.
     pub(crate) fn offence_in(&self, envelope: &Envelope) -> Offence {
         match envelope.open(&self.identity.cluster) {
             Err(EnvelopeError::Signature(_)) => match envelope.open_verified() {
@@ -95,7 +107,7 @@ impl Store {
         }
     }
 
-    pub(super) fn open(&self, envelope: &Arc<Envelope>) -> Result<Opened, EnvelopeError> {
+    pub(crate) fn open(&self, envelope: &Arc<Envelope>) -> Result<Opened, EnvelopeError> {
         let digest = envelope.digest();
         let body = match self.memo.verified(&digest) {
             Some(Some(opened)) => return Ok(opened),
@@ -118,8 +130,14 @@ impl Store {
         self.wanted.set(Item::Member(node, kind, author), Some(version));
         self.records.extend(member_records(&item, envelope));
         self.changed.insert(StoreChange::Members);
-        self.recount_rotations();
         Received::Applied
+    }
+
+    /// Finds out what follows from the statements about members that came since the last time.
+    pub(crate) fn settle_members(&mut self) {
+        if self.members.settle() {
+            self.recount_rotations();
+        }
     }
 
     fn receive_change(&mut self, now: Now, key: &ObjectKey, chunk: &[u8], said: &Opened) -> Received {
@@ -128,7 +146,7 @@ impl Store {
         }
         // A change of a later life says that the earlier ones are over, even if the change itself must wait.
         if !self.lives.is_live(key) {
-            return Received::Known;
+            return Received::Over;
         }
         let state = self.state_of(key);
         match gate::admit(&self.memo, &state, said.envelope(), chunk) {
@@ -140,6 +158,7 @@ impl Store {
             Err(GateError::Known) => Received::Known,
             Err(GateError::Missing(missing)) => Received::Missing(key.clone(), missing),
             Err(GateError::Invalid(reason)) => Received::Refused(format!("{key}: {reason}")),
+            Err(GateError::Contradicts(reason)) => Received::Contradicts(format!("{key}: {reason}")),
         }
     }
 

@@ -72,11 +72,12 @@ impl Store {
             said.retain(|_| table != tables::DELETIONS || !planted::is(Bug::DeletionForgotten));
             said.sort_by_key(|(_, said)| said.envelope().sequence());
             for (record, said) in said {
-                if let Received::Refused(reason) = self.take_in(now, &said) {
+                if let Received::Refused(reason) | Received::Contradicts(reason) = self.take_in(now, &said) {
                     damaged.push(damage(table, record, reason));
                 }
             }
         }
+        self.settle_members();
         self.restore_objects(now, by_table.remove(tables::CHANGES).unwrap_or_default(), &mut damaged);
         self.records.clear();
         self.restore_rotations(by_table.remove(tables::ROTATIONS).unwrap_or_default(), &mut damaged);

@@ -15,8 +15,8 @@ use crate::world::World;
 
 /// How long a removed node may still be sent something: it is told why it is out.
 const FAREWELL_US: u64 = 2_000_000;
-/// The kinds of statements that name an admission and a removal.
-const ADMISSION: u8 = 1;
+/// The kinds of statements that name an admission, as a member or as an observer, and a removal.
+const ADMISSIONS: [u8; 2] = [1, 4];
 const REMOVAL: u8 = 3;
 
 /// Whom each start of a host's daemon has known to be out.
@@ -109,10 +109,13 @@ pub(super) fn lingers(world: &World) -> Option<String> {
     None
 }
 
-/// Whether somebody who votes and was not removed has left, or has begun again with an empty disk and so has no vote yet: then those who
-/// are left may be no majority for good, and no leader may change the voters.
+/// Whether somebody who votes and was not removed has left, or has no vote for now since its disk was emptied or damaged: then those
+/// who are left may be no majority for good, and no leader may change the voters.
 fn may_lack_votes(world: &World, node: &Node, removed: &BTreeSet<NodeId>) -> bool {
-    let lacks = |host: usize| world.hosts[host].standing != Standing::Member || world.hosts[host].let_in > 1;
+    let lacks = |host: usize| {
+        let host = &world.hosts[host];
+        host.standing != Standing::Member || host.let_in > 1 || host.node.as_ref().is_some_and(Node::has_lost_vote)
+    };
     let rest = node.voters().filter(|voter| !removed.contains(*voter));
     !node.leadership().quorate && rest.filter_map(|voter| world.host_of(voter)).any(lacks)
 }
@@ -146,7 +149,7 @@ pub(super) fn check(world: &World) -> Option<String> {
         let me = node.me();
         let statements = node.store().members().envelopes();
         let mut admitters =
-            statements.filter(|((of, kind, _), _)| *of == me && *kind == ADMISSION).map(|((_, _, by), _)| by);
+            statements.filter(|((of, kind, _), _)| *of == me && ADMISSIONS.contains(kind)).map(|((_, _, by), _)| by);
         let mut count = 0;
         if admitters.all(|by| was_removed_before(world, by, host.number, &mut count)) && count > 0 {
             return Some(format!("{} is in, whom only removed nodes have admitted", host.name));

@@ -103,3 +103,23 @@ fn a_calm_cluster_settles_at_once() {
         assert!(outcome.acknowledged > 5, "{} writes were acknowledged", outcome.acknowledged);
     }
 }
+
+/// A node left within a second of a start whose forerunner had asked for a container: that one came to be after the list, and ran on.
+#[test]
+fn a_node_that_leaves_right_after_a_restart_leaves_no_container_behind() {
+    holds(7_000_286);
+}
+
+/// The simulated engine ran an attempt a second time that had ended, as no real one does.
+#[test]
+fn an_attempt_that_ended_while_its_start_was_asked_for_again_does_not_run_again() {
+    let knobs = Knobs::without_removals(8_269_233_206);
+    assert_eq!(run(&knobs).end, End::Clean);
+}
+
+/// Of five voters two had removed each other and one had lost the record of its votes, so that no leader could change the voters: the
+/// check wanted it all the same.
+#[test]
+fn removed_voters_stay_where_too_few_have_a_vote_to_change_them() {
+    holds(7_000_116);
+}

@@ -444,6 +444,12 @@ impl Node {
         self.election.leadership()
     }
 
+    /// Whether its disk has lost the record of its votes: then it votes no more until a quorate leader has let it go and taken it in again.
+    #[must_use]
+    pub fn has_lost_vote(&self) -> bool {
+        self.election.record().unseated
+    }
+
     /// Who votes on which leader is quorate, as far as it knows.
     pub fn voters(&self) -> impl Iterator<Item = &NodeId> {
         self.election.record().voters.weights.keys()

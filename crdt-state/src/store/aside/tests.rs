@@ -172,7 +172,7 @@ fn what_an_object_kept_goes_with_it() {
         assert!(!rows(store).keys().any(|(table, _)| *table == tables::BLOBS));
     }
     // It comes late: the object is over.
-    assert_eq!(b.receive(NOW, &said[0]), Received::Known);
+    assert_eq!(b.receive(NOW, &said[0]), Received::Over);
     assert_eq!(a.state_hash(), b.state_hash());
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::seq::{IteratorRandom, SliceRandom};
-use skein_crdt_state::exchange::Exchange;
+use skein_crdt_state::exchange::{Exchange, Refusal};
 use skein_crdt_state::{Envelope, Store};
 use skein_gossip::planted::{self, Bug};
-use skein_gossip::{Instant, NodeId, Now, Offence};
+use skein_gossip::{Instant, NodeId, Now};
 
 use super::{Effect, Frame, MAX_CONTROL_BYTES, Node, Wait};
 
@@ -139,14 +139,14 @@ impl Node {
         pass_to: &[ShortId],
     ) {
         let outcome = self.store.exchange(now, Exchange::Give { envelopes: envelopes.to_vec(), answer: false });
-        let is_sound = outcome.refused.is_empty();
         self.note_offence(from, outcome.refused);
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);
         }
-        // Nobody is asked to carry what this node would not take itself.
-        if !pass_to.is_empty() && is_sound {
-            self.pass_on(envelopes, from, pass_to);
+        // Nobody is sent what this node could not hold against the rules: it would be blamed for what others have signed.
+        let sound: Vec<_> = outcome.applied.into_iter().chain(outcome.known).collect();
+        if !pass_to.is_empty() && !sound.is_empty() {
+            self.pass_on(&sound, from, pass_to);
         }
         if let Some(token) = token {
             self.owe_stored(from, token, envelopes);
@@ -188,11 +188,12 @@ impl Node {
         }
     }
 
-    /// Everybody checks what it takes in before it passes it on, so whoever sends what breaks a rule broke it too. One for
-    /// each message is enough.
-    fn note_offence(&mut self, peer: NodeId, refused: Vec<(Offence, String)>) {
-        if let Some((offence, what)) = refused.into_iter().next() {
-            self.effects.push_back(Effect::Offence { peer, offence, what });
+    /// Everybody holds what it passes on against the rules, so whoever sends what breaks one broke it too; whoever says one thing here
+    /// and another there is to blame for it alone. One for each message is enough.
+    fn note_offence(&mut self, sender: NodeId, refused: Vec<Refusal>) {
+        if let Some(Refusal { by, offence, reason }) = refused.into_iter().next() {
+            let peer = by.filter(|by| *by != self.me).unwrap_or(sender);
+            self.effects.push_back(Effect::Offence { peer, offence, what: reason });
         }
     }
 
