@@ -48,7 +48,7 @@ mod start;
 mod token;
 
 pub use durability::MAX_PENDING_WRITES;
-pub use inspect::{Inspected, inspect, push_frame};
+pub use inspect::{Inspected, inspect, push_frame, question_frame};
 pub use meta::read_vote;
 pub use start::StartError;
 pub use token::{KnownToken, TOKEN_KIND, TokenRole, TokenSpec};

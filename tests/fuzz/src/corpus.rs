@@ -51,9 +51,14 @@ impl Corpus {
 
 /// Answers that differ only in what they quote or count are of one kind.
 fn kind_of(answer: &str) -> u64 {
+    kind_within(answer, 160)
+}
+
+/// The same, looking at the beginning only.
+fn kind_within(answer: &str, letters: usize) -> u64 {
     let mut hash = DefaultHasher::new();
     let mut quoted = false;
-    for (number, c) in answer.chars().enumerate().take(160) {
+    for (number, c) in answer.chars().enumerate().take(letters) {
         match c {
             '"' | '\'' | '`' => quoted = !quoted,
             _ if quoted || c.is_ascii_digit() => {}
@@ -77,6 +82,44 @@ pub fn read(directory: &Path) -> io::Result<Vec<Vec<u8>>> {
     paths.retain(|path| path.is_file());
     paths.sort();
     paths.iter().map(std::fs::read).collect()
+}
+
+/// The inputs of a target that come with the source, with which every run begins.
+///
+/// # Errors
+/// When the file is there and cannot be read or is none of these.
+pub fn distilled(target: &str) -> io::Result<Vec<Vec<u8>>> {
+    match std::fs::read(distilled_path(target)) {
+        Ok(bytes) => postcard::from_bytes(&bytes).map_err(|error| io::Error::other(format!("{target}: {error}"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the inputs that come with the source: of so many kinds of answers the shortest input each.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn distil(target: &str, answered: Vec<(Vec<u8>, String)>, most: usize) -> io::Result<()> {
+    let mut inputs = Vec::new();
+    // First of each kind that can be told by how an answer begins, then of the finer ones.
+    for letters in [24, 60, 160] {
+        let mut kinds = BTreeSet::new();
+        let mut by_length: Vec<&(Vec<u8>, String)> = answered.iter().collect();
+        by_length.sort_by_key(|(input, _)| (input.len(), input.clone()));
+        for (input, answer) in by_length {
+            if inputs.len() < most && kinds.insert(kind_within(answer, letters)) && !inputs.contains(input) {
+                inputs.push(input.clone());
+            }
+        }
+    }
+    let path = distilled_path(target);
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::write(path, postcard::to_stdvec(&inputs).map_err(io::Error::other)?)
+}
+
+fn distilled_path(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
 }
 
 /// Writes an input under a name that follows from it; where.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use skein_fuzz::run::{Limits, Run, execute};
+use skein_fuzz::run::{Limits, Run, distil, execute};
 use skein_fuzz::target::{Target, all};
 use skein_fuzz::totals::{Total, Totals};
 
@@ -39,6 +39,9 @@ struct Arguments {
     /// Where inputs are kept that were answered in a new way, and those that broke something.
     #[arg(long, default_value = "target/fuzz")]
     corpus: PathBuf,
+    /// Chooses at most so many inputs of each target to come with the source, the shortest of each kind of answer, and runs nothing.
+    #[arg(long, value_name = "MOST")]
+    distil: Option<usize>,
     /// Gives one target the contents of this file once, and nothing else.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -63,7 +66,14 @@ fn main() -> ExitCode {
         };
         return replay(target.as_mut(), file);
     }
-    match run_all(&mut targets, &arguments) {
+    let outcome = match arguments.distil {
+        Some(most) => {
+            let mut each = targets.iter_mut();
+            each.try_for_each(|target| distil(target.as_mut(), &arguments.corpus, most)).map(|()| ExitCode::SUCCESS)
+        }
+        None => run_all(&mut targets, &arguments),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("fuzz: {}: {error}", arguments.corpus.display());

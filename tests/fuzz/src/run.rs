@@ -62,8 +62,7 @@ impl<'a> Run<'a> {
         let begun = Instant::now();
         let mut executions = 0;
         if !std::mem::replace(&mut self.has_begun, true) {
-            let own = self.directory.join(self.target.name());
-            for input in self.target.seeds().into_iter().chain(corpus::read(&own)?) {
+            for input in begins_with(self.target, self.directory)? {
                 executions += 1;
                 match execute(self.target, &input) {
                     Ok(answer) => drop(self.corpus.offer(&input, &answer)),
@@ -106,6 +105,27 @@ impl<'a> Run<'a> {
     fn report(&self, begun: Instant, executions: u64, broken: Option<(PathBuf, String)>) -> Report {
         Report { executions, kinds: self.corpus.kinds(), took: begun.elapsed(), broken }
     }
+}
+
+/// What a target begins with: what it makes itself, what comes with the source, and what earlier runs have kept.
+fn begins_with(target: &dyn Target, directory: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut inputs = target.seeds();
+    inputs.extend(corpus::distilled(target.name())?);
+    inputs.extend(corpus::read(&directory.join(target.name()))?);
+    Ok(inputs)
+}
+
+/// Chooses among all that a target begins with what is to come with the source, at most so many inputs.
+///
+/// # Errors
+/// When a directory cannot be read or written, or an input breaks the target.
+pub fn distil(target: &mut dyn Target, directory: &Path, most: usize) -> io::Result<()> {
+    let mut answered = Vec::new();
+    for input in begins_with(target, directory)? {
+        let answer = execute(target, &input).map_err(io::Error::other)?;
+        answered.push((input, answer));
+    }
+    corpus::distil(target.name(), answered, most)
 }
 
 /// Gives a target one input; its answer, or what broke.

@@ -28,6 +28,7 @@ pub fn all() -> Vec<Box<dyn Target>> {
     vec![
         Box::new(words::Frames::new()),
         Box::new(words::Words::new()),
+        Box::new(words::Questions::new()),
         Box::new(words::Chunks::new()),
         Box::new(words::Reports::new()),
         Box::new(records::Records::new()),

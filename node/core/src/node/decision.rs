@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use skein_crdt_state::{Envelope, NameKey, Sealed, WriteId};
+use skein_crdt_state::{ClusterId, Envelope, EpochId, Keyring, NameKey, Sealed, WriteId};
 use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Instant, NodeId, Now};
 
@@ -55,6 +55,25 @@ pub(crate) struct Ask {
     request: Sealed,
     /// What the author has of the object, so that it can be told the rest.
     known: Vec<WriteId>,
+}
+
+impl Ask {
+    /// A question of a node, sealed for that node alone. `None`: the epoch's key is not here.
+    pub(super) fn sealed(
+        (keyring, epoch): (&Keyring, EpochId),
+        (cluster, author): (&ClusterId, &NodeId),
+        token: u64,
+        request: &[u8],
+        known: Vec<WriteId>,
+    ) -> Option<Self> {
+        let request = Sealed::seal_bytes(keyring, epoch, &about_question(cluster, author, token), request)?;
+        Some(Ask { token, request, known })
+    }
+}
+
+/// What a question is sealed for.
+fn about_question(cluster: &ClusterId, author: &NodeId, token: u64) -> Vec<u8> {
+    [&b"decide\0"[..], &cluster.0, &author.0, &token.to_be_bytes()].concat()
 }
 
 /// What became of a write that was to be decided.
@@ -166,14 +185,9 @@ impl Node {
         }
         // Serialising into memory fails for no request.
         let request = postcard::to_stdvec(&request).unwrap_or_default();
-        let (epoch, about) = (self.store.current_epoch(), self.about_question(&self.me, token));
-        let Some(request) = Sealed::seal_bytes(self.store.keyring(), epoch, &about, &request) else { return };
-        self.send(decider, &Frame::Decide(Box::new(Ask { token, request, known })), None);
-    }
-
-    /// What a question is sealed for.
-    fn about_question(&self, author: &NodeId, token: u64) -> Vec<u8> {
-        [&b"decide\0"[..], &self.config.cluster.0, &author.0, &token.to_be_bytes()].concat()
+        let keys = (self.store.keyring(), self.store.current_epoch());
+        let Some(ask) = Ask::sealed(keys, (&self.config.cluster, &self.me), token, &request, known) else { return };
+        self.send(decider, &Frame::Decide(Box::new(ask)), None);
     }
 
     /// A verdict of a peer's, with what this node may lack of the object.

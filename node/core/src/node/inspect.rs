@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use skein_crdt_state::Envelope;
 use skein_crdt_state::exchange::Exchange;
+use skein_crdt_state::{ClusterId, Envelope, EpochId, Keyring};
+use skein_gossip::NodeId;
 
 use super::Frame;
+use super::decision::Ask;
 use crate::election::Election;
 
 /// What a frame says, as far as it matters to a watcher.
@@ -39,4 +41,19 @@ pub fn push_frame(envelopes: Vec<Arc<Envelope>>) -> Vec<u8> {
     let frame = Frame::Push { envelopes, token: None, pass_to: Vec::new() };
     // Serialising into memory fails for no frame.
     postcard::to_stdvec(&frame).unwrap_or_default()
+}
+
+/// The frame by which an author asks for a decision on these bytes, which are a write if they can be read. `None`: the epoch's key is not
+/// in the keyring.
+#[must_use]
+pub fn question_frame(
+    keyring: &Keyring,
+    epoch: EpochId,
+    cluster: &ClusterId,
+    author: &NodeId,
+    token: u64,
+    request: &[u8],
+) -> Option<Vec<u8>> {
+    let ask = Ask::sealed((keyring, epoch), (cluster, author), token, request, Vec::new())?;
+    postcard::to_stdvec(&Frame::Decide(Box::new(ask))).ok()
 }

@@ -1,13 +1,16 @@
 //! What peers send: frames as they are, and words that a member has signed, however wrong they are.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use skein_core::node::{Effect, Input};
-use skein_crdt_state::{Body, Envelope, Hlc, Kind, NameKey, ObjectKey, Sequence};
+use skein_core::node::{Effect, Input, question_frame};
+use skein_core::request::{Durability, WriteOp, WriteRequest};
+use skein_crdt_state::{Body, Edit, Envelope, Hlc, Kind, NameKey, ObjectKey, ObjectState, Operation, Scalar, Sequence};
 
 use super::Target;
-use crate::cluster::{Cluster, cluster_id, id, keys};
+use crate::cluster::{Cluster, cluster_id, id, keyring, keys};
 
 /// The most seeds that are taken of a cluster's traffic.
 const MAX_SEEDS: usize = 400;
@@ -49,12 +52,75 @@ impl Target for Frames {
     }
 }
 
+/// Writes that a member wants decided, under the seal that such questions have.
+pub(super) struct Questions {
+    cluster: Cluster,
+    token: u64,
+}
+
+impl Questions {
+    pub(super) fn new() -> Self {
+        Questions { cluster: Cluster::formed(), token: 0 }
+    }
+}
+
+impl Target for Questions {
+    fn name(&self) -> &'static str {
+        "questions"
+    }
+
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        let store = self.cluster.nodes[0].store();
+        let edits = vec![Edit::set("data.a", Scalar::str("x")), Edit::set("spec.holderIdentity", Scalar::str("me"))];
+        let write = |op: WriteOp| WriteRequest {
+            op,
+            durability: Durability::One,
+            user: "user".into(),
+            manager: "fuzz".into(),
+            operation: Operation::Update,
+            request_id: "1".into(),
+        };
+        let of_object = |object: &ObjectState| {
+            let (key, if_heads) = (object.key().clone(), Some(object.heads().to_vec()));
+            let edit = WriteOp::Edit { key: key.clone(), edits: edits.clone(), if_heads: if_heads.clone() };
+            [
+                edit,
+                WriteOp::Delete { key: key.clone(), if_heads },
+                WriteOp::Create { name: key.name_key(), edits: edits.clone() },
+            ]
+        };
+        let ops = store.objects().flat_map(|object| of_object(object));
+        ops.filter_map(|op| postcard::to_stdvec(&write(op)).ok()).take(MAX_SEEDS).collect()
+    }
+
+    fn execute(&mut self, input: &[u8]) -> String {
+        self.token += 1;
+        let (epoch, now) = (self.cluster.nodes[0].store().current_epoch(), self.cluster.now());
+        let frame = question_frame(&keyring(), epoch, &cluster_id(), &id(HOSTILE), self.token, input);
+        let Some(frame) = frame else { return "no key".into() };
+        self.cluster.nodes[0].handle(now, Input::Frame { from: id(HOSTILE), bytes: frame.into() });
+        drained(&mut self.cluster, 0)
+    }
+
+    fn begin_anew(&mut self) {
+        *self = Questions::new();
+    }
+}
+
 /// What comes of an input, without a network or a disk.
 fn drained(cluster: &mut Cluster, number: usize) -> String {
     let (mut sent, mut persisted, mut said) = (0, 0, String::new());
+    let mut shown = BTreeSet::new();
     while let Some(effect) = cluster.nodes[number].poll_effect() {
         match effect {
-            Effect::Send { bytes, .. } => sent = sent * 31 % 997 + usize::from(bytes.first().copied().unwrap_or(0)) + 1,
+            // What an answer is says its first byte, and what it says has about its length.
+            Effect::Send { bytes, .. } => {
+                sent = sent * 31 % 997 + usize::from(bytes.first().copied().unwrap_or(0)) + bytes.len() / 16 + 1;
+            }
+            Effect::Changed(changes) => {
+                let new = changes.iter().filter_map(|change| change.new.as_ref());
+                new.for_each(|new| note_shape(&new.value, "", &mut shown));
+            }
             Effect::Persist { batch, .. } => {
                 persisted += 1;
                 let now = cluster.now();
@@ -67,7 +133,24 @@ fn drained(cluster: &mut Cluster, number: usize) -> String {
     }
     // Which frames answer is part of the kind, as letters, since numbers are not.
     let letters: String = sent.to_string().bytes().map(|digit| char::from(digit + 49)).collect();
-    format!("{letters} {} {said}", if persisted > 0 { "persisted" } else { "" })
+    let said: String = said.chars().take(60).collect();
+    let shown: Vec<String> = shown.into_iter().collect();
+    format!("{letters} {} {said} {}", if persisted > 0 { "persisted" } else { "" }, shown.join(""))
+}
+
+/// Notes which fields clients are shown, a letter or two for each, so that what shows others is of another kind.
+fn note_shape(value: &Value, path: &str, shown: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| note_shape(value, &format!("{path}.{name}"), shown))
+        }
+        Value::Array(items) => items.iter().for_each(|value| note_shape(value, path, shown)),
+        _ => {
+            let hash = path.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+            let letter = |number: u32| char::from(b'a' + u8::try_from(number % 26).unwrap_or(0));
+            shown.insert([letter(hash), letter(hash / 26)].iter().collect());
+        }
+    }
 }
 
 /// Bodies that a member has signed: changes, blobs, deletions, reports, statements about members.

@@ -16,7 +16,7 @@ use skein_gossip::{Instant, NodeId, Now, Offence};
 use super::super::durability::{ReplyTo, Rule};
 use super::super::spread::batches;
 use super::super::{Effect, Frame, Node, Wait};
-use super::{ASK_AGAIN, Ask, By, Origin, PATIENCE, Verdict, decided_by};
+use super::{ASK_AGAIN, Ask, By, Origin, PATIENCE, Verdict, about_question, decided_by};
 use crate::request::{WriteError, WriteOp, WriteReply, WriteRequest};
 
 /// The most questions of peers that are remembered, so that one which is asked again gets the first answer.
@@ -55,7 +55,8 @@ impl Node {
     pub(in super::super) fn asked_to_decide(&mut self, now: Now, from: NodeId, ask: Ask) {
         let Ask { token, request, known } = ask;
         let origin = Origin::Peer(from, token, known);
-        let request = match request.open_bytes(self.store.keyring(), &self.about_question(&from, token)) {
+        let about = about_question(&self.config.cluster, &from, token);
+        let request = match request.open_bytes(self.store.keyring(), &about) {
             Ok(bytes) => postcard::from_bytes::<WriteRequest>(&bytes).ok(),
             // Its key may be on its way; who asks does so again.
             Err(SealError::NoKey(_)) => return self.tell_verdict(now, origin, None, Verdict::NotMine),
