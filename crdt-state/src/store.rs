@@ -25,6 +25,8 @@ use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId, rotations};
 
 mod aside;
 mod decided;
+#[cfg(test)]
+pub(crate) mod desk;
 mod epochs;
 mod receive;
 mod restore;

@@ -1,29 +1,14 @@
 //! What comes of the envelopes of one message, whoever sent them and in whatever order.
 #![allow(clippy::unwrap_used)]
 
-use skein_gossip::{Instant, Keypair};
-
 use super::*;
 use crate::members::Role;
-use crate::memo::MemoLimits;
-use crate::{Body, Edit, Identity, Kind, Memo, NameKey, Scalar, Sequence, members};
-
-const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
-
-fn keys(n: u8) -> Keypair {
-    Keypair::from_secret([n; 32])
-}
-
-fn store(n: u8) -> Store {
-    let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
-    let keyring = crate::keyring::founding();
-    let identity = Identity { keys: keys(n), cluster, boot: 1, nonce: n.into(), layout_version: 1, keyring };
-    Store::new(identity, Memo::new(MemoLimits::DAEMON))
-}
+use crate::store::desk::{NOW, keys, store};
+use crate::{Body, Edit, Kind, NameKey, Scalar, Sequence};
 
 /// A founder and members, all of whom know each other; and what they know.
 fn cluster(of: u8) -> (Vec<Store>, Vec<Arc<Envelope>>) {
-    let mut stores: Vec<Store> = (1..=of).map(store).collect();
+    let mut stores: Vec<Store> = (1..=of).map(|n| store(n, 1)).collect();
     let mut said = vec![stores[0].found(NOW, [5; 32], "n1")];
     said.extend((2..=of).map(|n| {
         let name = format!("n{n}");
@@ -66,7 +51,7 @@ fn a_message_in_the_opposite_order_is_taken_in_whole_and_none_of_it_is_looked_at
 fn who_says_one_thing_here_and_another_there_is_to_blame_and_not_who_passes_it_on() {
     let (mut stores, said) = cluster(4);
     // The third lies: it is two.
-    let mut other = store(3);
+    let mut other = store(3, 1);
     give(&mut other, &said);
     let (here, there) = (edit(&mut stores[2], "here"), edit(&mut other, "there"));
     assert_eq!(give(&mut stores[0], &here).applied.len(), 1);

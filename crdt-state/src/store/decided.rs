@@ -44,37 +44,12 @@ impl Store {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::memo::MemoLimits;
-    use crate::{Edit, Identity, Kind, Memo, Message, Operation, Scalar, members};
-    use skein_gossip::{Instant, Keypair, Now};
+    use crate::store::desk;
+    use crate::{Edit, Kind, Message, Operation, Scalar};
+    use skein_gossip::{Instant, Now};
 
     fn at(wall_ms: u64) -> Now {
         Now { mono: Instant(0), wall_ms }
-    }
-
-    fn keys(n: u8) -> Keypair {
-        Keypair::from_secret([n; 32])
-    }
-
-    /// Two members' stores that know of each other.
-    fn two() -> (Store, Store) {
-        let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
-        let store = |n: u8| {
-            let identity = Identity {
-                keys: keys(n),
-                cluster,
-                boot: 1,
-                nonce: n.into(),
-                layout_version: 1,
-                keyring: crate::keyring::founding(),
-            };
-            Store::new(identity, Memo::new(MemoLimits::DAEMON))
-        };
-        let (mut a, mut b) = (store(1), store(2));
-        for said in [a.found(at(1), [5; 32], "a"), a.admit(at(1), keys(2).node_id(), "b", [0; 32])] {
-            b.receive(at(1), &said);
-        }
-        (a, b)
     }
 
     fn holder(who: &str) -> [Edit; 1] {
@@ -91,7 +66,7 @@ mod tests {
 
     #[test]
     fn of_two_decisions_that_were_made_apart_the_later_term_holds_though_its_clock_is_behind() {
-        let (mut a, mut b) = two();
+        let (mut a, mut b) = desk::pair(at(1));
         let key = lease().life(1);
         let born = a.edit(at(1_000), &key, &holder("nobody"), &decided(1)).unwrap();
         born.iter().for_each(|said| drop(b.receive(at(1_000), said)));
@@ -107,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_decision_is_apart_from_one_that_was_made_without_it_and_not_from_one_that_was_built_on_it() {
-        let (mut a, mut b) = two();
+        let (mut a, mut b) = desk::pair(at(1));
         let key = lease().life(1);
         let born = a.edit(at(1), &key, &holder("nobody"), &decided(0)).unwrap();
         born.iter().for_each(|said| drop(b.receive(at(1), said)));
@@ -129,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_told_of_a_name_includes_that_its_earlier_life_is_over() {
-        let (mut a, mut b) = two();
+        let (mut a, mut b) = desk::pair(at(1));
         let first = lease().life(1);
         let born = a.edit(at(1), &first, &holder("a"), &decided(1)).unwrap();
         born.iter().for_each(|said| drop(b.receive(at(1), said)));
@@ -141,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_node_knows_which_changes_its_disk_has_damaged_until_they_have_come_again() {
-        let (mut a, mut b) = two();
+        let (mut a, mut b) = desk::pair(at(1));
         let key = lease().life(1);
         let said: Vec<_> =
             (1..4).flat_map(|n| a.edit(at(n), &key, &holder(&n.to_string()), &decided(1)).unwrap()).collect();
@@ -151,15 +126,7 @@ mod tests {
             kept.filter_map(|row| Some((row.table.to_owned(), row.key.to_vec(), row.value?.to_vec()))).collect();
         let last = rows.iter().rposition(|row| row.0 == crate::store::tables::CHANGES).unwrap();
         rows[last].2[40] ^= 1;
-        let identity = Identity {
-            keys: keys(2),
-            cluster: b.cluster(),
-            boot: 2,
-            nonce: 9,
-            layout_version: 1,
-            keyring: crate::keyring::founding(),
-        };
-        let mut again = Store::new(identity, Memo::new(MemoLimits::DAEMON));
+        let mut again = desk::store(2, 2);
         assert_eq!(again.restore(at(5), rows).len(), 1);
         assert!(again.has_lost_changes(&key) && !again.has_lost_changes(&lease().life(2)));
         said.iter().for_each(|said| drop(again.receive(at(6), said)));

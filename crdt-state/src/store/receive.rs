@@ -284,25 +284,11 @@ fn first_eight(bytes: &[u8; 32]) -> [u8; 8] {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{Identity, Memo, memo::MemoLimits};
-    use skein_gossip::{Instant, Keypair};
-
-    const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
+    use crate::store::desk::{NOW, identity, keys};
+    use crate::{Memo, memo::MemoLimits};
 
     fn store(n: u8, limits: MemoLimits) -> Store {
-        let keys = |n: u8| Keypair::from_secret([n; 32]);
-        let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
-        Store::new(
-            Identity {
-                keys: keys(n),
-                cluster,
-                boot: 1,
-                nonce: n.into(),
-                layout_version: 1,
-                keyring: crate::keyring::founding(),
-            },
-            Memo::new(limits),
-        )
+        Store::new(identity(n, 1, crate::keyring::founding()), Memo::new(limits))
     }
 
     /// What a member says again under another number is not its word, however well its first is known.
@@ -328,7 +314,7 @@ mod tests {
         let (mut author, mut reader) = (store(1, MemoLimits::DAEMON), store(2, MemoLimits::DAEMON));
         let founding = author.found(NOW, [5; 32], "a");
         assert_eq!(reader.receive(NOW, &founding), Received::Applied);
-        let (cluster, thief) = (reader.identity.cluster, Keypair::from_secret([3; 32]));
+        let (cluster, thief) = (reader.identity.cluster, keys(3));
         let victim = author.me();
         let forge = |body: &Body| {
             let mut bytes = Envelope::seal(&thief, &cluster, Sequence { boot: 9, number: 9 }, body).encode();

@@ -188,36 +188,8 @@ impl Store {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::memo::MemoLimits;
-    use crate::{ClusterId, Envelope, Identity, Kind, Memo, members};
-    use skein_gossip::{Instant, Keypair, Now};
-
-    const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
-
-    fn keys(n: u8) -> Keypair {
-        Keypair::from_secret([n; 32])
-    }
-
-    /// Two members that have not heard of each other's writes.
-    fn apart() -> (Store, Store) {
-        let cluster: ClusterId = members::cluster_id(&keys(1).node_id(), &[5; 32]);
-        let store = |n: u8| {
-            let identity = Identity {
-                keys: keys(n),
-                cluster,
-                boot: 1,
-                nonce: n.into(),
-                layout_version: 1,
-                keyring: crate::keyring::founding(),
-            };
-            Store::new(identity, Memo::new(MemoLimits::SIMULATOR))
-        };
-        let (mut a, mut b) = (store(1), store(2));
-        for said in [a.found(NOW, [5; 32], "a"), a.admit(NOW, keys(2).node_id(), "b", [0; 32])] {
-            b.receive(NOW, &said);
-        }
-        (a, b)
-    }
+    use crate::store::desk::{NOW, keys, pair};
+    use crate::{Envelope, Kind};
 
     fn name() -> NameKey {
         NameKey::root(&Kind::new("Namespace"), "shop")
@@ -233,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_was_created_apart_from_its_deleter_is_handed_out() {
-        let (mut a, mut b) = apart();
+        let (mut a, mut b) = pair(NOW);
         write(&mut a, 1, 1);
         write(&mut b, 1, 2);
         let deletion = a.delete(NOW, &name().life(1)).unwrap();
@@ -248,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_the_deleter_had_seen_is_over_and_an_edit_that_it_had_not_seen_is_reported() {
-        let (mut a, mut b) = apart();
+        let (mut a, mut b) = pair(NOW);
         let created = write(&mut a, 1, 1);
         b.receive(NOW, &created);
         write(&mut b, 1, 2);
@@ -261,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_creation_that_ended_with_the_news_of_a_later_life_is_judged_when_the_deletion_comes() {
-        let (mut a, mut b) = apart();
+        let (mut a, mut b) = pair(NOW);
         write(&mut a, 1, 1);
         write(&mut b, 1, 2);
         let deletion = a.delete(NOW, &name().life(1)).unwrap();

@@ -1,34 +1,15 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::Kind;
 use crate::blob::MAX_BLOB_BYTES;
 use crate::exchange::Exchange;
-use crate::memo::MemoLimits;
-use crate::{Identity, Kind, Memo, members};
-use skein_gossip::{Instant, Keypair, Now};
+use crate::store::desk::{NOW, pair, store};
+use skein_gossip::Now;
 
-const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
 /// What a disk holds: by table and key.
 type Rows = BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>>;
 
 const PATH: &str = "data.password";
-
-fn store(n: u8, boot: u64) -> Store {
-    let keys = |n: u8| Keypair::from_secret([n; 32]);
-    let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
-    let nonce = u64::from(n) << 32 | boot;
-    let identity =
-        Identity { keys: keys(n), cluster, boot, nonce, layout_version: 1, keyring: crate::keyring::founding() };
-    Store::new(identity, Memo::new(MemoLimits::DAEMON))
-}
-
-/// Two members that know each other.
-fn pair() -> (Store, Store) {
-    let (mut a, mut b) = (store(1, 1), store(2, 1));
-    for said in [a.found(NOW, [5; 32], "a"), a.admit(NOW, b.me(), "b", [0; 32])] {
-        b.receive(NOW, &said);
-    }
-    (a, b)
-}
 
 fn secret() -> ObjectKey {
     ObjectKey::root(&Kind::new("Secret"), "login", 1)
@@ -100,7 +81,7 @@ fn writing_what_is_there_changes_nothing() {
 #[test]
 fn a_text_may_come_before_and_after_the_change_that_mentions_it() {
     for text_first in [true, false] {
-        let (mut a, mut b) = pair();
+        let (mut a, mut b) = pair(NOW);
         let mut said = write(&mut a, "s");
         if !text_first {
             said.reverse();
@@ -115,7 +96,7 @@ fn a_text_may_come_before_and_after_the_change_that_mentions_it() {
 
 #[test]
 fn what_is_stored_without_its_text_is_not_promised_and_is_found_by_comparing() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     let said = write(&mut a, "s");
     b.receive(NOW, said.last().unwrap());
     assert!(!b.includes(&said) && !b.is_complete(b.object(&secret()).unwrap()));
@@ -126,7 +107,7 @@ fn what_is_stored_without_its_text_is_not_promised_and_is_found_by_comparing() {
 
 #[test]
 fn who_was_away_gets_the_last_text_and_none_before() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     for n in 0..5 {
         write(&mut a, &format!("text {n}"));
     }
@@ -138,7 +119,7 @@ fn who_was_away_gets_the_last_text_and_none_before() {
 
 #[test]
 fn of_two_texts_written_apart_both_are_kept_until_somebody_settles_it() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     write(&mut a, "first");
     compare(&mut a, &mut b);
     write(&mut a, "of a");
@@ -162,7 +143,7 @@ fn of_two_texts_written_apart_both_are_kept_until_somebody_settles_it() {
 
 #[test]
 fn what_an_object_kept_goes_with_it() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     let said = write(&mut a, "s");
     said.iter().for_each(|one| drop(b.receive(NOW, one)));
     a.delete(NOW, &secret());
@@ -178,7 +159,7 @@ fn what_an_object_kept_goes_with_it() {
 
 #[test]
 fn a_creation_that_a_deleter_had_not_seen_is_made_again_with_its_text() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     write(&mut a, "of a");
     write(&mut b, "of b");
     let deletion = a.delete(NOW, &secret()).unwrap();
@@ -227,7 +208,7 @@ fn a_row_that_nobody_mentions_goes_at_the_next_start() {
 
 #[test]
 fn an_exchange_asks_for_no_text_that_nothing_here_mentions() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     write(&mut a, "s");
     let buckets = b.exchange(NOW, a.exchange_root()).replies;
     let items = buckets.into_iter().flat_map(|message| a.exchange(NOW, message).replies).collect::<Vec<_>>();
@@ -241,7 +222,7 @@ fn an_exchange_asks_for_no_text_that_nothing_here_mentions() {
 
 #[test]
 fn confirming_a_value_says_its_text_too_and_nobody_brings_back_a_text_that_is_gone() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     let first = write(&mut a, "first");
     let mention = a.object(&secret()).unwrap().get(PATH).unwrap().clone();
     first.iter().for_each(|one| drop(b.receive(NOW, one)));
@@ -258,7 +239,7 @@ fn confirming_a_value_says_its_text_too_and_nobody_brings_back_a_text_that_is_go
 
 #[test]
 fn a_text_of_a_value_that_lost_keeps_nobody_waiting() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     let both = write(&mut a, "first");
     both.iter().for_each(|one| drop(b.receive(NOW, one)));
     let apart = write(&mut a, "of a");
@@ -281,7 +262,7 @@ fn without_text(to: &mut Store, said: Vec<Arc<Envelope>>) -> Arc<Envelope> {
 #[test]
 fn a_text_that_comes_after_the_end_of_what_nobody_had_seen_is_waited_for() {
     for is_told_of_a_later_life_first in [false, true] {
-        let (mut a, mut b) = pair();
+        let (mut a, mut b) = pair(NOW);
         let mut c = store(3, 1);
         for said in [a.found(NOW, [5; 32], "a"), a.admit(NOW, b.me(), "b", [0; 32]), a.admit(NOW, c.me(), "c", [1; 32])]
         {
@@ -311,7 +292,7 @@ fn a_text_that_comes_after_the_end_of_what_nobody_had_seen_is_waited_for() {
 
 #[test]
 fn a_text_whose_change_was_damaged_is_kept_until_a_peer_gives_the_change_again() {
-    let (mut a, mut b) = pair();
+    let (mut a, mut b) = pair(NOW);
     let said = write(&mut a, "s");
     without_text(&mut b, said);
     let mut all = rows(&mut a);

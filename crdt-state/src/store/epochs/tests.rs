@@ -4,18 +4,13 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::keyring::{self, DataKey, MAX_EPOCHS};
 use crate::memo::MemoLimits;
-use crate::{Edit, Identity, Kind, Memo, Scalar, Sequence, members};
+use crate::store::desk::{NOW, identity, keys};
+use crate::{Edit, Kind, Memo, Scalar, Sequence, members};
 use proptest::prelude::*;
-use skein_gossip::{Instant, Keypair};
 
-const NOW: Now = Now { mono: Instant(0), wall_ms: 1_700_000_000_000 };
 const PATH: &str = "data.password";
 const CANARY: &str = "canary-in-a-coal-mine";
 type Rows = BTreeMap<(&'static str, Arc<[u8]>), Arc<[u8]>>;
-
-fn keys(n: u8) -> Keypair {
-    Keypair::from_secret([n; 32])
-}
 
 fn epoch(n: u8) -> EpochId {
     EpochId([n; 16])
@@ -29,10 +24,7 @@ fn keyring_with(epochs: &[u8]) -> Keyring {
 }
 
 fn store(n: u8, boot: u64, keyring: Keyring) -> Store {
-    let cluster = members::cluster_id(&keys(1).node_id(), &[5; 32]);
-    let nonce = u64::from(n) << 32 | boot;
-    let identity = Identity { keys: keys(n), cluster, boot, nonce, layout_version: 1, keyring };
-    Store::new(identity, Memo::new(MemoLimits::DAEMON))
+    Store::new(identity(n, boot, keyring), Memo::new(MemoLimits::DAEMON))
 }
 
 /// Members that know each other, with the keys of these epochs besides the founding one.
