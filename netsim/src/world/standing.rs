@@ -154,7 +154,8 @@ impl World {
     /// Takes note of who was removed, as far as any member knows, and of those that everybody else takes for out, since only a
     /// removed node had let them in: their users see that they are alone, and let them join anew.
     pub fn note_removals(&mut self) {
-        if !self.oracle.asked_to_remove() {
+        // Where stories are told, who lets somebody in may leave before anybody has heard of it.
+        if !self.oracle.asked_to_remove() && self.knobs.removal_every_ms == 0 {
             return;
         }
         let together = self.together();
@@ -237,6 +238,11 @@ impl World {
     /// Who was removed by somebody that was removed itself before anybody had heard of it, or that alone a removed node had let in,
     /// is a member like others.
     fn note_mistaken(&mut self, in_for_some: &BTreeSet<usize>, ended: &BTreeMap<usize, Ended>) {
+        // Whoever is down may know better.
+        let is_down = |host: &Host| host.standing == Standing::Member && host.node.is_none();
+        if self.hosts.iter().any(is_down) {
+            return;
+        }
         for number in 0..self.hosts.len() {
             let host = &self.hosts[number];
             let is_in = in_for_some.contains(&number) && !ended.contains_key(&number);
@@ -283,12 +289,20 @@ impl World {
         self.backups.insert(number, self.hosts[number].disk.clone());
     }
 
-    /// Gives a host that does not run the disk that was kept last; whether one was.
+    /// Gives a host that does not run the disk that was kept last; whether one was. While somebody has not heard that it was removed, its
+    /// record of votes is damaged: a voter whose disk has silently gone back may vote twice, and no promise covers that.
     pub(crate) fn restore_backup(&mut self, number: usize) -> bool {
         let Some(disk) = self.backups.remove(&number) else { return false };
-        self.hosts[number].disk = disk;
-        self.hosts[number].disk.crash();
-        self.hosts[number].disk.fail(None);
+        let id = self.hosts[number].keys.node_id();
+        let takes = |host: &Host| host.node.as_ref().is_some_and(|node| node.store().members().is_active(&id));
+        let is_unheard_of = self.hosts.iter().any(takes);
+        let host = &mut self.hosts[number];
+        host.disk = disk;
+        host.disk.crash();
+        host.disk.fail(None);
+        if is_unheard_of {
+            host.disk.corrupt_rows(|table, key| table == "meta" && key == b"vote");
+        }
         self.watch.begins_anew(number);
         true
     }

@@ -123,3 +123,26 @@ fn an_attempt_that_ended_while_its_start_was_asked_for_again_does_not_run_again(
 fn removed_voters_stay_where_too_few_have_a_vote_to_change_them() {
     holds(7_000_116);
 }
+
+/// Two starts with an empty disk that knew as little of what had been said before took the same boot, and with it the same numbers.
+#[test]
+fn who_begins_anew_twice_knowing_as_little_says_nothing_twice() {
+    for seed in [7_100_776, 7_100_829] {
+        holds(seed);
+    }
+}
+
+/// A node left once a peer held all that it held, and of that peer nobody else had heard: it had been let in by the one that left.
+#[test]
+fn who_leaves_does_not_leave_all_to_somebody_whom_nobody_else_knows() {
+    holds(7_100_963);
+}
+
+/// A removed host whose disk had gone back voted a second time in a term, at a peer that had not heard of the removal; and a host that
+/// was down was not asked whether it knew of a removal. Neither is promised.
+#[test]
+fn the_removed_are_told_from_the_others_by_what_all_know() {
+    for seed in [7_100_684, 7_100_754] {
+        holds(seed);
+    }
+}

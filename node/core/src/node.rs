@@ -360,6 +360,8 @@ pub struct Node {
     leaving: Option<RequestId>,
     departure_told: u32,
     peer_holds_all: bool,
+    /// The members of whom another one was seen to know, since this start.
+    known_elsewhere: BTreeSet<NodeId>,
     left: bool,
     outbox: disk::Outbox,
     election_batches: BTreeMap<u64, u64>,

@@ -177,8 +177,10 @@ impl Node {
     /// Handles a message of an exchange.
     pub(super) fn exchange(&mut self, now: Now, from: NodeId, message: Exchange) {
         let heard = self.heard(&message);
-        if let Exchange::Root { wanted, .. } = &message {
-            self.peer_holds_all |= self.retiring.is_some() && *wanted == self.store.state_hash();
+        if matches!(&message, Exchange::Root { wanted, .. } if *wanted == self.store.state_hash()) {
+            self.peer_holds_all |= self.retiring.is_some() && self.may_inherit(&from);
+            let members = self.store.members().active().iter().filter(|member| **member != from);
+            self.known_elsewhere.extend(members);
         }
         let outcome = self.store.exchange(now, message);
         self.catch_up_by(now, from, heard, &outcome);
@@ -186,6 +188,14 @@ impl Node {
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);
         }
+    }
+
+    /// Whether what this node leaves to a peer is there for others: not if nobody else has heard yet that the peer was let in, which only
+    /// this node could tell them.
+    fn may_inherit(&self, peer: &NodeId) -> bool {
+        let members = self.store.members();
+        let was_let_in_here = members.get(peer).is_some_and(|member| member.admitted_by == self.me);
+        !was_let_in_here || members.active().len() <= 2 || self.known_elsewhere.contains(peer)
     }
 
     /// Everybody holds what it passes on against the rules, so whoever sends what breaks one broke it too; whoever says one thing here

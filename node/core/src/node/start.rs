@@ -130,6 +130,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         leaving: None,
         departure_told: 0,
         peer_holds_all: false,
+        known_elsewhere: BTreeSet::new(),
         left: false,
         outbox: super::disk::Outbox::default(),
         election_batches: BTreeMap::new(),
