@@ -7,6 +7,7 @@ use skein_crdt_state::members::{Ended, Member, REMOVAL, Role};
 use skein_crdt_state::{Envelope, Kind, NameKey, Operation};
 use skein_gossip::{NodeId, Now};
 
+use super::credentials::credentials;
 use super::durability::{ReplyTo, Rule, Written};
 use super::{Effect, Frame, Node, Wait};
 use crate::request::{
@@ -31,7 +32,7 @@ impl Node {
             let envelope = self.store.admit_as(now, request.node, &request.name, request.token, role);
             self.members_changed(now);
             self.push(&[envelope]);
-            self.store.members().envelopes().map(|(_, envelope)| envelope.clone()).collect()
+            credentials(self.store.members(), &request.node)
         });
         self.effects.push_back(Effect::Admitted(id, answer));
     }
