@@ -321,7 +321,7 @@ impl World {
             Event::Performed { host, start, power, action } if self.hosts[host].power == power => {
                 self.performed(host, start, *action);
             }
-            Event::Hear { host, start, input } if self.hosts[host].start == start => self.input(host, *input),
+            Event::Hear { host, start, input } if self.hosts[host].start == start => self.hear(host, *input),
             Event::Resume { host } => self.resume(host),
             Event::Join { host } => self.join(host),
             Event::Admitted { host, statements } => self.let_in(host, &statements),

@@ -9,12 +9,12 @@ use skein_gossip::NodeId;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{ADMISSION_LIMIT, MAX_ADMISSION, NetEvent};
+use crate::{ADMISSION_LIMIT, MAX_ADMISSION, MAX_ADMISSION_REPLY, NetEvent};
 
 /// Asks, and waits for the answer.
 pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8]) -> io::Result<Bytes> {
     write_block(&mut stream, request).await?;
-    let reply = read_block(&mut stream, MAX_ADMISSION).await?;
+    let reply = read_block(&mut stream, MAX_ADMISSION_REPLY).await?;
     let _ = stream.shutdown().await;
     Ok(reply)
 }
@@ -49,13 +49,16 @@ pub(crate) async fn write_block<S: AsyncWrite + Unpin>(stream: &mut S, block: &[
     stream.flush().await
 }
 
-/// Reads one block of at most `limit` bytes; a longer one is `InvalidData`.
+/// Reads one block of at most `limit` bytes; a longer one is `InvalidData`. Memory is taken as bytes come, and not as they are
+/// announced.
 pub(crate) async fn read_block<S: AsyncRead + Unpin>(stream: &mut S, limit: usize) -> io::Result<Bytes> {
     let len = stream.read_u32().await? as usize;
     if len > limit {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut block = vec![0; len];
-    stream.read_exact(&mut block).await?;
+    let mut block = Vec::new();
+    if stream.take(len as u64).read_to_end(&mut block).await? < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(block.into())
 }

@@ -18,8 +18,11 @@ pub const BULK_IN_FLIGHT: usize = 64 * 1024;
 pub const MAX_STREAM_HEADER: usize = 16 * 1024;
 /// Streams that one peer may have open to us; more are closed at once and counted.
 pub const STREAMS_PER_PEER: usize = 128;
-/// The longest admission request or reply, in bytes; longer ones are refused.
+/// The longest admission request, in bytes; longer ones are refused.
 pub const MAX_ADMISSION: usize = 64 * 1024;
+/// The longest reply to one, in bytes; longer ones are refused. Whoever is let in is told who belongs to the cluster, which in a
+/// large one is long.
+pub const MAX_ADMISSION_REPLY: usize = 5 * 1024 * 1024;
 /// How long an admission may take, from dialling to the last byte of the reply.
 pub const ADMISSION_LIMIT: Duration = Duration::from_secs(10);
 /// Admission requests that are taken from all peers together; more are closed and counted.

@@ -110,12 +110,20 @@ impl World {
         match answer {
             Ok(statements) if self.links.is_whole(host, via) => {
                 let delay = self.latency_us(via, host);
-                self.note_admission(host, via);
                 self.hosts[host].offered = Some(self.hosts[via].keyring.clone());
                 self.after(delay, Event::Admitted { host, statements });
             }
             Ok(_) => {}
             Err(error) => self.trace.line(self.now_us, format_args!("h{via} does not let h{host} in: {error}")),
+        }
+    }
+
+    /// A daemon hears something that is no frame. An admission stands from now on, though whoever is let in is told later.
+    pub(super) fn hear(&mut self, number: usize, input: Input) {
+        let asked = if let Input::Admit(id, _) = &input { self.asked.get(id).copied() } else { None };
+        self.input(number, input);
+        if let Some((host, via)) = asked {
+            self.note_admission(host, via);
         }
     }
 

@@ -30,6 +30,7 @@ use crate::view::ViewCache;
 
 mod admission;
 mod catch_up;
+mod credentials;
 mod decision;
 mod disk;
 mod durability;
@@ -47,6 +48,7 @@ mod spread;
 mod start;
 mod token;
 
+pub use credentials::{MAX_CREDENTIALS_BYTES, MAX_REMOVALS_BYTES, credentials, removals};
 pub use durability::MAX_PENDING_WRITES;
 pub use inspect::{Inspected, inspect, push_frame, question_frame};
 pub use meta::read_vote;

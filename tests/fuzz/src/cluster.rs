@@ -32,6 +32,8 @@ pub struct Cluster {
     pub disks: Vec<Rows>,
     /// All frames that went from one to another.
     pub frames: Vec<(usize, usize, Arc<[u8]>)>,
+    /// What the last that was admitted was told.
+    told: Vec<Arc<Envelope>>,
     now_ms: u64,
     next_request: u64,
 }
@@ -53,8 +55,14 @@ impl Cluster {
     /// Nodes that know each other, with some objects.
     #[must_use]
     pub fn formed() -> Self {
-        let mut cluster =
-            Cluster { nodes: Vec::new(), disks: Vec::new(), frames: Vec::new(), now_ms: 10_000, next_request: 0 };
+        let mut cluster = Cluster {
+            nodes: Vec::new(),
+            disks: Vec::new(),
+            frames: Vec::new(),
+            told: Vec::new(),
+            now_ms: 10_000,
+            next_request: 0,
+        };
         cluster.boot(0, Rows::new());
         let name = NameKey::root(&Kind::new(TOKEN_KIND), &"09".repeat(32));
         let edits = vec![Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)), Edit::set("spec.uses", Scalar::Int(99))];
@@ -116,21 +124,11 @@ impl Cluster {
 
     /// The disk of a node that was just admitted.
     fn admitted(&mut self, id: u64, request: AdmissionRequest) -> Rows {
-        let now = self.now();
-        self.nodes[0].handle(now, Input::Admit(id, request));
-        let mut statements: Vec<Arc<Envelope>> = Vec::new();
-        let mut queue = VecDeque::new();
-        while let Some(effect) = self.nodes[0].poll_effect() {
-            match effect {
-                Effect::Admitted(_, Ok(said)) => statements = said,
-                other => self.effect(0, other, &mut queue),
-            }
-            if let Some((to, input)) = queue.pop_front() {
-                self.nodes[to].handle(now, input);
-            }
-        }
+        self.input(0, Input::Admit(id, request));
+        // A peer that has no link yet cannot say that it has the admission.
+        self.pass(1_000);
         let key = |said: &Envelope| ("members".to_owned(), said.digest().to_vec());
-        statements.iter().map(|said| (key(said), said.encode())).collect()
+        std::mem::take(&mut self.told).iter().map(|said| (key(said), said.encode())).collect()
     }
 
     fn write(&mut self, number: usize, op: WriteOp) {
@@ -228,6 +226,7 @@ impl Cluster {
                 self.persist(number, &records);
                 queue.push_back((number, Input::Persisted(batch)));
             }
+            Effect::Admitted(_, Ok(statements)) => self.told = statements,
             _ => {}
         }
     }

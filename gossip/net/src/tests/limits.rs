@@ -190,3 +190,26 @@ async fn a_peer_that_takes_nothing_of_what_it_is_sent_is_given_up() {
         drop(theirs);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_to_an_admission_may_name_a_large_cluster_and_no_more() {
+    for (bytes, arrives) in [(crate::MAX_ADMISSION_REPLY, true), (crate::MAX_ADMISSION_REPLY + 1, false)] {
+        let mut member = Node::start(1, &[]).await;
+        let (id, addr) = (member.id, member.addr);
+        let asker = Node::start(2, &[]).await;
+        let handle = asker.handle.clone();
+        let asking = tokio::spawn(async move { handle.admission(id, vec![addr], Bytes::from_static(b"please")).await });
+        let reply =
+            member.wait(|event| if let NetEvent::Admission { reply, .. } = event { Some(reply) } else { None }).await;
+        reply.send(vec![7; bytes].into()).unwrap();
+        assert_eq!(asking.await.unwrap().is_ok_and(|reply| reply.len() == bytes), arrives, "{bytes}");
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_is_cut_off_is_an_error() {
+    let announced = u32::try_from(crate::MAX_ADMISSION_REPLY).unwrap().to_be_bytes();
+    let cut_off = [&announced[..], b"a few bytes"].concat();
+    let read = crate::admission::read_block(&mut &cut_off[..], crate::MAX_ADMISSION_REPLY).await;
+    assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+}

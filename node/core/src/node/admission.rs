@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_crdt_state::members::{Ended, Member, REMOVAL, Role};
-use skein_crdt_state::{Envelope, Kind, NameKey, Operation};
+use skein_crdt_state::{Envelope, Kind, NameKey};
 use skein_gossip::{NodeId, Now};
 
-use super::durability::{ReplyTo, Rule, Written};
+use super::credentials::credentials;
+use super::durability::{ReplyTo, Rule, Written, statement_write};
 use super::{Effect, Frame, Node, Wait};
-use crate::request::{
-    AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteError, WriteOp, WriteRequest,
-};
+use crate::request::{AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteOp, WriteReply};
 
 /// The longest name of a node.
 const MAX_NODE_NAME: usize = 63;
@@ -24,35 +23,57 @@ const FAREWELL: Duration = Duration::from_millis(100);
 const TELL_DEPARTURE: u32 = 20;
 
 impl Node {
+    /// Lets a stranger in. Whoever is let in takes the cluster's keys with it, so it is told once the admission is on this disk, and
+    /// on a peer's if one answers in time: a power loss must not leave a node with the keys that nobody knows.
     pub(super) fn admit(&mut self, now: Now, id: RequestId, request: &AdmissionRequest) {
-        let answer = self.check_admission(now, request).map(|role| {
-            // Who asks again after its answer got lost is admitted again, without another use of the token: it may also have left
-            // and this node not have heard of it.
-            let envelope = self.store.admit_as(now, request.node, &request.name, request.token, role);
-            self.members_changed(now);
-            self.push(&[envelope]);
-            self.store.members().envelopes().map(|(_, envelope)| envelope.clone()).collect()
-        });
+        let role = match self.check_admission(now, request).and_then(|role| self.may_say_more().map(|()| role)) {
+            Ok(role) => role,
+            Err(error) => return self.effects.push_back(Effect::Admitted(id, Err(error))),
+        };
+        // Who asks again after its answer got lost is admitted again, without another use of the token: it may also have left
+        // and this node not have heard of it.
+        let envelope = self.store.admit_as(now, request.node, &request.name, request.token, role);
+        self.members_changed(now);
+        let key = NameKey::root(&Kind::new("Node"), &request.name).life(1);
+        let write = statement_write(WriteOp::Edit { key: key.clone(), edits: Vec::new(), if_heads: None });
+        self.await_durable(now, ReplyTo::Admission(id, request.node), &write, key, &[envelope], Rule::Disks);
+    }
+
+    /// What became of an admission, in its own words.
+    pub(super) fn tell_admitted(&mut self, id: RequestId, node: NodeId, outcome: Result<WriteReply, WriteError>) {
+        let members = self.store.members();
+        let answer = match outcome {
+            Err(error) => Err(AdmissionError::Unavailable(format!("{error}; try again"))),
+            Ok(_) if members.get(&node).is_some_and(Member::is_removed) => Err(AdmissionError::Removed),
+            Ok(_) => Ok(credentials(members, &node)),
+        };
         self.effects.push_back(Effect::Admitted(id, answer));
     }
 
-    /// As what a stranger may come in.
+    /// Whether the disk takes another admission, and there is room for another that waits for it.
+    fn may_say_more(&self) -> Result<(), AdmissionError> {
+        let error = match self.outbox.refusal() {
+            Some(reason) => WriteError::Disk(reason.to_owned()),
+            None if self.durable.is_full() => WriteError::Busy,
+            None => return Ok(()),
+        };
+        Err(AdmissionError::Unavailable(format!("{error}; ask another member")))
+    }
+
+    /// As what a stranger may come in. Whoever shows no token that counts learns that, and nothing of who is here.
     fn check_admission(&self, now: Now, request: &AdmissionRequest) -> Result<Role, AdmissionError> {
-        self.check_that_it_admits()?;
-        check_name(&request.name)?;
+        let token = self.valid_token(now, &request.token)?;
         let members = self.store.members();
         let member = members.get(&request.node);
+        let again = member.is_some_and(Member::is_active) && members.was_admitted_with(&request.node, &request.token);
+        if !again && token.used >= token.spec.uses {
+            return Err(AdmissionError::UsedUp(token.spec.uses));
+        }
+        self.check_that_it_admits()?;
+        check_name(&request.name)?;
         if member.is_some_and(Member::is_removed) {
             return Err(AdmissionError::Removed);
         }
-        let taken =
-            members.iter().any(|member| member.name == request.name && member.is_active() && member.id != request.node);
-        if taken {
-            let text =
-                format!("a node named \"{}\" is in the cluster already; choose another with --name", request.name);
-            return Err(AdmissionError::Name(text));
-        }
-        let token = self.valid_token(now, &request.token)?;
         let role = token.spec.role.of_node().ok_or_else(|| {
             AdmissionError::Role("the token is for clients, which get a kubeconfig and run no node; ask for one of another role (skein token create --role member)".into())
         })?;
@@ -60,9 +81,12 @@ impl Node {
             let text = "this node's key was let in as a member before, and a member's key does not become an observer's; join with a new key, from another --data-dir";
             return Err(AdmissionError::Role(text.into()));
         }
-        let again = member.is_some_and(Member::is_active) && members.was_admitted_with(&request.node, &request.token);
-        if !again && token.used >= token.spec.uses {
-            return Err(AdmissionError::UsedUp(token.spec.uses));
+        let taken =
+            members.iter().any(|member| member.name == request.name && member.is_active() && member.id != request.node);
+        if taken {
+            let text =
+                format!("a node named \"{}\" is in the cluster already; choose another with --name", request.name);
+            return Err(AdmissionError::Name(text));
         }
         Ok(role)
     }
@@ -223,14 +247,7 @@ impl Node {
 
     fn await_departure(&mut self, now: Now, id: RequestId, departure: Arc<Envelope>) {
         let node = NameKey::root(&Kind::new("Node"), &self.config.name);
-        let request = WriteRequest {
-            op: WriteOp::Delete { key: node.life(1), if_heads: None },
-            durability: Durability::One,
-            user: String::new(),
-            manager: String::new(),
-            operation: Operation::Update,
-            request_id: String::new(),
-        };
+        let request = statement_write(WriteOp::Delete { key: node.life(1), if_heads: None });
         self.departure_told = 0;
         self.await_durable(now, ReplyTo::Client(id), &request, node.life(1), &[departure], Rule::Disks);
     }
@@ -275,3 +292,6 @@ pub(super) fn check_name(name: &str) -> Result<(), AdmissionError> {
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

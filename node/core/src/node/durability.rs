@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::{Edit, Envelope, NameKey, ObjectKey, WriteId};
+use skein_crdt_state::{Edit, Envelope, NameKey, ObjectKey, Operation, WriteId};
 use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Instant, NodeId, Now};
 
@@ -63,6 +63,8 @@ pub(super) enum ReplyTo {
     Decision(Origin),
     /// Whoever began an epoch here.
     Rotation(RequestId),
+    /// The stranger that was admitted.
+    Admission(RequestId, NodeId),
 }
 
 /// Who must uphold a write beside the disks that have it.
@@ -197,6 +199,7 @@ impl Node {
         match to {
             ReplyTo::Client(id) => self.effects.push_back(Effect::Written(id, outcome)),
             ReplyTo::Rotation(id) => self.tell_rotated(id, outcome.map(|reply| reply.warnings)),
+            ReplyTo::Admission(id, node) => self.tell_admitted(id, node, outcome),
             ReplyTo::Decision(origin) => {
                 let name = outcome.as_ref().ok().map(|reply| reply.key.name_key());
                 self.tell_verdict(now, origin, name, outcome.map_or_else(Verdict::Failed, Verdict::Done));
@@ -358,6 +361,18 @@ impl Node {
     pub(super) fn batch_of_last_word(&self) -> Option<u64> {
         let unwritten = (self.outbox.last_batch() > self.outbox.on_disk()).then_some(self.outbox.last_batch());
         if self.records_are_settled() { unwritten } else { Some(self.coming_batch()) }
+    }
+}
+
+/// How a statement about members or secrets, which is no object, waits for disks: as any write does.
+pub(super) fn statement_write(op: WriteOp) -> WriteRequest {
+    WriteRequest {
+        op,
+        durability: Durability::One,
+        user: String::new(),
+        manager: String::new(),
+        operation: Operation::Update,
+        request_id: String::new(),
     }
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use skein_crdt_state::keyring::{EpochId, Keyring};
-use skein_crdt_state::{Kind, NameKey, Operation};
+use skein_crdt_state::{Kind, NameKey};
 use skein_gossip::planted::{self, Bug};
 use skein_gossip::{NodeId, Now};
 
-use super::durability::{ReplyTo, Rule};
+use super::durability::{ReplyTo, Rule, statement_write};
 use super::spread::{DIRECT, batches};
 use super::{Effect, Node, Wait};
-use crate::request::{Durability, RequestId, RotateError, WriteError, WriteOp, WriteRequest};
+use crate::request::{RequestId, RotateError, WriteError, WriteOp};
 
 /// How many bytes of values a leader seals anew at once: about a frame of them.
 const RESEAL_BYTES: usize = 256 * 1024;
@@ -41,14 +41,7 @@ impl Node {
             return self.effects.push_back(Effect::Rotated(id, Ok(Vec::new())));
         };
         let node = NameKey::root(&Kind::new("Node"), &self.config.name).life(1);
-        let request = WriteRequest {
-            op: WriteOp::Delete { key: node.clone(), if_heads: None },
-            durability: Durability::One,
-            user: String::new(),
-            manager: String::new(),
-            operation: Operation::Update,
-            request_id: String::new(),
-        };
+        let request = statement_write(WriteOp::Delete { key: node.clone(), if_heads: None });
         self.await_durable(now, ReplyTo::Rotation(id), &request, node, &[said], Rule::Disks);
     }
 

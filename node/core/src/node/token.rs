@@ -84,8 +84,8 @@ impl Node {
     /// # Errors
     /// When there is no such token, or it is for nodes.
     pub fn client_token(&self, now: Now, hash: &[u8; 32]) -> Result<KnownToken, AdmissionError> {
-        self.check_that_it_admits()?;
         let token = self.valid_token(now, hash)?;
+        self.check_that_it_admits()?;
         if token.spec.role != TokenRole::Client {
             let text = format!("the token is for nodes (role {}), not for clients", token.spec.role.as_str());
             return Err(AdmissionError::Role(text));
