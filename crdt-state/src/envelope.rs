@@ -17,6 +17,10 @@ pub const FORMAT_VERSION: u8 = 1;
 pub const MAX_BODY_BYTES: usize = 72 * 1024;
 /// The longest body of a blob.
 pub const MAX_BLOB_BODY_BYTES: usize = crate::blob::MAX_BLOB_BYTES + 8 * 1024;
+/// The longest body of a removal, which names all that was seen of the removed node.
+pub const MAX_REMOVAL_BODY_BYTES: usize = 512 * 1024;
+/// How the body of a removal begins: its place in [`Body`].
+const REMOVAL_TAG: u8 = 6;
 /// How the body of a blob begins: its place in [`Body`].
 const BLOB_TAG: u8 = 7;
 
@@ -141,7 +145,8 @@ pub enum EnvelopeError {
     Signature(NodeId),
     /// The body is too long.
     #[error(
-        "a body of {0} bytes; at most {MAX_BODY_BYTES} are taken, of a value beside a document {MAX_BLOB_BODY_BYTES}"
+        "a body of {0} bytes; at most {MAX_BODY_BYTES} are taken, of a value beside a document {MAX_BLOB_BODY_BYTES}, of a \
+         removal {MAX_REMOVAL_BODY_BYTES}"
     )]
     TooLong(usize),
 }
@@ -178,7 +183,11 @@ impl Envelope {
         if self.version != FORMAT_VERSION {
             return Err(EnvelopeError::Version(self.version));
         }
-        let limit = if self.body.first() == Some(&BLOB_TAG) { MAX_BLOB_BODY_BYTES } else { MAX_BODY_BYTES };
+        let limit = match self.body.first() {
+            Some(&BLOB_TAG) => MAX_BLOB_BODY_BYTES,
+            Some(&REMOVAL_TAG) => MAX_REMOVAL_BODY_BYTES,
+            _ => MAX_BODY_BYTES,
+        };
         if self.body.len() > limit {
             return Err(EnvelopeError::TooLong(self.body.len()));
         }
@@ -271,6 +280,7 @@ fn signed_bytes(cluster: &ClusterId, version: u8, author: &NodeId, sequence: Seq
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::members::Seen;
     use crate::sealed::Place;
     use proptest::prelude::*;
 
@@ -306,6 +316,10 @@ mod tests {
         let sealed = Sealed::seal(&keyring, keyring.founding(), place, &keys.node_id(), &[2; 16], &longest).unwrap();
         let blob = Body::Blob { key, sealed };
         assert_eq!(seal(&blob).open(&cluster), Ok(blob));
+        let sequence = Sequence { boot: u64::MAX, number: u64::from(u32::MAX) };
+        let seen = vec![Seen { said: [7; 20], sequence }; crate::members::MAX_SEEN];
+        let removal = Body::Removal { node: keys.node_id(), stamp: Hlc(u64::MAX), seen };
+        assert_eq!(seal(&removal).open(&cluster), Ok(removal));
         let report = Body::Report { section: "node".into(), stamp: Hlc(5), body: vec![0; MAX_BODY_BYTES].into() };
         assert!(matches!(seal(&report).open(&cluster), Err(EnvelopeError::TooLong(_))));
     }

@@ -13,8 +13,8 @@ use crate::{ClusterId, Hlc};
 mod removal;
 mod role;
 
-use removal::{MAX_SEEN, Removals, is_admission};
-pub use removal::{SaidTag, Seen, tag_of_rotation};
+pub use removal::{MAX_SEEN, SaidTag, Seen, tag_of_rotation};
+use removal::{Removals, is_admission};
 pub use role::Role;
 use role::admitted;
 
@@ -100,6 +100,12 @@ pub fn statement_name(author: NodeId, body: &Body) -> Option<StatementName> {
         Body::Removal { node, .. } => Some((*node, REMOVAL, author)),
         _ => None,
     }
+}
+
+/// Whether a statement lets somebody in: the founding, or an admission in whatever role.
+#[must_use]
+pub fn lets_in(name: &StatementName) -> bool {
+    name.1 == FOUNDING || is_admission(name)
 }
 
 /// All that is known of who belongs to the cluster.

@@ -14,7 +14,7 @@ use crate::keyring::MAX_EPOCHS;
 
 /// The most that one removal names as seen: all that the removed node can have said. So none of it is ever left out, and whoever
 /// lets in made-up nodes by the thousand cannot have those forgotten whom it let in honestly.
-pub(super) const MAX_SEEN: usize = MAX_STATEMENTS + MAX_EPOCHS;
+pub const MAX_SEEN: usize = MAX_STATEMENTS + MAX_EPOCHS;
 /// How many removals of each member's are taken though there is no room for statements any more.
 const RESERVED_REMOVALS: usize = 64;
 

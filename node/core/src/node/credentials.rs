@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skein_crdt_state::Envelope;
-use skein_crdt_state::members::{Members, REMOVAL, StatementName};
+use skein_crdt_state::members::{Members, REMOVAL, StatementName, lets_in};
 use skein_gossip::NodeId;
 
 /// The most that a newcomer is given, in bytes. All statements that honest members can make fit: a cluster keeps 12 288, of up to
@@ -14,9 +14,6 @@ pub const MAX_CREDENTIALS_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most that a peer is told of removals, in bytes.
 pub const MAX_REMOVALS_BYTES: usize = 1024 * 1024;
-
-/// The kinds of the statements that let somebody in, in their names: the founding and admissions.
-const LETS_IN: std::ops::RangeInclusive<u8> = 0..=1;
 
 /// The statements for a newcomer, those that it cannot do without first.
 #[must_use]
@@ -29,10 +26,10 @@ fn credentials_within(members: &Members, newcomer: &NodeId, limit: usize) -> Vec
     let vouchers = closure(&let_in_by, [*newcomer].into());
     // A removal counts once its author is known as a member.
     let judges = closure(&let_in_by, removers(members, |_| true));
-    let need = |(node, kind, _): &StatementName| match *kind {
-        kind if LETS_IN.contains(&kind) && vouchers.contains(node) => Some(0),
-        REMOVAL => Some(1),
-        kind if LETS_IN.contains(&kind) && judges.contains(node) => Some(1),
+    let need = |name: &StatementName| match name {
+        (node, _, _) if lets_in(name) && vouchers.contains(node) => Some(0),
+        (_, REMOVAL, _) => Some(1),
+        (node, _, _) if lets_in(name) && judges.contains(node) => Some(1),
         _ => Some(2),
     };
     chosen(members, need, limit)
@@ -43,9 +40,9 @@ fn credentials_within(members: &Members, newcomer: &NodeId, limit: usize) -> Vec
 #[must_use]
 pub fn removals(members: &Members) -> Vec<Arc<Envelope>> {
     let judges = closure(&let_in_by(members), removers(members, |node| members.is_known(node)));
-    let need = |(node, kind, _): &StatementName| match *kind {
-        REMOVAL if members.is_known(node) => Some(0),
-        kind if LETS_IN.contains(&kind) && judges.contains(node) => Some(0),
+    let need = |name: &StatementName| match name {
+        (node, REMOVAL, _) if members.is_known(node) => Some(0),
+        (node, _, _) if lets_in(name) && judges.contains(node) => Some(0),
         _ => None,
     };
     chosen(members, need, MAX_REMOVALS_BYTES)
@@ -53,7 +50,7 @@ pub fn removals(members: &Members) -> Vec<Arc<Envelope>> {
 
 fn let_in_by(members: &Members) -> BTreeMap<NodeId, Vec<NodeId>> {
     let mut let_in_by: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-    for ((node, _, author), _) in members.envelopes().filter(|((_, kind, _), _)| LETS_IN.contains(kind)) {
+    for ((node, _, author), _) in members.envelopes().filter(|(name, _)| lets_in(name)) {
         let_in_by.entry(*node).or_default().push(*author);
     }
     let_in_by
@@ -96,7 +93,7 @@ fn closure(let_in_by: &BTreeMap<NodeId, Vec<NodeId>>, nodes: BTreeSet<NodeId>) -
 
 #[cfg(test)]
 mod tests {
-    use skein_crdt_state::members::{Role, cluster_id, short};
+    use skein_crdt_state::members::{Role, Seen, cluster_id};
     use skein_crdt_state::{Body, ClusterId, Hlc, Sequence};
     use skein_gossip::Keypair;
 
@@ -120,6 +117,7 @@ mod tests {
         let number = members.envelopes().count() as u64;
         let said = Arc::new(Envelope::seal(&keys(by), &cluster(), Sequence { boot: 1, number }, body));
         assert!(members.insert(&cluster(), &said, body.clone()).is_some());
+        members.settle();
     }
 
     fn admit(members: &mut Members, by: u16, of: u16, name: &str) {
@@ -140,6 +138,7 @@ mod tests {
         for said in said {
             members.insert(&cluster(), said, said.open(&cluster()).expect("it was sealed for this cluster"));
         }
+        members.settle();
         members
     }
 
@@ -159,9 +158,8 @@ mod tests {
         let mut members = chain(9);
         (20..60).for_each(|of| admit(&mut members, 0, of, &format!("{of:063}")));
         // The ninth was let in by the eighth, which is removed by somebody on another branch who had seen it.
-        let seen = vec![short(&id(9))];
-        let until = Sequence { boot: 1, number: 1000 };
-        say(&mut members, 20, &Body::Removal { node: id(8), stamp: Hlc(99), seen, until });
+        let seen = members.admitted_by(&id(8));
+        say(&mut members, 20, &Body::Removal { node: id(8), stamp: Hlc(99), seen });
         let given = members_of(&credentials_within(&members, &id(9), 12 * 300));
         assert!(given.iter().count() < 20, "the others had no room");
         assert!(given.is_active(&id(9)) && given.is_active(&id(20)) && !given.is_active(&id(8)));
@@ -171,9 +169,9 @@ mod tests {
     fn removals_are_told_with_what_makes_their_authors_members() {
         let mut members = chain(5);
         assert_eq!(removals(&members), []);
-        let until = Sequence { boot: 1, number: 1000 };
         for of in [3, 77] {
-            say(&mut members, 2, &Body::Removal { node: id(of), stamp: Hlc(99), seen: vec![short(&id(4))], until });
+            let seen = members.admitted_by(&id(of));
+            say(&mut members, 2, &Body::Removal { node: id(of), stamp: Hlc(99), seen });
         }
         // Who hears them knows those that are removed, and their removers not yet.
         let told = removals(&members);
@@ -185,15 +183,14 @@ mod tests {
     #[test]
     fn a_member_that_makes_long_statements_keeps_nobody_out() {
         let mut members = chain(3);
-        (100..140).for_each(|of| admit(&mut members, 3, of, &"long".repeat(15_000)));
-        let seen = vec![[7; 16]; 4000];
+        (100..140).for_each(|of| admit(&mut members, 3, of, &"long".repeat(63)));
+        let seen = vec![Seen { said: [7; 20], sequence: Sequence { boot: 1, number: 1 } }; 8000];
         for of in 200..240 {
-            let until = Sequence { boot: 1, number: 1000 };
-            say(&mut members, 3, &Body::Removal { node: id(of), stamp: Hlc(1), seen: seen.clone(), until });
+            say(&mut members, 3, &Body::Removal { node: id(of), stamp: Hlc(1), seen: seen.clone() });
         }
         admit(&mut members, 2, 300, "newcomer");
         // The hostile one admits the newcomer as well, and its admitter.
-        admit(&mut members, 3, 2, &"long".repeat(15_000));
+        admit(&mut members, 3, 2, &"long".repeat(63));
         let given = credentials(&members, &id(300));
         assert!(given.iter().map(|said| said.encode().len()).sum::<usize>() <= MAX_CREDENTIALS_BYTES);
         assert!(members_of(&given).is_active(&id(300)));
