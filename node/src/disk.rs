@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use skein_crdt_state::Record;
+use skein_crdt_state::store::tables;
 use tracing::{debug, error};
 
 const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
@@ -92,6 +93,37 @@ fn read_all(database: &Database) -> Result<Rows, redb::Error> {
         rows.push((table, key[end + 1..].to_vec(), value.value().to_vec()));
     }
     Ok(rows)
+}
+
+/// Writes what a node begins with, and waits until it is on disk. What an earlier beginning left there that was cut short goes:
+/// no start has used it, and it may be of another cluster.
+///
+/// # Errors
+/// When the disk refuses; then all is as it was.
+pub fn begin_with(dir: &Path, database: &Database, found: &mut Rows, first: Rows) -> Result<(), DiskError> {
+    let unusable = |reason: redb::Error| DiskError::Unusable { path: dir.join(FILE_NAME), reason: reason.to_string() };
+    // Each start writes records of other tables first.
+    let is_unused = found.iter().all(|(table, _, _)| table == tables::MEMBERS);
+    let left_behind = if is_unused { std::mem::take(found) } else { Rows::new() };
+    replace(database, &left_behind, &first).map_err(unusable)?;
+    found.extend(first);
+    Ok(())
+}
+
+fn replace(database: &Database, gone: &Rows, new: &Rows) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        let row = |table: &str, key: &[u8]| [table.as_bytes(), &[0], key].concat();
+        for (table, key, _) in gone {
+            records.remove(row(table, key).as_slice())?;
+        }
+        for (table, key, value) in new {
+            records.insert(row(table, key).as_slice(), value.as_slice())?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 impl Disk {
@@ -194,6 +226,23 @@ mod tests {
         let (_, rows) = open(dir.path()).unwrap();
         let keys: Vec<_> = rows.iter().map(|(table, key, _)| (table.as_str(), key.as_slice())).collect();
         assert_eq!(keys, [("t", b"b".as_slice()), ("t", b"c".as_slice())]);
+    }
+
+    #[test]
+    fn what_a_node_begins_with_is_on_disk_and_what_was_cut_short_before_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = |table: &str, key: u8| (table.to_owned(), vec![key], vec![key; 3]);
+        let begin = |first: Rows| {
+            let (database, mut found) = open(dir.path()).unwrap();
+            begin_with(dir.path(), &database, &mut found, first).unwrap();
+            drop(database);
+            let (_, rows) = open(dir.path()).unwrap();
+            assert_eq!(rows, found, "what is in memory is what is on disk");
+            rows
+        };
+        assert_eq!(begin(vec![row("members", 1), row("members", 2)]).len(), 2);
+        assert_eq!(begin(vec![row("members", 3), row("t", 0)]), [row("members", 3), row("t", 0)]);
+        assert_eq!(begin(vec![row("u", 4)]).len(), 3, "a start has used it: it stays");
     }
 
     #[test]
