@@ -38,6 +38,8 @@ mod events;
 pub mod identity;
 mod keys;
 mod sessions;
+#[cfg(test)]
+mod tests;
 pub mod token;
 mod tokens;
 mod why;
