@@ -3,10 +3,13 @@
 //! One thread owns the database. Batches that arrive while it writes are committed together, so that many writers share
 //! one flush.
 
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use skein_crdt_state::Record;
 use skein_crdt_state::store::tables;
@@ -69,12 +72,23 @@ pub struct Disk {
 pub fn open(dir: &Path) -> Result<(Database, Rows), DiskError> {
     let path = dir.join(FILE_NAME);
     let unusable = |reason: String| DiskError::Unusable { path: path.clone(), reason };
-    let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| match error {
+    let file = open_private(&path).map_err(|error| unusable(error.to_string()))?;
+    let open = |file| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?);
+    let database = open(file).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => DiskError::InUse(path.clone()),
         other => unusable(other.to_string()),
     })?;
     let rows = read_all(&database).map_err(|error| unusable(error.to_string()))?;
     Ok((database, rows))
+}
+
+/// A file that its owner alone may open, whatever the system gives to new ones and whatever it had before.
+fn open_private(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 fn read_all(database: &Database) -> Result<Rows, redb::Error> {
@@ -243,6 +257,17 @@ mod tests {
         assert_eq!(begin(vec![row("members", 1), row("members", 2)]).len(), 2);
         assert_eq!(begin(vec![row("members", 3), row("t", 0)]), [row("members", 3), row("t", 0)]);
         assert_eq!(begin(vec![row("u", 4)]).len(), 3, "a start has used it: it stays");
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone_also_if_it_was_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        for _ in 0..2 {
+            drop(open(dir.path()).unwrap());
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        }
     }
 
     #[test]
