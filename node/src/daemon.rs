@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use skein_core::node::{Input, Node, NodeConfig, StartError};
 use skein_crdt_state::memo::MemoLimits;
-use skein_crdt_state::{ClusterId, Memo, Record};
+use skein_crdt_state::{ClusterId, Memo};
 use skein_gossip::{Keypair, NodeId, planted};
 use skein_net::{NetConfig, NetError, NetEvent, NetHandle};
 use tokio::sync::{mpsc, watch};
@@ -22,9 +22,8 @@ use crate::core_handle::CoreHandle;
 use crate::disk::{self, Disk, DiskError, Rows, Written};
 use crate::joining::host::Host;
 use crate::metrics::Metrics;
-use crate::pki::epochs::Epochs;
 use crate::pki::seal::{Opener, Seal, SealError};
-use crate::pki::{ClusterSecrets, PkiError, ServerIdentity, file};
+use crate::pki::{PkiError, ServerIdentity};
 use crate::runtime::{self, RuntimeConfig, RuntimeError, RuntimeHandle, RuntimeKind};
 use crate::usage::Meter;
 
@@ -34,20 +33,24 @@ mod admission;
 mod backend;
 mod clock;
 mod core_task;
+mod enter;
 mod events;
 pub mod identity;
 mod keys;
 mod sessions;
+#[cfg(test)]
+mod tests;
 pub mod token;
 mod tokens;
 mod why;
 
 use account_tokens::AccountTokens;
+use admission::Doorkeeper;
 pub use admission::JoinError;
 pub(crate) use admission::become_client;
-use admission::{Admitted, Doorkeeper};
 use clock::Clock;
 use core_task::{Access, Shell};
+use enter::{Entry, Place, enter};
 use events::{Streams, forward};
 use identity::{AddressBook, ClusterFile, IdentityError};
 use keys::Keeper;
@@ -155,23 +158,15 @@ pub async fn run(config: DaemonConfig) -> Result<(), DaemonError> {
     let keys = identity::keypair(&config.data_dir, &seal)?;
     let token = config.join.as_deref().map(str::parse::<JoinToken>).transpose()?;
     let known = known_cluster(&config, token.as_ref())?;
-    let (database, rows) = disk::open(&config.data_dir)?;
+    let (database, mut rows) = disk::open(&config.data_dir)?;
     let access = Access::default();
     let (net, events) = start_net(&config, &keys, &access).await?;
+    let place = Place { dir: &config.data_dir, seal: &seal, database: &database };
     let entry = tokio::select! {
-        entry = enter(&config, known, token, &keys, &seal, &net) => entry?,
+        entry = enter(&config, place, &mut rows, known, token, &keys, &net) => entry?,
         () = stop.cancelled() => return Ok(()),
     };
     assemble(config, keys, seal, entry, database, rows, access, net, events, stop).await
-}
-
-/// What a node has once it belongs to a cluster.
-struct Entry {
-    file: ClusterFile,
-    cluster: ClusterId,
-    epochs: Epochs,
-    rows: Rows,
-    book: AddressBook,
 }
 
 /// The cluster that the data directory belongs to, if it goes on with that one.
@@ -206,42 +201,6 @@ async fn start_net(
     Ok(skein_net::Net::start(net_config, is_member).await?)
 }
 
-/// Goes on with a known cluster, joins one, or founds one.
-async fn enter(
-    config: &DaemonConfig,
-    known: Option<ClusterFile>,
-    token: Option<JoinToken>,
-    keys: &Keypair,
-    seal: &Seal,
-    net: &NetHandle,
-) -> Result<Entry, DaemonError> {
-    let dir = &config.data_dir;
-    if let (Some(cluster_file), Some(epochs)) = (known, file::load(dir, seal)?) {
-        let cluster =
-            cluster_file.id().map_err(|reason| IdentityError::Damaged { path: dir.clone(), reason: reason.into() })?;
-        let book = identity::load_addresses(dir);
-        return Ok(Entry { file: cluster_file, cluster, epochs, rows: Rows::new(), book });
-    }
-    let name = config.name.clone().or_else(machine_name).ok_or(DaemonError::Name)?;
-    if let Some(token) = token {
-        let Admitted { members, epochs, peers } = admission::join(net, &token, &name).await?;
-        let cluster_file = ClusterFile::new(&token.cluster, &name, None);
-        identity::store_addresses(dir, &peers)?;
-        file::store(dir, seal, &epochs)?;
-        cluster_file.store(dir)?;
-        let rows = members.iter().map(|said| ("members".to_owned(), said.digest().to_vec(), said.encode())).collect();
-        return Ok(Entry { file: cluster_file, cluster: token.cluster, epochs, rows, book: peers });
-    }
-    let nonce = identity::random_bytes(dir)?;
-    let cluster = skein_crdt_state::members::cluster_id(&keys.node_id(), &nonce);
-    let epochs = Epochs::founded(ClusterSecrets::found(&cluster.to_string())?);
-    let cluster_file = ClusterFile::new(&cluster, &name, Some(nonce));
-    file::store(dir, seal, &epochs)?;
-    cluster_file.store(dir)?;
-    info!(%cluster, %name, "founded a cluster");
-    Ok(Entry { file: cluster_file, cluster, epochs, rows: Rows::new(), book: AddressBook::new() })
-}
-
 #[expect(clippy::too_many_arguments, reason = "it is the one place where all parts meet")]
 async fn assemble(
     config: DaemonConfig,
@@ -249,7 +208,7 @@ async fn assemble(
     seal: Seal,
     entry: Entry,
     database: redb::Database,
-    mut rows: Rows,
+    rows: Rows,
     access: Access,
     net: NetHandle,
     events: mpsc::Receiver<NetEvent>,
@@ -258,7 +217,6 @@ async fn assemble(
     let me = keys.node_id();
     let clock = Clock::start();
     let peer_addresses = peer_addresses(&config);
-    rows.extend(entry.rows.iter().cloned());
     let node_config = node_config(&config, &keys, &entry, &peer_addresses)?;
     let (node, damaged) = Node::start(node_config, clock.now(), rows)?;
     let metrics = Arc::new(Metrics::default());
@@ -267,7 +225,7 @@ async fn assemble(
         error!(table = %record.table, key = %record.key, reason = %record.reason, "a record on disk is damaged; it is set aside and taken from the peers again");
     }
     let (handle, receiver) = CoreHandle::new();
-    let disk = start_disk(database, &entry.rows, &handle)?;
+    let disk = start_disk(database, &handle)?;
     let keeper = keeper(&config, &entry, seal, me, &handle, &net, &access)?;
     let (runtime, runtime_task) = start_runtime(&config, &entry, &keys, keeper.identity(), &handle).await?;
     let (turns, told) = watch::channel(None);
@@ -392,24 +350,14 @@ fn node_config(
     })
 }
 
-fn start_disk(database: redb::Database, joined: &Rows, handle: &CoreHandle) -> Result<Disk, DaemonError> {
+fn start_disk(database: redb::Database, handle: &CoreHandle) -> Result<Disk, DaemonError> {
     let written = handle.clone();
-    let disk = Disk::start(database, move |done| {
+    Ok(Disk::start(database, move |done| {
         written.input_blocking(match done {
             Written::Until(batch) => Input::Persisted(batch),
             Written::Failed(batch, reason) => Input::PersistFailed(batch, reason),
         });
-    })?;
-    // What an admission brought is part of the state from now on; batch 0 comes before all of the core's.
-    if !joined.is_empty() {
-        let record = |(_, key, value): &(String, Vec<u8>, Vec<u8>)| Record {
-            table: skein_crdt_state::store::tables::MEMBERS,
-            key: key.as_slice().into(),
-            value: Some(value.as_slice().into()),
-        };
-        disk.persist(0, joined.iter().map(record).collect(), false);
-    }
-    Ok(disk)
+    })?)
 }
 
 async fn start_runtime(

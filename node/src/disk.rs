@@ -3,12 +3,16 @@
 //! One thread owns the database. Batches that arrive while it writes are committed together, so that many writers share
 //! one flush.
 
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use skein_crdt_state::Record;
+use skein_crdt_state::store::tables;
 use tracing::{debug, error};
 
 const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
@@ -68,12 +72,23 @@ pub struct Disk {
 pub fn open(dir: &Path) -> Result<(Database, Rows), DiskError> {
     let path = dir.join(FILE_NAME);
     let unusable = |reason: String| DiskError::Unusable { path: path.clone(), reason };
-    let database = Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| match error {
+    let file = open_private(&path).map_err(|error| unusable(error.to_string()))?;
+    let open = |file| Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?);
+    let database = open(file).map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => DiskError::InUse(path.clone()),
         other => unusable(other.to_string()),
     })?;
     let rows = read_all(&database).map_err(|error| unusable(error.to_string()))?;
     Ok((database, rows))
+}
+
+/// A file that its owner alone may open, whatever the system gives to new ones and whatever it had before.
+fn open_private(path: &Path) -> std::io::Result<File> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
 }
 
 fn read_all(database: &Database) -> Result<Rows, redb::Error> {
@@ -92,6 +107,37 @@ fn read_all(database: &Database) -> Result<Rows, redb::Error> {
         rows.push((table, key[end + 1..].to_vec(), value.value().to_vec()));
     }
     Ok(rows)
+}
+
+/// Writes what a node begins with, and waits until it is on disk. What an earlier beginning left there that was cut short goes:
+/// no start has used it, and it may be of another cluster.
+///
+/// # Errors
+/// When the disk refuses; then all is as it was.
+pub fn begin_with(dir: &Path, database: &Database, found: &mut Rows, first: Rows) -> Result<(), DiskError> {
+    let unusable = |reason: redb::Error| DiskError::Unusable { path: dir.join(FILE_NAME), reason: reason.to_string() };
+    // Each start writes records of other tables first.
+    let is_unused = found.iter().all(|(table, _, _)| table == tables::MEMBERS);
+    let left_behind = if is_unused { std::mem::take(found) } else { Rows::new() };
+    replace(database, &left_behind, &first).map_err(unusable)?;
+    found.extend(first);
+    Ok(())
+}
+
+fn replace(database: &Database, gone: &Rows, new: &Rows) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut records = transaction.open_table(RECORDS)?;
+        let row = |table: &str, key: &[u8]| [table.as_bytes(), &[0], key].concat();
+        for (table, key, _) in gone {
+            records.remove(row(table, key).as_slice())?;
+        }
+        for (table, key, value) in new {
+            records.insert(row(table, key).as_slice(), value.as_slice())?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 impl Disk {
@@ -194,6 +240,34 @@ mod tests {
         let (_, rows) = open(dir.path()).unwrap();
         let keys: Vec<_> = rows.iter().map(|(table, key, _)| (table.as_str(), key.as_slice())).collect();
         assert_eq!(keys, [("t", b"b".as_slice()), ("t", b"c".as_slice())]);
+    }
+
+    #[test]
+    fn what_a_node_begins_with_is_on_disk_and_what_was_cut_short_before_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let row = |table: &str, key: u8| (table.to_owned(), vec![key], vec![key; 3]);
+        let begin = |first: Rows| {
+            let (database, mut found) = open(dir.path()).unwrap();
+            begin_with(dir.path(), &database, &mut found, first).unwrap();
+            drop(database);
+            let (_, rows) = open(dir.path()).unwrap();
+            assert_eq!(rows, found, "what is in memory is what is on disk");
+            rows
+        };
+        assert_eq!(begin(vec![row("members", 1), row("members", 2)]).len(), 2);
+        assert_eq!(begin(vec![row("members", 3), row("t", 0)]), [row("members", 3), row("t", 0)]);
+        assert_eq!(begin(vec![row("u", 4)]).len(), 3, "a start has used it: it stays");
+    }
+
+    #[test]
+    fn the_file_is_its_owners_alone_also_if_it_was_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        for _ in 0..2 {
+            drop(open(dir.path()).unwrap());
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub use server::ServerIdentity;
 
 /// The largest secrets document that is read, from a peer or from disk, in bytes.
 const MAX_SECRETS_BYTES: usize = 16 << 10;
+/// The longest name of an authority, in bytes.
+const MAX_AUTHORITY_NAME_BYTES: usize = 256;
 /// How many earlier authorities vouch for the current one, one for the next, in the chain that a server shows. Clients that
 /// trust an older one than these must be given the current one.
 pub const MAX_VOUCHING: u8 = 4;
@@ -178,7 +180,20 @@ impl ClusterSecrets {
         if !secrets.belong_together() {
             return Err(malformed("the key does not belong to the certificate".into()));
         }
+        secrets.check_use().map_err(|error| malformed(error.to_string()))?;
         Ok(secrets)
+    }
+
+    /// Does once what a server does with a set: a set that a member made up is not to be found out when it is needed.
+    fn check_use(&self) -> Result<(), PkiError> {
+        let authority = self.authority_der()?;
+        let named = client::Subject::of(&authority).map_or(0, |subject| subject.user.len());
+        if !(1..=MAX_AUTHORITY_NAME_BYTES).contains(&named) {
+            let why = format!("its name has {named} bytes and not 1 to {MAX_AUTHORITY_NAME_BYTES}");
+            return Err(PkiError::Malformed { from: "the authority's certificate".to_owned(), why });
+        }
+        rustls::RootCertStore::empty().add(authority)?;
+        self.vouch_for(self).map(drop)
     }
 
     /// Whether a client's token is the administrator's. Takes the same time wherever they differ.
@@ -312,6 +327,17 @@ fn certificate(doing: &'static str) -> impl FnOnce(rcgen::Error) -> PkiError {
     move |source| PkiError::Certificate { doing, source }
 }
 
+/// A set as only a hostile member makes it: its authority has no name.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "it is for tests")]
+pub(crate) fn nameless() -> ClusterSecrets {
+    let key = KeyPair::generate().unwrap();
+    let mut params = authority("");
+    params.distinguished_name = DistinguishedName::new();
+    let ca_certificate = params.self_signed(&key).unwrap().pem();
+    ClusterSecrets { ca_certificate, ca_key: key.serialize_pem(), ..ClusterSecrets::found("home").unwrap() }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -332,6 +358,7 @@ mod tests {
             foreign.to_bytes(),
             short.to_bytes(),
             keyless.to_bytes(),
+            nameless().to_bytes(),
         ] {
             let error = ClusterSecrets::from_bytes(&bytes, "the admission reply").unwrap_err();
             assert!(error.to_string().contains("the admission reply"), "{error}");

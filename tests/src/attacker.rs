@@ -20,6 +20,9 @@ use crate::netns::Netns;
 const REACH: Duration = Duration::from_secs(8);
 /// How long a member is listened to after it was sent something.
 const LISTEN: Duration = Duration::from_secs(3);
+/// How often a proof is tried to be shown, and the pause between.
+const PROOF_TRIES: usize = 5;
+const PROOF_PAUSE: Duration = Duration::from_millis(600);
 /// Where members ask who is there.
 const MDNS: &str = "224.0.0.251:5353";
 
@@ -63,6 +66,58 @@ pub fn ask_admission(
         let answer = net.admission(peer, vec![to], request.to_vec().into()).await;
         Ok(answer.map(|bytes| bytes.to_vec()).map_err(|error| error.to_string()))
     })
+}
+
+/// Guesses once at the code of an invitation, as whoever does not know its words can: with a hello that is none's and a proof of
+/// nothing. What the member makes of it; `None`: it did not answer.
+///
+/// # Errors
+/// When the attacker itself cannot be run.
+pub fn guess_code(
+    from: &Netns,
+    keys: &Keypair,
+    (peer, to): (NodeId, SocketAddr),
+    number: u8,
+) -> Outcome<Option<Guessed>> {
+    inside(from, keys, async |net, _| {
+        let hello = hello_to(number)?;
+        let Ok(began) = net.admission(peer, vec![to], hello.into()).await else { return Ok(None) };
+        let session = match began.split_first() {
+            Some((0, began)) => began.first_chunk::<16>().copied(),
+            _ => return Ok(Some(Guessed::NoMore)),
+        };
+        let session = session.ok_or_else(|| Failure::new(format!("no session: {began:?}")))?;
+        // One address is answered twice a second, and the hello may have been the last for now.
+        for _ in 0..PROOF_TRIES {
+            if let Ok(answer) = net.admission(peer, vec![to], proof_in(session)?.into()).await {
+                ensure(answer.first() == Some(&1), || format!("a guess was taken for the code: {answer:?}"))?;
+                return Ok(Some(Guessed::Wrong));
+            }
+            tokio::time::sleep(PROOF_PAUSE).await;
+        }
+        Ok(None)
+    })
+}
+
+/// What became of a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guessed {
+    /// It was compared with the code, and was another.
+    Wrong,
+    /// There is no try to be had.
+    NoMore,
+}
+
+/// The third kind of question: it begins an exchange about a code, with a point of the curve as the first word.
+fn hello_to(number: u8) -> Outcome<Vec<u8>> {
+    let mut point = vec![0x66; 32];
+    point[0] = 0x58;
+    Ok(postcard::to_stdvec(&(2u8, number, [&b"A"[..], &point].concat()))?)
+}
+
+/// The fourth kind of question: it shows a proof.
+fn proof_in(session: [u8; 16]) -> Outcome<Vec<u8>> {
+    Ok(postcard::to_stdvec(&(3u8, session, vec![7u8; 27]))?)
 }
 
 /// Connects with a member's key and sends a frame again and again. Whether the member that got it dropped the connection.
@@ -220,4 +275,21 @@ pub fn half_open(from: &Netns, to: SocketAddr, count: usize, within: Duration) -
         held
     };
     Ok(from.inside(open)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_node::joining::fuzz::Door;
+
+    use super::*;
+
+    #[test]
+    fn a_guess_is_one_to_the_member_that_has_invited() -> Outcome<()> {
+        let mut door = Door::default();
+        assert_eq!(door.hear(&hello_to(7)?), "began");
+        let mut session = [0; 16];
+        session[7] = 1;
+        assert_eq!(door.hear(&proof_in(session)?), "wrong");
+        Ok(())
+    }
 }

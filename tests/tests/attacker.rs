@@ -5,7 +5,7 @@
 
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use skein_crdt_state::ClusterId;
@@ -31,6 +31,10 @@ const FLOOR_MS: f64 = 20.0;
 /// How many connections are opened on each of two ports and left alone: 10 000 in all.
 const HALF_OPEN: usize = 5_000;
 
+/// How many invitations are guessed at, and how many guesses end one.
+const INVITATIONS: usize = 12;
+const GUESSES: usize = 3;
+
 /// Members that serve; the last host is the attacker's.
 const SERVING: [usize; 3] = [1, 2, 3];
 /// The member whose key is stolen while it is one, and the one that is removed.
@@ -48,12 +52,13 @@ struct Story {
 
 type Step = fn(&mut Story) -> Outcome<String>;
 
-const STEPS: [(&str, Step); 11] = [
+const STEPS: [(&str, Step); 12] = [
     ("no token", no_token),
     ("an expired token", expired_token),
     ("a used-up token, and the same question from another key", used_up_and_replayed),
     ("a token of another cluster", foreign_token),
     ("a signed admission of another node", replayed_statement),
+    ("guesses at codes that were read aloud", guesses),
     ("the key of a removed node", removed_key),
     ("a member that forges an author", forged_author),
     ("a member that forges a report of another node", forged_report),
@@ -222,6 +227,7 @@ fn stranger(n: u8) -> Keypair {
 
 const ADMISSIONS: &str = "skein_admissions_refused_total";
 const PEERS: &str = "skein_peer_refusals_total";
+const WRONG_CODES: &str = "skein_wrong_codes_total";
 const OFFENCES: &str = "skein_member_offences_total";
 
 /// Asks again and again, faster than one address is answered, and gets nothing.
@@ -270,6 +276,37 @@ fn foreign_token(story: &mut Story) -> Outcome<String> {
 fn replayed_statement(story: &mut Story) -> Outcome<String> {
     let statement = attacker::admission_statement(&story.stolen, stranger(1).node_id(), story.cluster_id);
     refused_at_the_door(story, &statement, "unreadable")
+}
+
+/// Guesses at invitations, at each as often as it stands and once more, as fast as one address is answered.
+fn guesses(story: &mut Story) -> Outcome<String> {
+    let (from, keys, target) = (story.hostile(), stranger(2), story.member(1)?);
+    let mut numbers = Vec::new();
+    for _ in 0..INVITATIONS {
+        let said = story.cluster.daemon(1).start().skein_says(&["invite", "--no-wait"])?;
+        let number = said.split('-').next().and_then(|number| number.parse::<u8>().ok());
+        numbers.push(number.ok_or_else(|| Failure::new(format!("no code: {said}")))?);
+    }
+    let counted = story.cluster.metric(1, WRONG_CODES)?;
+    let (at, wrong, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let guess = || {
+        let Some(number) = numbers.get(at.load(Ordering::Relaxed) / (GUESSES + 1)) else { return Ok(()) };
+        // What is not answered was too often, and is asked again.
+        let Some(guessed) = attacker::guess_code(&from, &keys, target, *number)? else { return Ok(()) };
+        at.fetch_add(1, Ordering::Relaxed);
+        let count = if guessed == attacker::Guessed::Wrong { &wrong } else { &refused };
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let calls = story.undisturbed(&guess)?;
+    let (wrong, refused) = (wrong.into_inner(), refused.into_inner());
+    ensure(wrong > GUESSES && refused > 0, || format!("{wrong} guesses were compared, {refused} refused"))?;
+    let more = story.cluster.metric(1, WRONG_CODES)? - counted;
+    ensure(more >= wrong as f64, || format!("{wrong} guesses were wrong, and {more} are counted"))?;
+    let log = std::fs::read_to_string(story.cluster.lab().host(1).directory.join("skein.log"))?;
+    let over = log.matches("an invitation is over").count();
+    ensure((1..=INVITATIONS).contains(&over), || format!("{over} invitations are said to be over"))?;
+    Ok(format!("{more} counted, {over} invitations over; {calls}"))
 }
 
 fn removed_key(story: &mut Story) -> Outcome<String> {

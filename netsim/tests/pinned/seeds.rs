@@ -146,3 +146,15 @@ fn the_removed_are_told_from_the_others_by_what_all_know() {
         holds(seed);
     }
 }
+
+/// A node was let in by one whose disk was full, which forgot it with the power.
+#[test]
+fn nobody_is_let_in_before_that_is_on_disk() {
+    holds(7_100_171);
+}
+
+/// A node had left all that it held to a peer that it then heard was removed.
+#[test]
+fn who_leaves_does_not_leave_all_to_somebody_who_was_removed() {
+    holds(7_100_043);
+}

@@ -361,7 +361,8 @@ pub struct Node {
     reach: reach::Reach,
     leaving: Option<RequestId>,
     departure_told: u32,
-    peer_holds_all: bool,
+    /// A peer that holds all that this node holds, while it makes ready to leave.
+    heir: Option<NodeId>,
     /// The members of whom another one was seen to know, since this start.
     known_elsewhere: BTreeSet<NodeId>,
     left: bool,

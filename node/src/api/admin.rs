@@ -182,7 +182,21 @@ async fn remove(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let request: RemoveRequest = serde_json::from_slice(&call.body)
         .map_err(|error| Status::bad_request(format!("a removal needs {{\"peer\": NAME or ID}}: {error}")))?;
     let grace = grace(request.grace_seconds)?;
+    let shell = shell.clone();
+    // Whoever hangs up ends the request. What is begun here does not end with it: between a removal and its rotation the removed
+    // node knows the keys that are in force.
+    let both = tokio::spawn(async move { remove_and_rotate(&shell, request, grace).await });
+    both.await.unwrap_or_else(|error| Err(Status::new(500, "InternalError", error.to_string())))
+}
+
+/// Removes a node and changes the keys that it knew. Of one that was removed already, by a request that was cut short, the keys are
+/// changed if nobody has done it.
+async fn remove_and_rotate(shell: &Shell, request: RemoveRequest, grace: Duration) -> Result<Answer, Status> {
     let mut removed = shell.backend.remove(request.peer).await?;
+    if removed.again && (request.keep_keys || !removed.knows_keys) {
+        let since = if removed.knows_keys { "" } else { ", and the keys were changed since" };
+        return Err(AdminError(format!("{} was removed already{since}", removed.name)).into());
+    }
     let rotated = if request.keep_keys { None } else { Some(shell.backend.rotate(grace).await) };
     let rotated = rotated.transpose().unwrap_or_else(|error| {
         // The node is removed; that it knows the keys still must not go under.

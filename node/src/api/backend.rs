@@ -40,6 +40,10 @@ pub struct AdminError(pub String);
 pub struct Removal {
     /// What it was called.
     pub name: String,
+    /// Whether it had been removed before.
+    pub again: bool,
+    /// Whether it knows the keys that are in force: nobody has changed them since it was removed.
+    pub knows_keys: bool,
     /// What whoever asked should know, such as that only one disk holds it yet.
     pub warnings: Vec<String>,
 }
@@ -235,7 +239,7 @@ pub trait Backend: LogSource + UsageSource {
     /// Leaves the cluster; the daemon stops after the answer.
     fn leave(&self) -> BoxFuture<'_, Result<(), AdminError>>;
 
-    /// Removes a member for good, by its name or its id.
+    /// Removes a member for good, by its name or its id. One that was removed already stays so.
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>>;
 
     /// Makes new keys for the cluster: its authority, its tokens' key, the administrator's token, the key of its data. What

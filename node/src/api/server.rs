@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +30,8 @@ use crate::pki::client::{Shown, Subject};
 
 /// The Unix socket's name in the data directory.
 pub const SOCKET_FILE: &str = "skein.sock";
+/// Where the socket is made. The path of a socket must be short: this one is no longer than that of the socket itself.
+const MAKING_DIRECTORY: &str = ".making";
 /// How many connections may be open at once, TLS and socket each; further ones are closed at once.
 pub const CONNECTIONS_LIMIT: usize = 2000;
 /// How many requests one HTTP/2 connection may have open at once. A client's watches share one connection.
@@ -197,12 +199,21 @@ async fn bind_socket(path: &Path) -> Result<UnixListener, ListenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    // Bound under a name of its own and renamed when it is private: at no moment may others open the real one.
-    let beside = path.with_extension("new");
-    let _ = std::fs::remove_file(&beside);
-    let listener = UnixListener::bind(&beside).map_err(failed)?;
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(failed)?;
+    let beside = path.with_file_name(MAKING_DIRECTORY);
+    let _ = std::fs::remove_dir_all(&beside);
+    let made = bind_privately(&beside, path).map_err(failed);
+    let _ = std::fs::remove_dir(&beside);
+    made
+}
+
+/// Made in a directory that nobody else may enter, and moved when it is private itself: at no moment may others open it, wherever
+/// the data directory is and whatever the system gives to new files.
+fn bind_privately(beside: &Path, path: &Path) -> io::Result<UnixListener> {
+    std::fs::DirBuilder::new().mode(0o700).create(beside)?;
+    let socket = beside.join("s");
+    let listener = UnixListener::bind(&socket)?;
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&socket, path)?;
     Ok(listener)
 }
 
@@ -364,5 +375,28 @@ async fn serve_connection<S>(
     };
     if let Err(error) = result {
         tracing::debug!(%error, "an API connection broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_made_where_nobody_else_may_enter() {
+        let dir = tempfile::tempdir().unwrap();
+        let (beside, nowhere) = (dir.path().join("beside"), dir.path().join("nowhere/skein.sock"));
+        assert!(bind_privately(&beside, &nowhere).is_err(), "it cannot be moved there, and stays where it was made");
+        let mode = |of: &Path| std::fs::symlink_metadata(of).unwrap().mode() & 0o777;
+        assert_eq!((mode(&beside), mode(&beside.join("s"))), (0o700, 0o600));
+        let socket = dir.path().join(SOCKET_FILE);
+        // What a dead daemon left behind is in nobody's way.
+        std::fs::rename(&beside, dir.path().join(MAKING_DIRECTORY)).unwrap();
+        let _listener = bind_socket(&socket).await.unwrap();
+        assert_eq!(mode(&socket), 0o600);
+        assert!(UnixStream::connect(&socket).await.is_ok() && !dir.path().join(MAKING_DIRECTORY).exists());
     }
 }

@@ -11,6 +11,7 @@ use skein_kube::resource::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS};
 use skein_kube::status::Status;
 use skein_kube::time::rfc3339;
 
+use super::access::authenticate::{ADMIN, ROOT};
 use super::access::known::REVOKED;
 use super::answer::{Answer, json_answer, text_answer};
 use super::backend::ApiRef;
@@ -75,7 +76,7 @@ struct RevokeRequest {
 pub async fn create(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     let request: UserRequest = serde_json::from_slice(&call.body)
         .map_err(|error| Status::bad_request(format!("a user needs {{\"user\": NAME}}: {error}")))?;
-    check_name("user", &request.user)?;
+    check_new_user(&request.user)?;
     for group in &request.groups {
         check_name("group", group)?;
     }
@@ -145,8 +146,8 @@ pub(super) fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Stat
     Ok(write(&Credential::Token(&token)))
 }
 
-/// Binds a role to a user, in a namespace or in the cluster. One that is bound to them already stays.
-pub(super) async fn bind(shell: &Arc<Shell>, call: &Call, request: &UserRequest) -> Result<(), Status> {
+/// Binds a role to a user, in a namespace or in the cluster. One that is bound to them already stays: then it is `false`.
+pub(super) async fn bind(shell: &Arc<Shell>, call: &Call, request: &UserRequest) -> Result<bool, Status> {
     let (role, namespace) = (request.role.as_str(), request.namespace.as_str());
     let known = shell.known.now(&*shell.backend).await?;
     let has = |kind: &&str| known.policy.referred(&json!({"kind": kind, "name": role}), namespace).is_some();
@@ -157,17 +158,31 @@ pub(super) async fn bind(shell: &Arc<Shell>, call: &Call, request: &UserRequest)
         "" => format!("/apis/{RBAC}/v1/clusterrolebindings"),
         within => format!("/apis/{RBAC}/v1/namespaces/{within}/rolebindings"),
     };
-    let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '/' | '%') { c } else { '-' };
-    let name: String = format!("skein:{}:{role}", request.user).chars().map(plain).collect();
+    let name = binding_name(&request.user, role);
     let wanted = json!({
         "metadata": {"name": name},
         "roleRef": {"apiGroup": RBAC, "kind": kind, "name": role},
         "subjects": [{"apiGroup": RBAC, "kind": "User", "name": request.user}],
     });
     match ask(shell, call, Method::POST, &path, &wanted).await {
-        Err(status) if status.reason == "AlreadyExists" => is_bound(shell, &wanted, namespace, status).await,
-        other => other.map(drop),
+        Err(status) if status.reason == "AlreadyExists" => {
+            is_bound(shell, &wanted, namespace, status).await.map(|()| false)
+        }
+        other => other.map(|_| true),
     }
+}
+
+/// Takes a role in the whole cluster from a user that was bound to it here.
+pub(super) async fn unbind(shell: &Arc<Shell>, call: &Call, request: &UserRequest) -> Result<(), Status> {
+    let name = binding_name(&request.user, &request.role);
+    let path = format!("/apis/{RBAC}/v1/clusterrolebindings/{name}");
+    ask(shell, call, Method::DELETE, &path, &json!({})).await.map(drop)
+}
+
+/// What the binding of a role to a user is called.
+pub(super) fn binding_name(user: &str, role: &str) -> String {
+    let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '/' | '%') { c } else { '-' };
+    format!("skein:{user}:{role}").chars().map(plain).collect()
 }
 
 /// Whether the binding that has the name already is the one that is wanted.
@@ -193,7 +208,17 @@ async fn ask(shell: &Arc<Shell>, call: &Call, method: Method, path: &str, body: 
     routes::serve(shell, Call { method, uri, headers, body, origin, caller, upgrade: None }).await
 }
 
-pub(super) fn check_name(what: &str, name: &str) -> Result<(), Status> {
+/// Whether somebody new may be called that: also not as the administrator is, and whoever asks on the node itself. What they do
+/// would stand in the audit log as done by these.
+pub(super) fn check_new_user(name: &str) -> Result<(), Status> {
+    check_name("user", name)?;
+    if [ADMIN, ROOT].contains(&name) {
+        return Err(Status::bad_request(format!("the user {name:?} cannot be: the administrator is called that")));
+    }
+    Ok(())
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), Status> {
     let wrong = |why: &str| Err(Status::bad_request(format!("the {what} {name:?} cannot be: {why}")));
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS {
         return wrong(&format!("a name has 1 to {MAX_NAME_CHARS} characters"));

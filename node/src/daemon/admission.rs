@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skein_core::node::TokenRole;
+use skein_core::node::{KnownToken, TokenRole};
 use skein_core::request::{AdmissionError, AdmissionRequest, Durability, WriteError, WriteOp, WriteRequest};
 use skein_crdt_state::{ClusterId, Edit, Envelope, Operation, Scalar};
 use skein_gossip::NodeId;
@@ -236,6 +236,7 @@ impl Doorkeeper {
             peers: book.into_iter().take(MAX_PEERS).collect(),
         })
     }
+
     /// Lets somebody in who runs no node: uses the token, and makes a kubeconfig.
     async fn client(
         &self,
@@ -245,6 +246,8 @@ impl Doorkeeper {
         user: &str,
     ) -> Result<String, AdmissionError> {
         let hash = self.token_hash(cluster, secret)?;
+        // Whoever shows no token that counts learns nothing of who is here.
+        self.client_token(hash).await?;
         let failed = |why: String| AdmissionError::Unavailable(why);
         let api = self.api.get().ok_or_else(|| failed("this member is just starting; try again".into()))?;
         clients::check(api, user).await.map_err(|status| AdmissionError::Name(status.message))?;
@@ -254,11 +257,17 @@ impl Doorkeeper {
         Ok(made)
     }
 
+    /// A token for clients that counts now.
+    async fn client_token(&self, hash: [u8; 32]) -> Result<KnownToken, AdmissionError> {
+        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
+        self.core.query(move |node, now| node.client_token(now, &hash)).await.map_err(stopping)?
+    }
+
     /// Counts one use of a token for clients, which is decided by one peer for all; the role that it grants.
     async fn use_client_token(&self, hash: [u8; 32]) -> Result<String, AdmissionError> {
         let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
         for _ in 0..CLIENT_TRIES {
-            let token = self.core.query(move |node, now| node.client_token(now, &hash)).await.map_err(stopping)??;
+            let token = self.client_token(hash).await?;
             let request = WriteRequest {
                 op: WriteOp::Edit {
                     key: token.key,

@@ -15,7 +15,7 @@ use skein_core::request as core;
 use skein_core::slot::SLOT_KIND;
 use skein_core::status::NodeStatus;
 use skein_crdt_state::members::{Ended, Member};
-use skein_crdt_state::{ClusterId, Edit, Kind, Leaf, ObjectKey, ObjectState, Operation, layout};
+use skein_crdt_state::{ClusterId, Edit, Hlc, Kind, Leaf, ObjectKey, ObjectState, Operation, layout};
 use skein_gossip::{NodeId, Now, Offence};
 use skein_net::{NetHandle, NetMetrics, Refusal};
 use tokio::sync::broadcast;
@@ -196,7 +196,11 @@ impl Backend for Daemon {
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>> {
         async move {
             let found = self.ask(move |node, _| member_called(node, &peer)).await.map_err(stopped)?;
-            let (id, name) = found.map_err(AdminError)?;
+            let Called { id, name, removed } = found.map_err(AdminError)?;
+            if let Some(knows_keys) = removed {
+                self.keeper.has_removed(id);
+                return Ok(Removal { name, again: true, knows_keys, warnings: Vec::new() });
+            }
             let request = core::WriteRequest {
                 op: core::WriteOp::Remove { node: id },
                 durability: core::Durability::One,
@@ -208,7 +212,7 @@ impl Backend for Daemon {
             let written = self.core.write(request).await.map_err(|_| stopped(Stopped))?;
             let reply = written.map_err(|error| AdminError(error.to_string()))?;
             self.keeper.has_removed(id);
-            Ok(Removal { name, warnings: reply.warnings })
+            Ok(Removal { name, again: false, knows_keys: true, warnings: reply.warnings })
         }
         .boxed()
     }
@@ -394,17 +398,41 @@ fn peers(node: &Node, refused: &[NodeId]) -> Vec<PeerInfo> {
     peers
 }
 
-/// The member that somebody names, by its name or its id.
-fn member_called(node: &Node, text: &str) -> Result<(NodeId, String), String> {
+/// A node that somebody names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Called {
+    pub(super) id: NodeId,
+    pub(super) name: String,
+    /// If it was removed, whether it knows the keys that are in force.
+    pub(super) removed: Option<bool>,
+}
+
+/// The member that somebody names, by its name or its id. Of those that are no members any more a removed one may be meant.
+pub(super) fn member_called(node: &Node, text: &str) -> Result<Called, String> {
     let members = node.store().members();
     let by_id = text.parse().ok().and_then(|id: NodeId| members.get(&id));
-    let mut by_name = members.iter().filter(|member| member.name == text && member.is_active());
-    let found: Vec<&Member> = by_id.into_iter().chain(by_name.by_ref()).collect();
+    let named = |member: &&Member| member.name == text;
+    let active = members.iter().filter(named).filter(|member| member.is_active());
+    let mut found: Vec<&Member> = by_id.into_iter().chain(active).collect();
+    if found.is_empty() {
+        found.extend(members.iter().filter(named).filter(|member| member.is_removed()));
+    }
     match found[..] {
         [] => Err(format!("no member of this cluster is called \"{text}\"; skein peers lists them, each with its id")),
-        [member] if member.is_removed() => Err(format!("{} was removed already", member.name)),
-        [member] => Ok((member.id, member.name.clone())),
-        _ => Err(format!("several members are called \"{text}\"; say which by its id, see skein peers")),
+        [member] => {
+            let removed = match member.ended {
+                Some(Ended::Removed { stamp, .. }) => Some(stamp),
+                _ => None,
+            };
+            // A rotation of its own takes nothing from it.
+            let changed_since = |at: Hlc| {
+                let rotations = node.store().rotations();
+                rotations.iter().any(|rotation| rotation.by != member.id && rotation.stamp > at)
+            };
+            let removed = removed.map(|at| !changed_since(at));
+            Ok(Called { id: member.id, name: member.name.clone(), removed })
+        }
+        _ => Err(format!("several nodes are called \"{text}\"; say which by its id, see skein peers")),
     }
 }
 

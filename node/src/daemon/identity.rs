@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,16 @@ pub enum IdentityError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// Others could read what is written there, or change it.
+    #[error("{path} cannot be a data directory: {why}; {remedy} it, or use another --data-dir")]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
+        /// What would help.
+        remedy: &'static str,
     },
     /// It is sealed, and cannot be opened.
     #[error(transparent)]
@@ -227,17 +237,39 @@ pub fn discard(dir: &Path) -> Result<(), IdentityError> {
     Ok(())
 }
 
-/// Creates the data directory for its owner alone.
+/// Creates the data directory for its owner alone, or makes one that is there already the owner's alone.
 ///
 /// # Errors
-/// When it cannot be created.
+/// When it cannot be created or changed, is somebody else's, or holds what is not skein's and is open to others.
 pub fn create_directory(dir: &Path) -> Result<(), IdentityError> {
     let failed = |source| IdentityError::File { path: dir.to_owned(), source };
-    if dir.is_dir() {
-        return Ok(());
+    let private = fs::Permissions::from_mode(0o700);
+    let found = match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => found,
+        _ => {
+            fs::create_dir_all(dir).map_err(failed)?;
+            return fs::set_permissions(dir, private).map_err(failed);
+        }
+    };
+    let open_to_others = found.mode() & 0o077 != 0;
+    if found.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(IdentityError::Unsafe { path: dir.to_owned(), why: "it belongs to another user", remedy: "chown" });
     }
-    fs::create_dir_all(dir).map_err(failed)?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed)
+    // A directory that is used for other things as well is not closed to those.
+    if open_to_others && !is_skeins(dir).map_err(failed)? {
+        let why = "others may open it, and it holds what is not skein's";
+        return Err(IdentityError::Unsafe { path: dir.to_owned(), why, remedy: "chmod 0700" });
+    }
+    if open_to_others { fs::set_permissions(dir, private).map_err(failed) } else { Ok(()) }
+}
+
+/// Whether a directory was made for skein: nothing else is in it, or it was a data directory before.
+fn is_skeins(dir: &Path) -> io::Result<bool> {
+    let names: Vec<_> = fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    let is_own = |name: &std::ffi::OsString| [KEY_FILE, CLUSTER_FILE, seal::SEAL_FILE].iter().any(|own| name == own);
+    // A file system of its own has that from its beginning, and the settings may be there before the first start.
+    let is_prepared = |name: &std::ffi::OsString| name == "lost+found" || name == "skein.toml";
+    Ok(names.iter().all(is_prepared) || names.iter().any(is_own))
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, IdentityError> {
@@ -297,6 +329,31 @@ mod tests {
             assert_eq!(keypair(&dir, &seal).unwrap().node_id(), Keypair::from_secret([5; 32]).node_id());
             assert!(seal::is_sealed(&fs::read(dir.join(KEY_FILE)).unwrap()));
         }
+    }
+
+    #[test]
+    fn a_directory_that_was_open_to_others_is_closed_and_one_that_holds_other_things_is_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("node");
+        let mode = |of: &Path| fs::metadata(of).unwrap().mode() & 0o777;
+        for before in ["empty", "skein.toml", KEY_FILE] {
+            fs::create_dir_all(&dir).unwrap();
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+            if before != "empty" {
+                fs::write(dir.join(before), "").unwrap();
+            }
+            create_directory(&dir).unwrap();
+            assert_eq!(mode(&dir), 0o700, "{before}");
+        }
+        let shared = place.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::write(shared.join("letter"), "").unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o755)).unwrap();
+        let error = create_directory(&shared).unwrap_err();
+        assert!(error.to_string().contains("chmod 0700"), "{error}");
+        assert_eq!(mode(&shared), 0o755, "it stays as it was");
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o700)).unwrap();
+        create_directory(&shared).unwrap();
     }
 
     #[test]

@@ -10,11 +10,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skein_core::node::{Input, Node};
-use skein_crdt_state::ClusterId;
+use skein_core::node::{self, Input, MAX_REMOVALS_BYTES, Node, push_frame};
 use skein_crdt_state::keyring::{EpochId, Keyring, MAX_EPOCHS};
+use skein_crdt_state::{ClusterId, Envelope};
 use skein_gossip::NodeId;
 use skein_net::NetHandle;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,8 +43,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How long to wait after all linked members were asked in vain: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
-/// The most removed members that a peer's answer names; further ones are not read.
-const MAX_REMOVED: usize = 4096;
+/// The longest answer that is read, in bytes. Statements are a third longer in it than they are.
+const MAX_ANSWER_BYTES: usize = MAX_SETS_BYTES + 2 * MAX_REMOVALS_BYTES;
 /// How long rotations that were told with the sets count though the core has not heard of them: it hears of them from a
 /// peer. After that they never were, or their author was removed.
 const HEARSAY_LIMIT: Duration = Duration::from_secs(60);
@@ -66,9 +68,9 @@ struct Wanted {
 #[derive(Default, Serialize, Deserialize)]
 struct Answer {
     sets: Vec<ClusterSecrets>,
-    /// Who was removed, as far as the answering member knows: whoever hears of a rotation before it hears of the removal
-    /// that it was made for must not pass its secrets on to that node.
-    removed: Vec<NodeId>,
+    /// The removals that the answering member knows of, as their authors have signed them, in base64: whoever hears of a rotation
+    /// before it hears of the removal that it was made for must not pass its secrets on to that node.
+    removals: Vec<String>,
 }
 
 /// Keeps the common secrets of this node.
@@ -83,7 +85,7 @@ pub(crate) struct Keeper {
     access: Access,
     /// Held while sets change, so that the file has all of them.
     changing: tokio::sync::Mutex<()>,
-    /// Who gets nothing whatever the core says, since a peer knows better.
+    /// Whom this node has removed: they get nothing, whatever the core says.
     removed: Mutex<BTreeSet<NodeId>>,
     answering: Semaphore,
     /// The current set.
@@ -180,10 +182,9 @@ impl Keeper {
         let Some(Header { keys: Wanted { wanted } }) = header else { return };
         let question = move |node: &mut Node, _| {
             let members = node.store().members();
-            let removed = members.iter().filter(|member| member.is_removed()).map(|member| member.id).collect();
-            (members.is_active(&peer), removed)
+            (members.is_active(&peer), node::removals(members))
         };
-        let Ok((active, removed)) = self.core.query(question).await else { return };
+        let Ok((active, removals)) = self.core.query(question).await else { return };
         let refused = self.removed.lock().unwrap_or_else(PoisonError::into_inner).contains(&peer);
         if !active || refused {
             warn!(%peer, "a node that is no member asked for the cluster's keys");
@@ -191,7 +192,8 @@ impl Keeper {
         }
         let epochs = self.identity.epochs();
         let sets = wanted.iter().take(MAX_EPOCHS).filter_map(|id| epochs.get(id)).map(|set| (**set).clone()).collect();
-        let answer = serde_json::to_vec(&Answer { sets, removed }).unwrap_or_default();
+        let removals = removals.iter().map(|said| BASE64.encode(said.encode())).collect();
+        let answer = serde_json::to_vec(&Answer { sets, removals }).unwrap_or_default();
         // An error means that whoever asked is gone.
         let _ = timeout(ANSWER_WAIT, async {
             let _ = stream.write_all(&answer).await;
@@ -227,19 +229,20 @@ impl Keeper {
         Ok(Rotated { epoch: epoch.to_string(), lapse_ms, warnings })
     }
 
-    /// Takes sets in: to disk first, then to use.
+    /// Takes sets in: to disk first, then to use, and neither if they cannot be used.
     async fn take(&self, sets: Vec<ClusterSecrets>) -> Result<(), PkiError> {
         let _alone = self.changing.lock().await;
-        let mut epochs = self.identity.epochs();
-        for set in &sets {
-            epochs.insert(set.clone());
-        }
-        self.store(epochs).await?;
-        self.identity.change(|epochs| {
-            for set in sets {
-                epochs.insert(set);
+        let insert = |epochs: &mut Epochs| {
+            for set in &sets {
+                epochs.insert(set.clone());
             }
-        })?;
+        };
+        // What is on disk is what the next start has to go by.
+        self.identity.try_change(insert)?;
+        let mut epochs = self.identity.epochs();
+        insert(&mut epochs);
+        self.store(epochs).await?;
+        self.identity.change(insert)?;
         self.tell_core().await;
         Ok(())
     }
@@ -293,9 +296,24 @@ impl Keeper {
         let header = serde_json::to_vec(&header).map_err(|error| error.to_string())?;
         let stream = self.net.open(peer, Bytes::from(header)).await.map_err(|error| error.to_string())?;
         let mut text = Vec::new();
-        stream.take(MAX_SETS_BYTES as u64).read_to_end(&mut text).await.map_err(|error| error.to_string())?;
-        let Answer { sets, removed } = read_answer(&text, lacking)?;
-        self.removed.lock().unwrap_or_else(PoisonError::into_inner).extend(removed);
+        stream.take(MAX_ANSWER_BYTES as u64).read_to_end(&mut text).await.map_err(|error| error.to_string())?;
+        self.hear(peer, &text, lacking).await
+    }
+
+    /// What a member has answered. The core judges what it says of removals, as it judges whatever a member says, before anybody is
+    /// given the sets that came with it.
+    async fn hear(
+        &self,
+        peer: NodeId,
+        answer: &[u8],
+        lacking: &BTreeSet<EpochId>,
+    ) -> Result<Vec<ClusterSecrets>, String> {
+        let (sets, removals) = read_answer(answer, lacking)?;
+        if !removals.is_empty() {
+            let bytes = Arc::from(push_frame(removals));
+            let told = self.core.input(Input::Frame { from: peer, bytes }).await;
+            told.map_err(|error| error.to_string())?;
+        }
         Ok(sets)
     }
 
@@ -339,15 +357,21 @@ impl Keeper {
     }
 }
 
-/// The sets of an answer that were asked for, and who is removed.
-fn read_answer(text: &[u8], wanted: &BTreeSet<EpochId>) -> Result<Answer, String> {
-    let Answer { sets, mut removed } = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    removed.truncate(MAX_REMOVED);
-    let read = |set: ClusterSecrets| ClusterSecrets::from_bytes(&set.to_bytes(), "a member's answer");
-    let sets = sets.into_iter().take(MAX_EPOCHS).map(read).collect::<Result<Vec<_>, _>>();
-    let mut sets = sets.map_err(|error| error.to_string())?;
-    sets.retain(|set| wanted.contains(&set.epoch()));
-    Ok(Answer { sets, removed })
+/// The sets of an answer that were asked for and can be used, and the removals that came with them.
+fn read_answer(text: &[u8], wanted: &BTreeSet<EpochId>) -> Result<(Vec<ClusterSecrets>, Vec<Arc<Envelope>>), String> {
+    let Answer { sets, removals } = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let mut usable = Vec::new();
+    for set in sets.into_iter().take(MAX_EPOCHS) {
+        let epoch = set.epoch();
+        match ClusterSecrets::from_bytes(&set.to_bytes(), "a member's answer") {
+            Ok(set) if wanted.contains(&set.epoch()) => usable.push(set),
+            Ok(_) => {}
+            Err(error) => warn!(%epoch, %error, "a member gives keys that cannot be used"),
+        }
+    }
+    let removal = |text: &String| Some(Arc::new(Envelope::decode(&BASE64.decode(text).ok()?).ok()?));
+    let removals = removals.iter().map(removal).collect::<Option<_>>();
+    Ok((usable, removals.ok_or("it holds a statement that cannot be read")?))
 }
 
 async fn shown_to(mut shown: watch::Receiver<EpochId>, epoch: EpochId) {
@@ -365,16 +389,64 @@ async fn until(at: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::tests::{World, id};
     use super::*;
     use proptest::prelude::*;
 
     #[test]
     fn an_answer_brings_the_sets_that_were_asked_for_and_no_others() {
         let (wanted, other) = (ClusterSecrets::found("home").unwrap(), ClusterSecrets::found("home").unwrap());
-        let answer = Answer { sets: vec![other, wanted.clone()], removed: vec![NodeId([7; 32])] };
+        let nameless = crate::pki::nameless();
+        let ids = BTreeSet::from([wanted.epoch(), nameless.epoch()]);
+        let answer = Answer { sets: vec![other, nameless, wanted.clone()], removals: Vec::new() };
         let text = serde_json::to_vec(&answer).unwrap();
-        let read = read_answer(&text, &BTreeSet::from([wanted.epoch()])).unwrap();
-        assert_eq!((read.sets, read.removed), (vec![wanted], answer.removed));
+        assert_eq!(read_answer(&text, &ids).unwrap(), (vec![wanted], Vec::new()), "one of them cannot be used");
+    }
+
+    #[tokio::test]
+    async fn a_set_that_cannot_be_used_is_not_written_down() {
+        let world = World::new().await;
+        let (file, nameless) = (world.dir().join(crate::pki::file::EPOCHS_FILE), crate::pki::nameless());
+        world.keeper.follow(vec![Turn { epoch: nameless.epoch(), lapse_ms: 0 }]).await;
+        let before = std::fs::read(&file).unwrap();
+        assert!(world.keeper.take(vec![nameless]).await.is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+        let set = ClusterSecrets::found("home").unwrap();
+        world.keeper.take(vec![set.clone()]).await.unwrap();
+        assert!(world.keeper.epochs().get(&set.epoch()).is_some(), "another one is taken");
+    }
+
+    /// What a node is given that asks for the current set.
+    async fn given(world: &World, asks: u8) -> String {
+        let wanted = vec![world.keeper.epochs().current()];
+        let header = serde_json::to_vec(&Header { keys: Wanted { wanted } }).unwrap();
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        world.keeper.serve(id(asks), &header, Box::pin(ours)).await;
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn who_is_removed_a_member_proves_and_gets_no_keys_from_then_on() {
+        let world = World::new().await;
+        for of in [2, 3, 4] {
+            world.admit(of, &format!("n{of}")).await.unwrap();
+        }
+        let hear = async |answer: serde_json::Value| {
+            world.keeper.hear(id(3), answer.to_string().as_bytes(), &BTreeSet::new()).await
+        };
+        // A bare word counts for nothing, nor does what a stranger has signed.
+        let word: Vec<String> = [2, 4].iter().map(|of| id(*of).to_string()).collect();
+        hear(serde_json::json!({"sets": [], "removals": [], "removed": word})).await.unwrap();
+        let removal = |by: u8| BASE64.encode(world.removal(by, 2).encode());
+        hear(serde_json::json!({"sets": [], "removals": [removal(9)]})).await.unwrap();
+        hear(serde_json::json!({"sets": [], "removals": ["AAAA"]})).await.unwrap_err();
+        assert!(given(&world, 2).await.contains("admin_token") && given(&world, 4).await.contains("admin_token"));
+        hear(serde_json::json!({"sets": [], "removals": [removal(3)]})).await.unwrap();
+        assert_eq!(given(&world, 2).await, "");
+        let told = given(&world, 4).await;
+        assert!(told.contains(&removal(3)), "it is passed on as it was signed: {told}");
     }
 
     #[test]

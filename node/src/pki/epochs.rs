@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use skein_crdt_state::keyring::{DataKey, EpochId, Keyring, MAX_EPOCHS};
 
+use tracing::warn;
+
 use super::{ClusterSecrets, MAX_VOUCHING, PkiError};
 
 /// The largest document of sets that is read, in bytes: that many sets of the largest size.
@@ -76,8 +78,21 @@ impl Epochs {
     /// Reads what [`Epochs::to_bytes`] wrote, or the one set that versions before it kept.
     ///
     /// # Errors
-    /// When it is too long, is neither, or lacks the founding set.
+    /// When it is too long, is neither, has a set that cannot be used, or lacks the founding set.
     pub fn from_bytes(bytes: &[u8], from: &str) -> Result<Self, PkiError> {
+        Self::read(bytes, from, Err)
+    }
+
+    /// The same from this node's own disk: a set that cannot be used is named and left out, so that the others can be.
+    ///
+    /// # Errors
+    /// When it is too long, is neither, or lacks the founding set, or that one cannot be used.
+    pub fn from_disk(bytes: &[u8], from: &str) -> Result<Self, PkiError> {
+        Self::read(bytes, from, |_| Ok(()))
+    }
+
+    /// `unusable` says whether a set that cannot be used is an error.
+    fn read(bytes: &[u8], from: &str, unusable: impl Fn(PkiError) -> Result<(), PkiError>) -> Result<Self, PkiError> {
         let malformed = |why: String| PkiError::Malformed { from: from.to_owned(), why };
         if bytes.len() > MAX_SETS_BYTES {
             return Err(malformed(format!("{} bytes are more than {MAX_SETS_BYTES}", bytes.len())));
@@ -95,9 +110,18 @@ impl Epochs {
                 sets.len().max(turns.len())
             )));
         }
-        let read = |set: ClusterSecrets| ClusterSecrets::from_bytes(&set.to_bytes(), from);
-        let sets: Vec<ClusterSecrets> = sets.into_iter().map(read).collect::<Result<_, _>>()?;
-        let sets: BTreeMap<_, _> = sets.into_iter().map(|set| (set.epoch(), Arc::new(set))).collect();
+        let mut usable = BTreeMap::new();
+        for set in sets {
+            let epoch = set.epoch();
+            match ClusterSecrets::from_bytes(&set.to_bytes(), from) {
+                Ok(set) => drop(usable.insert(set.epoch(), Arc::new(set))),
+                Err(error) => {
+                    warn!(%epoch, %error, "a set of the cluster's keys cannot be used and is left out");
+                    unusable(error)?;
+                }
+            }
+        }
+        let sets = usable;
         let founding = sets.keys().find(|id| id.to_string() == founding).copied();
         let founding = founding.ok_or_else(|| malformed("the founder's set is not among them".to_owned()))?;
         let turns = turns.into_iter().map(|(epoch, lapse_ms)| Turn { epoch, lapse_ms }).collect();
@@ -294,6 +318,20 @@ mod tests {
         let foreign =
             Document { founding: made[3].epoch().to_string(), sets: vec![made[0].clone()], turns: Vec::new() };
         assert!(Epochs::from_bytes(&serde_json::to_vec(&foreign).unwrap(), "a test").is_err());
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_used_is_left_out_at_a_start_and_refused_from_others() {
+        let (mut epochs, made) = sets(2);
+        let nameless = crate::pki::nameless();
+        epochs.insert(nameless.clone());
+        epochs.set_turns(vec![turn(&made[1], 10), turn(&nameless, 20)]);
+        assert!(Epochs::from_bytes(&epochs.to_bytes(), "a test").is_err());
+        let read = Epochs::from_disk(&epochs.to_bytes(), "a test").unwrap();
+        assert_eq!((read.current(), read.lacking()), (made[1].epoch(), BTreeSet::from([nameless.epoch()])));
+        assert!(crate::pki::ServerIdentity::new(read, [], []).is_ok());
+        let founded = Epochs::founded(nameless);
+        assert!(Epochs::from_disk(&founded.to_bytes(), "a test").is_err(), "without the founder's there is none");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn load(dir: &Path, seal: &Seal) -> Result<Option<Epochs>, PkiError> {
         (Some(bytes), _) => {
             let damaged = || SealError::Damaged { path: path.clone(), why: "it is not as it was sealed".to_owned() };
             let text = seal.unseal(EPOCHS_FILE, &bytes).ok_or_else(damaged)?;
-            Epochs::from_bytes(&text, &path.display().to_string())?
+            Epochs::from_disk(&text, &path.display().to_string())?
         }
         (None, Some(text)) => {
             let epochs = Epochs::from_bytes(text, &plain.display().to_string())?;

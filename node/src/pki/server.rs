@@ -121,6 +121,21 @@ impl ServerIdentity {
         Ok(())
     }
 
+    /// Whether a change could be made: for whoever writes it down first.
+    ///
+    /// # Errors
+    /// As [`ServerIdentity::change`], which would end with it.
+    pub fn try_change(&self, change: impl FnOnce(&mut Epochs)) -> Result<(), PkiError> {
+        let before = self.known();
+        let mut epochs = before.epochs.clone();
+        change(&mut epochs);
+        let (names, addresses) = {
+            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            (shown.names.clone(), shown.addresses.clone())
+        };
+        certify(&Known::of(epochs, before.generation + 1)?, &names, &addresses).map(drop)
+    }
+
     /// Takes over what rotations there are, the earliest first.
     ///
     /// # Errors

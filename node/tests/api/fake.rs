@@ -1,6 +1,7 @@
 //! A node in memory behind the API: objects that are written are there at once, Deployments are always complete.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub struct Fake {
     sessions: Arc<SessionServer>,
     /// Ends them, as the end of the node that has the pods would.
     pub node_stops: CancellationToken,
+    /// How many removals were begun, and how many rotations were made.
+    pub removals: AtomicUsize,
+    pub rotations: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -93,6 +97,8 @@ impl Fake {
             layout: skein_kube::schema::layout(),
             sessions: Arc::new(change(SessionServer::new(Arc::new(Host), node_stops.clone()))),
             node_stops,
+            removals: AtomicUsize::new(0),
+            rotations: AtomicUsize::new(0),
         };
         fake.put("Namespace", "", "default", &json!({"spec": {"finalizers": ["kubernetes"]}}));
         for (name, id) in [("goose", ME), ("gander", PEER)] {
@@ -552,12 +558,18 @@ impl Backend for Fake {
     }
 
     fn remove(&self, peer: String) -> BoxFuture<'_, Result<Removal, AdminError>> {
-        Box::pin(async { Ok(Removal { name: peer, warnings: Vec::new() }) })
+        self.removals.fetch_add(1, Relaxed);
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(if peer == "slow" { 300 } else { 0 })).await;
+            let (again, knows_keys) = (peer.ends_with("gone"), peer != "long-gone");
+            Ok(Removal { name: peer, again, knows_keys, warnings: Vec::new() })
+        })
     }
 
     fn rotate(&self, grace: Duration) -> BoxFuture<'_, Result<Rotated, AdminError>> {
         Box::pin(async move {
             let lapse_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            self.rotations.fetch_add(1, Relaxed);
             Ok(Rotated { epoch: "00ff".into(), lapse_ms, warnings: Vec::new() })
         })
     }

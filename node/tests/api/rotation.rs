@@ -1,11 +1,16 @@
 //! What counts after the cluster's keys were rotated: on new connections and on those that were open before.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
 use serde_json::json;
+use skein_node::api::server::SOCKET_FILE;
 use skein_node::api::shell::now_ms;
 use skein_node::pki::ClusterSecrets;
 use skein_node::pki::client::issue;
 use skein_node::pki::epochs::Turn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 use crate::client::{World, now_s};
 
@@ -108,4 +113,43 @@ async fn a_rotation_is_asked_for_on_the_socket_alone_and_follows_a_removal_unles
     assert_eq!(remove(json!({"peer": "b"})).await["rotated"]["lapse_ms"], 0);
     assert_eq!(remove(json!({"peer": "b", "grace_seconds": 5})).await["rotated"]["lapse_ms"], 5000);
     assert_eq!(remove(json!({"peer": "b", "keep_keys": true})).await["rotated"], json!(null));
+}
+
+/// How many removals were begun, and how many rotations were made.
+fn counted(world: &World) -> (usize, usize) {
+    (world.fake.removals.load(Relaxed), world.fake.rotations.load(Relaxed))
+}
+
+#[tokio::test]
+async fn a_removal_goes_on_to_its_rotation_though_whoever_asked_hangs_up() {
+    let world = World::new().await;
+    let mut stream = UnixStream::connect(world.dir.path().join(SOCKET_FILE)).await.unwrap();
+    let body = r#"{"peer": "slow"}"#;
+    let head = format!("POST /skein/v1/remove HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let begun = async |wanted: (usize, usize)| {
+        for _ in 0..200 {
+            if counted(&world) == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{:?} and not {wanted:?}", counted(&world));
+    };
+    begun((1, 0)).await;
+    drop(stream);
+    begun((1, 1)).await;
+}
+
+#[tokio::test]
+async fn a_removal_that_was_cut_short_is_repeated_to_change_the_keys_and_one_that_was_not_is_refused() {
+    let world = World::new().await;
+    let remove = async |body| world.socket("POST", "/skein/v1/remove").json(&body).send().await;
+    assert_eq!(remove(json!({"peer": "gone"})).await.json()["rotated"]["lapse_ms"], 0);
+    for body in [json!({"peer": "gone", "keep_keys": true}), json!({"peer": "long-gone"})] {
+        let got = remove(body.clone()).await;
+        assert_eq!(got.status.as_u16(), 422, "{body}");
+        assert!(got.text.contains("was removed already"), "{}", got.text);
+    }
+    assert_eq!(counted(&world), (3, 1));
 }

@@ -198,14 +198,20 @@ impl Node {
     /// leave with it; and a peer must hold all that this node holds, or writes that no other disk has would.
     pub(super) fn leave(&mut self, now: Now, id: RequestId) {
         self.retiring = Some(id);
-        self.peer_holds_all = self.store.members().active().len() <= 1;
+        self.heir = None;
         self.timers.set(Wait::Depart, now.mono + RETIRE_PATIENCE);
         self.election.handle(now, crate::election::Input::Retire);
     }
 
+    /// Whether a peer holds all that this node holds, or there is nobody else. One that was removed meanwhile is none.
+    pub(super) fn has_heir(&self) -> bool {
+        let members = self.store.members();
+        members.active().len() <= 1 || self.heir.is_some_and(|heir| members.is_active(&heir))
+    }
+
     /// The time to make ready is over: leaves without the voters' consent, but not with what only this disk may have.
     pub(super) fn depart_or_stay(&mut self, now: Now) {
-        if self.peer_holds_all || self.store.members().active().len() <= 1 {
+        if self.has_heir() {
             return self.depart(now);
         }
         if let Some(id) = self.retiring.take() {

@@ -89,7 +89,7 @@ impl Node {
                 self.say_events(now);
                 quiet = false;
             }
-            if self.retiring.is_some() && self.peer_holds_all && self.election.is_retired() {
+            if self.retiring.is_some() && self.has_heir() && self.election.is_retired() {
                 self.depart(now);
                 quiet = false;
             }

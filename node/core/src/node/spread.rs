@@ -178,7 +178,9 @@ impl Node {
     pub(super) fn exchange(&mut self, now: Now, from: NodeId, message: Exchange) {
         let heard = self.heard(&message);
         if matches!(&message, Exchange::Root { wanted, .. } if *wanted == self.store.state_hash()) {
-            self.peer_holds_all |= self.retiring.is_some() && self.may_inherit(&from);
+            if self.retiring.is_some() && !self.has_heir() && self.may_inherit(&from) {
+                self.heir = Some(from);
+            }
             let members = self.store.members().active().iter().filter(|member| **member != from);
             self.known_elsewhere.extend(members);
         }

@@ -129,7 +129,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         reach: super::reach::Reach::default(),
         leaving: None,
         departure_told: 0,
-        peer_holds_all: false,
+        heir: None,
         known_elsewhere: BTreeSet::new(),
         left: false,
         outbox: super::disk::Outbox::default(),

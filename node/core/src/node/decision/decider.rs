@@ -270,7 +270,7 @@ impl Node {
             return Err(WriteError::Disk(reason.to_owned()));
         }
         // What is written now no peer has yet.
-        self.peer_holds_all &= self.retiring.is_none();
+        self.heir = None;
         let (manager, user, operation) = (request.manager.as_str(), request.user.as_str(), request.operation);
         let message = Message { manager, user, operation, decided }.to_string();
         match &request.op {
