@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rand::RngExt;
 use rand::seq::IteratorRandom;
-use skein_core::node::{Input, TOKEN_KIND};
+use skein_core::node::{Input, Node, TOKEN_KIND};
 use skein_core::request::{AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteOp, WriteRequest};
 use skein_crdt_state::members::Ended;
 use skein_crdt_state::store::tables;
@@ -343,6 +343,11 @@ impl World {
 
     pub(super) fn has_left(&mut self, number: usize) {
         let start = self.hosts[number].start;
+        // Who leaves all to somebody of whose removal it has not heard leaves it to nobody.
+        let heir = self.hosts[number].node.as_ref().and_then(Node::heir);
+        if heir.is_some_and(|heir| self.oracle.removed().any(|removed| *removed == heir)) {
+            self.oracle.is_out(number);
+        }
         self.after(GONE_AFTER_US, Event::Gone { host: number, start });
     }
 

@@ -158,3 +158,9 @@ fn nobody_is_let_in_before_that_is_on_disk() {
 fn who_leaves_does_not_leave_all_to_somebody_who_was_removed() {
     holds(7_100_043);
 }
+
+/// A removed node told others of its removal by somebody of whom they had not heard either, and who left.
+#[test]
+fn whoever_hears_of_a_removal_hears_what_makes_its_author_a_member() {
+    holds(7_100_329);
+}

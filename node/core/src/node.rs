@@ -449,6 +449,12 @@ impl Node {
         self.election.leadership()
     }
 
+    /// The peer that held all that this node held when it left.
+    #[must_use]
+    pub fn heir(&self) -> Option<NodeId> {
+        self.heir
+    }
+
     /// Whether its disk has lost the record of its votes: then it votes no more until a quorate leader has let it go and taken it in again.
     #[must_use]
     pub fn has_lost_vote(&self) -> bool {

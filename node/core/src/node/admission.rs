@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_crdt_state::members::{Ended, Member, REMOVAL, Role};
+use skein_crdt_state::members::{Ended, Member, Role};
 use skein_crdt_state::{Envelope, Kind, NameKey};
 use skein_gossip::{NodeId, Now};
 
-use super::credentials::credentials;
+use super::credentials::{credentials, removals_of};
 use super::durability::{ReplyTo, Rule, Written, statement_write};
 use super::{Effect, Frame, Node, Wait};
 use crate::request::{AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteOp, WriteReply};
@@ -143,14 +143,12 @@ impl Node {
     /// the connections stay for a moment.
     pub(super) fn tell_removed(&mut self, now: Now) -> bool {
         let members = self.store.members();
-        let removal = |node: &NodeId| match members.get(node)?.ended {
-            Some(Ended::Removed { by, .. }) => members.envelope(&(*node, REMOVAL, by)).cloned(),
-            _ => None,
-        };
-        let linked = self.known_members.iter().filter(|node| self.peers.linked.contains(*node));
-        let told: Vec<_> = linked.filter_map(|node| Some((*node, removal(node)?))).collect();
-        for (node, removal) in &told {
-            self.send(*node, &Frame::Push { envelopes: vec![removal.clone()], token: None, pass_to: Vec::new() }, None);
+        let is_removed = |node: &NodeId| members.get(node).is_some_and(Member::is_removed);
+        let linked = self.known_members.iter().filter(|node| self.peers.linked.contains(*node) && is_removed(node));
+        let told: Vec<_> = linked.map(|node| (*node, removals_of(members, |removed| removed == node))).collect();
+        for (node, envelopes) in &told {
+            let envelopes = envelopes.clone();
+            self.send(*node, &Frame::Push { envelopes, token: None, pass_to: Vec::new() }, None);
         }
         if !told.is_empty() {
             self.timers.set(Wait::Members, now.mono + FAREWELL);
@@ -159,12 +157,12 @@ impl Node {
     }
 
     /// A node that was removed tells whoever it meets: its remover may have been removed itself before anybody else had heard, and
-    /// then all others would wait for this one to come back.
+    /// then all others would wait for this one to come back. It may also be one that nobody else knows yet.
     pub(super) fn tell_own_removal(&mut self, peer: NodeId) {
         let members = self.store.members();
-        let Some(Ended::Removed { by, .. }) = members.get(&self.me).and_then(|member| member.ended) else { return };
-        if let Some(removal) = members.envelope(&(self.me, REMOVAL, by)).cloned() {
-            self.send(peer, &Frame::Push { envelopes: vec![removal], token: None, pass_to: Vec::new() }, None);
+        if members.get(&self.me).is_some_and(Member::is_removed) {
+            let envelopes = removals_of(members, |node| *node == self.me);
+            self.send(peer, &Frame::Push { envelopes, token: None, pass_to: Vec::new() }, None);
         }
     }
 

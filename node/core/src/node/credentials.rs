@@ -39,9 +39,14 @@ fn credentials_within(members: &Members, newcomer: &NodeId, limit: usize) -> Vec
 /// that must not take any of these for a member.
 #[must_use]
 pub fn removals(members: &Members) -> Vec<Arc<Envelope>> {
-    let judges = closure(&let_in_by(members), removers(members, |node| members.is_known(node)));
+    removals_of(members, |node| members.is_known(node))
+}
+
+/// The removals of these nodes, and what makes their authors members: whoever hears them may not have heard of the authors.
+pub(super) fn removals_of(members: &Members, whom: impl Fn(&NodeId) -> bool) -> Vec<Arc<Envelope>> {
+    let judges = closure(&let_in_by(members), removers(members, &whom));
     let need = |name: &StatementName| match name {
-        (node, REMOVAL, _) if members.is_known(node) => Some(0),
+        (node, REMOVAL, _) if whom(node) => Some(0),
         (node, _, _) if lets_in(name) && judges.contains(node) => Some(0),
         _ => None,
     };
