@@ -19,6 +19,8 @@ mod kubectl;
 mod limits;
 #[path = "api/matrix.rs"]
 mod matrix;
+#[path = "api/named.rs"]
+mod named;
 #[path = "api/parts.rs"]
 mod parts;
 #[path = "api/refusals.rs"]

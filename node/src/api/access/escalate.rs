@@ -66,7 +66,7 @@ async fn may_bind(shell: &Shell, user: &User, target: &Target, old: Option<&Valu
     let (name, namespace) = (role["name"].as_str().unwrap_or_default(), &target.object.namespace);
     let of = if role["kind"] == "Role" { &ROLES } else { &CLUSTER_ROLES };
     let known = shell.known.now(&*shell.backend).await?;
-    if known.policy.allows(user, &on(of, "bind", Some(namespace), name, None)).is_some() {
+    if known.policy.allows(user, &on(of, "bind", namespace, name, None)).is_some() {
         return Ok(());
     }
     let rules = known.policy.referred(role, namespace);
@@ -97,7 +97,7 @@ async fn covered(shell: &Shell, user: &User, target: &Target, wanted: &[Rule]) -
 
 async fn may(shell: &Shell, user: &User, target: &Target, verb: &str, name: &str) -> Result<bool, Status> {
     let known = shell.known.now(&*shell.backend).await?;
-    let action: Action<'_> = on(target.resource, verb, Some(&target.object.namespace), name, None);
+    let action: Action<'_> = on(target.resource, verb, &target.object.namespace, name, None);
     Ok(known.policy.allows(user, &action).is_some())
 }
 
