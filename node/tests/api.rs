@@ -9,6 +9,8 @@ mod accounts;
 mod apply;
 #[path = "api/client.rs"]
 mod client;
+#[path = "api/escalation.rs"]
+mod escalation;
 #[path = "api/fake.rs"]
 mod fake;
 #[path = "api/host.rs"]
