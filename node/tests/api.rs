@@ -7,6 +7,8 @@ mod access;
 mod accounts;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/audit.rs"]
+mod audit;
 #[path = "api/client.rs"]
 mod client;
 #[path = "api/escalation.rs"]
