@@ -19,6 +19,8 @@ mod fake;
 mod host;
 #[path = "api/kubectl.rs"]
 mod kubectl;
+#[path = "api/lasting.rs"]
+mod lasting;
 #[path = "api/limits.rs"]
 mod limits;
 #[path = "api/matrix.rs"]

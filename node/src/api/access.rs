@@ -12,6 +12,7 @@ use super::routes::Asked;
 use super::shell::Shell;
 
 pub mod authenticate;
+pub mod credential;
 pub mod escalate;
 pub mod impersonate;
 pub mod known;

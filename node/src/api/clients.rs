@@ -10,6 +10,7 @@ use skein_kube::status::Status;
 
 use super::access::Caller;
 use super::access::authenticate::{ROOT, master};
+use super::access::credential::Credential;
 use super::shell::{Call, Origin, Shell};
 use super::users::{UserRequest, bind, check_name, issue};
 
@@ -48,8 +49,9 @@ pub async fn admit(shell: &Arc<Shell>, user: &str, role: &str) -> Result<String,
         body: Bytes::new(),
         origin: Origin::Socket,
         caller: Caller::of(master(ROOT)),
+        credential: Arc::new(Credential::Socket),
         upgrade: None,
     };
     bind(shell, &call, &request).await?;
-    issue(shell, &request)
+    issue(shell, &request).await
 }

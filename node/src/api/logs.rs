@@ -17,7 +17,7 @@ use super::answer::{Answer, set_content_type};
 use super::backend::{ApiRef, LogError, LogRequest, LogStream, Rendered};
 use super::query::Query;
 use super::remote_logs;
-use super::shell::{Shell, now_ms};
+use super::shell::{Call, Shell, now_ms};
 use super::unread::{UNREAD_LIMIT, log_while_read};
 
 /// What a Node object's `spec.providerID` begins with; the node's id follows.
@@ -29,7 +29,7 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 ///
 /// # Errors
 /// When the container does not exist, has not started, or its node cannot be reached.
-pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<Answer, Status> {
+pub async fn serve(shell: &Arc<Shell>, call: &Call, pod: &Rendered, query: &Query) -> Result<Answer, Status> {
     let request = log_request(&pod.value, query)?;
     let limit = query.number("limitBytes")?;
     if limit == Some(0) {
@@ -47,7 +47,7 @@ pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<
         LogError::Unavailable(message) => Status::unavailable(message, 0),
     })?;
     let log = log_while_read(limited(log, limit), UNREAD_LIMIT, shell.metrics.clone());
-    let log = log.take_until(shell.stop.clone().cancelled_owned());
+    let log = log.take_until(shell.stop.clone().cancelled_owned()).take_until(call.while_counts(shell));
     let mut answer = Response::new(Body::from_stream(log));
     *answer.status_mut() = StatusCode::OK;
     set_content_type(&mut answer, "text/plain");

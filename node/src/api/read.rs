@@ -211,7 +211,7 @@ pub async fn watch(
         bookmarks,
         timeout: asked.query.number("timeoutSeconds")?.filter(|s| *s > 0).map(Duration::from_secs),
     };
-    watch::serve(shell, request).await
+    watch::serve(shell, asked.call, request).await
 }
 
 fn selects(selector: Selector) -> Selects {

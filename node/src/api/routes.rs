@@ -158,7 +158,7 @@ async fn part_verb(
         (Subresource::Scale, &Method::PATCH) => scale::patch(shell, asked, target).await,
         (Subresource::Log, &Method::GET) => {
             let pod = read::object(shell, target).await?;
-            logs::serve(shell, &pod, &asked.query).await
+            logs::serve(shell, asked.call, &pod, &asked.query).await
         }
         (Subresource::Attach | Subresource::Exec | Subresource::PortForward, &Method::GET | &Method::POST) => {
             let pod = read::object(shell, target).await?;

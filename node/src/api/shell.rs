@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::upgrade::OnUpgrade;
 use skein_gossip::once::Once;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::access::credential::Credential;
 use super::access::known::Cache;
 use super::access::{self, Caller, authenticate, impersonate};
 use super::answer::{self, Answer};
@@ -104,6 +106,8 @@ pub struct Call {
     pub origin: Origin,
     /// Who sent it.
     pub caller: Caller,
+    /// By what they showed it. An answer that goes on ends when that counts no more.
+    pub credential: Arc<Credential>,
     /// Its connection, for who may go over to another protocol.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -129,6 +133,12 @@ impl Call {
             Some(by) => format!("{} (by {})", self.caller.user.name, by.name),
         };
         name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(USER_LIMIT).collect()
+    }
+
+    /// Waits until an answer that goes on has to end, whatever its client wants: when what the caller showed counts no more.
+    #[must_use]
+    pub fn while_counts(&self, shell: &Arc<Shell>) -> BoxFuture<'static, ()> {
+        self.credential.clone().over(shell.clone()).boxed()
     }
 }
 
@@ -226,7 +236,7 @@ impl Shell {
             line.entry().was_about_health();
             return Ok(answer);
         }
-        let user = self.user(origin, certificate, request.headers()).await?;
+        let (user, credential) = self.user(origin, certificate, request.headers()).await?;
         // Before it is asked whom they may act as: who is refused that is known all the same.
         line.entry().is_from(&Caller::of(user.clone()));
         if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
@@ -243,7 +253,8 @@ impl Shell {
             }
             Err(error) => return Err(Status::bad_request(format!("the request's body could not be read: {error}"))),
         };
-        let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin, caller, upgrade };
+        let (method, uri, headers, credential) = (head.method, head.uri, head.headers, Arc::new(credential));
+        let call = Call { method, uri, headers, body, origin, caller, credential, upgrade };
         if call.path() == "/metrics" {
             access::permit(self, &call.caller.user, &access::path_action(&call.method, call.path())).await?;
             self.backend.measure(&self.metrics).await;
@@ -256,10 +267,15 @@ impl Shell {
         routes::serve(self, call).await
     }
 
-    /// Who sends a request.
-    async fn user(&self, origin: Origin, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<User, Status> {
+    /// Who sends a request, and by what they show it.
+    async fn user(
+        &self,
+        origin: Origin,
+        certificate: Option<&Shown>,
+        headers: &HeaderMap,
+    ) -> Result<(User, Credential), Status> {
         let Origin::Network(from) = origin else {
-            return Ok(authenticate::master(authenticate::ROOT));
+            return Ok((authenticate::master(authenticate::ROOT), Credential::Socket));
         };
         let known = authenticate::caller(self, certificate, headers).await;
         if known.as_ref().is_err_and(|status| status.code == 401) {
