@@ -37,6 +37,7 @@ mod core_task;
 mod events;
 pub mod identity;
 mod keys;
+mod outbound;
 mod sessions;
 pub mod token;
 mod tokens;
@@ -51,6 +52,7 @@ use core_task::{Access, Shell};
 use events::{Streams, forward};
 use identity::{AddressBook, ClusterFile, IdentityError};
 use keys::Keeper;
+use outbound::Outbound;
 use token::{JoinToken, ParseTokenError};
 
 /// The most addresses that are remembered of one peer.
@@ -299,6 +301,7 @@ async fn assemble(
         addresses: peer_addresses.clone(),
         stop: stop.clone(),
         host: host.clone(),
+        outbound: Outbound::default(),
     });
     let opened = Arc::new(OnceLock::new());
     let door = Doorkeeper {

@@ -34,6 +34,12 @@ impl Caller {
     pub fn of(user: User) -> Self {
         Caller { user, by: None }
     }
+
+    /// Who they are themselves.
+    #[must_use]
+    pub fn own(&self) -> &User {
+        self.by.as_ref().unwrap_or(&self.user)
+    }
 }
 
 /// Refuses what somebody may not do.

@@ -24,13 +24,16 @@ use tracing::Instrument as _;
 use super::access::credential::Credential;
 use super::access::known::Cache;
 use super::access::{self, Caller, authenticate, impersonate};
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, too_many};
 use super::audit::entry::HUNG_UP;
 use super::audit::{Audit, Entry};
 use super::backend::Backend;
 use super::guests::Guest;
 use super::hub::{Hub, random_tag};
+use super::logs::{LOGS_LIMIT, LOGS_OF_USER_LIMIT};
+use super::shares::{Share, Shares};
 use super::streams::CLIENTS_LIMIT;
+use super::watch::{WATCHES_LIMIT, WATCHES_OF_USER_LIMIT};
 use super::{admin, health, routes};
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
@@ -74,6 +77,10 @@ pub struct Shell {
     pub cluster: String,
     /// The URL that the kubeconfig names, such as `https://192.0.2.7:7443`.
     pub server_url: String,
+    /// Room for watches.
+    pub watches: Arc<Shares>,
+    /// Room for logs that are read.
+    pub logs: Arc<Shares>,
     /// Room for clients that have sessions with pods.
     pub sessions: Arc<Semaphore>,
     /// Their sessions, which go on when their connections are no HTTP any more.
@@ -135,10 +142,18 @@ impl Call {
         name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(USER_LIMIT).collect()
     }
 
-    /// Waits until an answer that goes on has to end, whatever its client wants: when what the caller showed counts no more.
+    /// Waits until an answer that goes on has to end, whatever its client wants: when what the caller showed counts no more, or
+    /// its place was given to another. The place is held until this is dropped.
     #[must_use]
-    pub fn while_counts(&self, shell: &Arc<Shell>) -> BoxFuture<'static, ()> {
-        self.credential.clone().over(shell.clone()).boxed()
+    pub fn while_counts(&self, shell: &Arc<Shell>, share: Share) -> BoxFuture<'static, ()> {
+        let over = self.credential.clone().over(shell.clone());
+        async move {
+            tokio::select! {
+                () = over => {}
+                () = share.out().cancelled() => {}
+            }
+        }
+        .boxed()
     }
 }
 
@@ -164,6 +179,8 @@ impl Shell {
             identity,
             cluster,
             server_url,
+            watches: Shares::new(WATCHES_LIMIT, WATCHES_OF_USER_LIMIT),
+            logs: Shares::new(LOGS_LIMIT, LOGS_OF_USER_LIMIT),
             sessions: Arc::new(Semaphore::new(CLIENTS_LIMIT)),
             session_tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -240,7 +257,8 @@ impl Shell {
         // Before it is asked whom they may act as: who is refused that is known all the same.
         line.entry().is_from(&Caller::of(user.clone()));
         if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
-            guest.is_known_now();
+            let crowded = |_| too_many("too many connections are open to this peer; try again, or ask another peer", 5);
+            guest.is_known_now(&user).map_err(crowded)?;
         }
         let caller = impersonate::caller(self, user, request.headers()).await?;
         line.entry().is_from(&caller);

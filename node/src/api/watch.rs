@@ -19,9 +19,15 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::answer::{Answer, set_content_type, too_many};
 use super::backend::Rendered;
 use super::hub::{Entry, Refused, Start, Subscription};
+use super::shares::Full;
 use super::shell::{Call, Shell};
 use crate::metrics::Metrics;
 
+/// How many watches may be open at once. When all are, a further one takes the place of the oldest of who has most, or is
+/// answered 429.
+pub const WATCHES_LIMIT: usize = 1000;
+/// How many of them one user may have that is no administrator; further ones are answered 429.
+pub const WATCHES_OF_USER_LIMIT: usize = WATCHES_LIMIT / 4;
 /// How long a watch goes on at least whose client does not say how long, and twice that at most. That differs from watch to
 /// watch, so that not all clients come back at once.
 const SHORTEST: Duration = Duration::from_secs(30 * 60);
@@ -79,25 +85,29 @@ pub enum Begin {
 /// When too many are open, or the daemon stops. A place that is not in the log (any more) is no error here: the answer
 /// is a stream that says so, since that is what clients recover from.
 pub async fn serve(shell: &Arc<Shell>, call: &Call, request: WatchRequest) -> Result<Answer, Status> {
+    let share = shell.watches.take(call.caller.own()).map_err(|full| {
+        let message = match full {
+            Full::OfUser => "you have too many watches open at this peer; end some, or ask another peer",
+            Full::InAll => "too many watches are open at this peer; try again, or ask another peer",
+        };
+        too_many(message, 5)
+    })?;
     let start = match request.begin {
         Begin::After(version) => Start::After(version),
         Begin::Now | Begin::Present => Start::Now,
     };
     // First the log, then the list: what changes in between is told twice rather than not at all.
-    let subscription = match shell.hub.subscribe(&request.kind, request.namespace.clone(), start) {
+    let subscribed = shell.hub.subscribe(&request.kind, request.namespace.clone(), start, share.out().clone());
+    let subscription = match subscribed {
         Ok(subscription) => subscription,
         Err(Refused::Expired) => return Ok(stream_answer(Body::from(error_event(&expired())))),
-        Err(Refused::TooMany) => {
-            let message = "too many watches are open at this peer; try again, or ask another peer";
-            return Err(too_many(message, 5));
-        }
     };
     let mut initial = VecDeque::new();
     if request.begin == Begin::Present {
         let all = shell.backend.list(request.kind.clone(), request.namespace.clone()).await?;
         initial = all.into_iter().filter(|object| (request.selects)(&object.value)).collect();
     }
-    let ends = call.while_counts(shell);
+    let ends = call.while_counts(shell, share);
     let watch = Watch::new(shell.clone(), request, subscription, initial, ends);
     Ok(stream_answer(Body::from_stream(stream::unfold(watch, Watch::next))))
 }
