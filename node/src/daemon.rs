@@ -37,6 +37,7 @@ mod core_task;
 mod events;
 pub mod identity;
 mod keys;
+mod open_files;
 mod outbound;
 mod sessions;
 pub mod token;
@@ -149,6 +150,7 @@ pub enum DaemonError {
 /// # Errors
 /// When it cannot start. What it wrote until then is what the next start goes on with.
 pub async fn run(config: DaemonConfig) -> Result<(), DaemonError> {
+    open_files::raise();
     identity::create_directory(&config.data_dir)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
