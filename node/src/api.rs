@@ -23,6 +23,7 @@ pub mod remove;
 pub mod routes;
 pub mod scale;
 pub mod server;
+pub mod shares;
 pub mod shell;
 pub mod streams;
 mod unread;

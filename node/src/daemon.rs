@@ -37,6 +37,8 @@ mod enter;
 mod events;
 pub mod identity;
 mod keys;
+mod open_files;
+mod outbound;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -54,6 +56,7 @@ use enter::{Entry, Place, enter};
 use events::{Streams, forward};
 use identity::{AddressBook, ClusterFile, IdentityError};
 use keys::Keeper;
+use outbound::Outbound;
 use token::{JoinToken, ParseTokenError};
 
 /// The most addresses that are remembered of one peer.
@@ -150,6 +153,7 @@ pub enum DaemonError {
 /// # Errors
 /// When it cannot start. What it wrote until then is what the next start goes on with.
 pub async fn run(config: DaemonConfig) -> Result<(), DaemonError> {
+    open_files::raise();
     identity::create_directory(&config.data_dir)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
@@ -257,6 +261,7 @@ async fn assemble(
         addresses: peer_addresses.clone(),
         stop: stop.clone(),
         host: host.clone(),
+        outbound: Outbound::default(),
     });
     let opened = Arc::new(OnceLock::new());
     let door = Doorkeeper {

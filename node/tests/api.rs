@@ -7,20 +7,28 @@ mod access;
 mod accounts;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/audit.rs"]
+mod audit;
 #[path = "api/client.rs"]
 mod client;
 #[path = "api/clients.rs"]
 mod clients;
+#[path = "api/escalation.rs"]
+mod escalation;
 #[path = "api/fake.rs"]
 mod fake;
 #[path = "api/host.rs"]
 mod host;
 #[path = "api/kubectl.rs"]
 mod kubectl;
+#[path = "api/lasting.rs"]
+mod lasting;
 #[path = "api/limits.rs"]
 mod limits;
 #[path = "api/matrix.rs"]
 mod matrix;
+#[path = "api/named.rs"]
+mod named;
 #[path = "api/parts.rs"]
 mod parts;
 #[path = "api/refusals.rs"]

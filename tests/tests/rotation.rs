@@ -140,6 +140,11 @@ fn all_count(story: &mut Story) -> Outcome<String> {
 
 fn lapsed_is_refused(story: &mut Story) -> Outcome<String> {
     let grace = format!("{}s", SHORT_GRACE.as_secs());
+    let old =
+        Api::new(&story.cluster.lab().host(1).netns, story.cluster.lab().host(1).api_socket(), &story.credentials[0].1);
+    let mut watch = old.connect(SOON)?;
+    let watched = old.open_on(&mut watch, &format!("{}?watch=true", core(NAMESPACE, "configmaps")), SOON)?.status;
+    ensure(watched == 200, || format!("a watch is answered {watched}"))?;
     story.cluster.daemon(5).start().skein_says(&["rotate", "--grace", &grace])?;
     let text = story.cluster.daemon(5).start().skein_says(&["kubeconfig"])?;
     let newest = of_kubeconfig(&text)?;
@@ -147,8 +152,6 @@ fn lapsed_is_refused(story: &mut Story) -> Outcome<String> {
         eventually(&format!("the newest kubeconfig at h{number}"), SOON, || answers(story, number, &newest, 200))?;
     }
     // An open connection of before is judged at each request.
-    let old =
-        Api::new(&story.cluster.lab().host(1).netns, story.cluster.lab().host(1).api_socket(), &story.credentials[0].1);
     let mut open = old.connect(SOON)?;
     let ask = |open: &mut _| old.call_on(open, ("GET", &core(NAMESPACE, "configmaps")), ("", &[]), SOON);
     let first = ask(&mut open)?.status;
@@ -160,8 +163,10 @@ fn lapsed_is_refused(story: &mut Story) -> Outcome<String> {
     }
     let then = ask(&mut open)?.status;
     ensure(then == 401, || format!("the open connection was answered {first} and then {then}"))?;
+    // What the watch saw comes before its end.
+    while watch.more(SOON)?.is_some() {}
     story.credentials = vec![("the newest", newest)];
-    Ok(format!("the connection that was open was answered {first}, and {then} after the lapse"))
+    Ok(format!("the connection that was open was answered {first}, and {then} after the lapse; the watch ended"))
 }
 
 fn secrets_are_read(story: &mut Story) -> Outcome<String> {

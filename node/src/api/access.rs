@@ -3,6 +3,7 @@
 
 use axum::http::Method;
 use skein_kube::authorize::{Action, User};
+use skein_kube::field_selector::FieldSelector;
 use skein_kube::resource::{self, Resource, Subresource};
 use skein_kube::status::Status;
 
@@ -11,6 +12,7 @@ use super::routes::Asked;
 use super::shell::Shell;
 
 pub mod authenticate;
+pub mod credential;
 pub mod escalate;
 pub mod impersonate;
 pub mod known;
@@ -31,6 +33,12 @@ impl Caller {
     #[must_use]
     pub fn of(user: User) -> Self {
         Caller { user, by: None }
+    }
+
+    /// Who they are themselves.
+    #[must_use]
+    pub fn own(&self) -> &User {
+        self.by.as_ref().unwrap_or(&self.user)
     }
 }
 
@@ -93,7 +101,9 @@ pub fn action_of<'a>(asked: &'a Asked<'_>, route: &'a Route) -> Action<'a> {
             },
             None => path_action(method, asked.call.path()),
         },
-        Route::Review { resource, namespace } => on(resource, verb_of(method), namespace.as_deref(), "", None),
+        Route::Review { resource, namespace } => {
+            on(resource, verb_of(method), namespace.as_deref().unwrap_or_default(), "", None)
+        }
         Route::Collection { resource, namespace } => {
             let (verb, name) = match verb_of(method) {
                 "get" if asked.query.flag("watch").unwrap_or(false) => ("watch", selected_name(asked)),
@@ -101,10 +111,11 @@ pub fn action_of<'a>(asked: &'a Asked<'_>, route: &'a Route) -> Action<'a> {
                 "delete" => ("deletecollection", ""),
                 other => (other, ""),
             };
-            on(resource, verb, namespace.as_deref(), name, None)
+            // What is selected by name is listed where the path says, also of namespaces: no role within one allows that.
+            on(resource, verb, namespace.as_deref().unwrap_or_default(), name, None)
         }
         Route::Object { resource, namespace, name, part } => {
-            on(resource, verb_of(method), Some(namespace), name, *part)
+            on_object(resource, verb_of(method), namespace, name, *part)
         }
     }
 }
@@ -126,18 +137,30 @@ pub fn path_action<'a>(method: &Method, path: &'a str) -> Action<'a> {
     Action::Path { verb, path: if path.is_empty() { "/" } else { path } }
 }
 
+/// A verb on one object.
+#[must_use]
+pub fn on_object<'a>(
+    resource: &'static Resource,
+    verb: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+    part: Option<Subresource>,
+) -> Action<'a> {
+    // A namespace is in itself, so that who has a role in it may be allowed to see it.
+    let namespace = if *resource == resource::NAMESPACES { name } else { namespace };
+    on(resource, verb, namespace, name, part)
+}
+
 /// A verb on a resource.
 #[must_use]
 pub fn on<'a>(
     resource: &'static Resource,
     verb: &'a str,
-    namespace: Option<&'a str>,
+    namespace: &'a str,
     name: &'a str,
     part: Option<Subresource>,
 ) -> Action<'a> {
     let info = part.and_then(|part| resource.subresources.iter().find(|info| info.part == part));
-    // A namespace is in itself, so that who has a role in it may be allowed to see it.
-    let namespace = if *resource == resource::NAMESPACES { name } else { namespace.unwrap_or_default() };
     Action::Resource {
         verb,
         group: resource.group,
@@ -159,11 +182,10 @@ fn verb_of(method: &Method) -> &'static str {
     }
 }
 
-/// The one object that a list or a watch is about, as its field selector says.
+/// The one object that a list or a watch is about, as its field selector says: the very one that then selects. One that cannot
+/// be read names nothing, and is refused once the caller may list everything.
 fn selected_name<'a>(asked: &'a Asked<'_>) -> &'a str {
-    let fields = asked.query.get("fieldSelector").unwrap_or_default().split(',');
-    let name = fields.filter_map(|field| field.trim().strip_prefix("metadata.name=")).next().unwrap_or_default();
-    name.strip_prefix('=').unwrap_or(name)
+    asked.fields.as_ref().ok().and_then(FieldSelector::name).unwrap_or_default()
 }
 
 /// The list of kinds of users' own, which is a document here and a resource to clients.

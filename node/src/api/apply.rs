@@ -72,8 +72,8 @@ impl Step {
         let Step { current, prepared, change } = self;
         let Some(current) = current else {
             // Who may change what is there may not for that reason make what is not.
-            let namespace = Some(&*target.object.namespace);
-            let creates = access::on(target.resource, "create", namespace, target.name(), None);
+            let namespace = &target.object.namespace;
+            let creates = access::on_object(target.resource, "create", namespace, target.name(), None);
             access::permit(shell, &asked.call.caller.user, &creates).await?;
             let owner = write::owner(shell, target.resource, &target.object.namespace).await?;
             return write::create_prepared(shell, asked, target.resource, owner, prepared, change).await;

@@ -1,26 +1,30 @@
 //! The audit log: who asked for what, from where, and what came of it; one line of JSON for each request, in the form of
-//! Kubernetes' audit events of level Metadata. Bodies, queries and credentials are never in it.
+//! Kubernetes' audit events of level Metadata. Bodies, queries and credentials are never in it. What a line says is in `entry`.
 //!
 //! A thread of its own writes. A request waits for no disk: what finds the queue full is dropped, counted, and the log says
-//! how many are missing. Clients' own health checks are not written down.
+//! how many are missing. Health checks are not written down. Whoever does not show who they are is written down once a minute
+//! for each address, and so often in all: what strangers can do as often as they like must not push out what others did.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use axum::http::{Method, Request, header};
 use serde_json::{Value, json};
-use skein_kube::authorize::User;
+use skein_gossip::once::Once;
 use skein_kube::time::rfc3339_micro;
 
-use super::access::Caller;
-use super::shell::{Origin, now_ms};
+use super::shell::now_ms;
 use crate::metrics::Metrics;
+
+pub mod entry;
+
+pub use entry::Entry;
 
 /// The log's name in the data directory. Older parts have a number behind it, the higher the older.
 pub const AUDIT_FILE: &str = "audit.log";
@@ -28,145 +32,11 @@ pub const AUDIT_FILE: &str = "audit.log";
 pub const FILE_BYTES_LIMIT: u64 = 16 << 20;
 /// How many files there are, with the one that is written to.
 pub const FILES_LIMIT: u32 = 4;
+/// How many requests of those who do not show who they are, are written down in a minute. Whoever has many addresses would fill the
+/// log otherwise.
+const STRANGERS_LIMIT: u32 = 10;
 /// How many requests may wait to be written down.
 const QUEUE_LIMIT: usize = 4096;
-/// The longest path and user agent that are kept, in characters.
-const TEXT_LIMIT: usize = 512;
-
-/// One request, as it will be written down.
-#[derive(Debug)]
-pub struct Entry {
-    received_ms: u64,
-    origin: Origin,
-    method: Method,
-    path: String,
-    watches: bool,
-    agent: String,
-    user: Option<User>,
-    by: Option<User>,
-    code: u16,
-    took: Duration,
-}
-
-impl Entry {
-    /// A request that has just arrived.
-    #[must_use]
-    pub fn begin<B>(origin: Origin, request: &Request<B>) -> Self {
-        let short = |text: &str| text.chars().take(TEXT_LIMIT).collect::<String>();
-        let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let query = request.uri().query().unwrap_or_default();
-        Entry {
-            received_ms: now_ms(),
-            origin,
-            method: request.method().clone(),
-            // The path alone: a query holds commands that are run in containers.
-            path: short(request.uri().path()),
-            watches: query.split('&').any(|field| matches!(field, "watch=1" | "watch=true")),
-            agent: short(agent.unwrap_or_default()),
-            user: None,
-            by: None,
-            code: 0,
-            took: Duration::ZERO,
-        }
-    }
-
-    /// Says who it is from.
-    pub fn is_from(&mut self, caller: &Caller) {
-        self.user = Some(caller.user.clone());
-        self.by.clone_from(&caller.by);
-    }
-
-    /// The request, answered.
-    #[must_use]
-    pub fn end(self, code: u16, took: Duration) -> Self {
-        Entry { code, took, ..self }
-    }
-
-    /// Whether it only asks for the node's health.
-    #[must_use]
-    pub fn is_about_health(&self) -> bool {
-        ["/healthz", "/livez", "/readyz"].iter().any(|path| self.path.starts_with(path))
-    }
-
-    fn to_value(&self, number: u64) -> Value {
-        let describe = |user: &User| json!({"username": user.name, "groups": user.groups});
-        let from = match self.origin {
-            Origin::Network(address) => address.ip().to_canonical().to_string(),
-            Origin::Socket => "unix socket".to_owned(),
-        };
-        let reference = reference(&self.path);
-        let named = reference.as_ref().is_some_and(|reference| reference["name"].is_string());
-        let verb = match (reference.is_some(), self.method.as_str()) {
-            (false, method) => method.to_ascii_lowercase(),
-            (true, "GET" | "HEAD") if named => "get".to_owned(),
-            (true, "GET" | "HEAD") => if self.watches { "watch" } else { "list" }.to_owned(),
-            (true, "POST") => "create".to_owned(),
-            (true, "PUT") => "update".to_owned(),
-            (true, "DELETE") if !named => "deletecollection".to_owned(),
-            (true, method) => method.to_ascii_lowercase(),
-        };
-        let took_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
-        // Of somebody who acts as another, `user` is themselves and `impersonatedUser` the other.
-        let (user, acts_as) = match &self.by {
-            Some(by) => (Some(by), self.user.as_ref()),
-            None => (self.user.as_ref(), None),
-        };
-        let mut event = json!({
-            "kind": "Event",
-            "apiVersion": "audit.k8s.io/v1",
-            "level": "Metadata",
-            "auditID": format!("{:x}-{number:x}", self.received_ms),
-            // A watch, a log and a session go on after their answer has begun.
-            "stage": "ResponseStarted",
-            "requestURI": self.path,
-            "verb": verb,
-            "user": user.map_or_else(|| json!({}), describe),
-            "sourceIPs": [from],
-            "userAgent": self.agent,
-            "responseStatus": {"code": self.code},
-            "requestReceivedTimestamp": rfc3339_micro(self.received_ms),
-            "stageTimestamp": rfc3339_micro(self.received_ms.saturating_add(took_ms)),
-            "annotations": {"skein.dev/duration-ms": took_ms.to_string()},
-        });
-        if let Some(other) = acts_as {
-            event["impersonatedUser"] = describe(other);
-        }
-        if let Some(reference) = reference {
-            event["objectRef"] = reference;
-        }
-        event
-    }
-}
-
-/// Which object or resource a path is about.
-fn reference(path: &str) -> Option<Value> {
-    let parts: Vec<&str> = path.trim_end_matches('/').split('/').skip(1).collect();
-    let (group, version, rest) = match parts.as_slice() {
-        ["api", version, rest @ ..] => ("", *version, rest),
-        ["apis", group, version, rest @ ..] => (*group, *version, rest),
-        _ => return None,
-    };
-    let (namespace, rest) = match rest {
-        ["namespaces", namespace, resource, rest @ ..] if *resource != "status" => {
-            (*namespace, [&[*resource], rest].concat())
-        }
-        ["namespaces", namespace, ..] => (*namespace, rest.to_vec()),
-        rest => ("", rest.to_vec()),
-    };
-    let resource = rest.first()?;
-    let mut reference = json!({"resource": resource, "apiVersion": version});
-    for (field, value) in [
-        ("apiGroup", Some(&group)),
-        ("namespace", Some(&namespace)),
-        ("name", rest.get(1)),
-        ("subresource", rest.get(2)),
-    ] {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            reference[field] = (*value).into();
-        }
-    }
-    Some(reference)
-}
 
 /// Where requests are written down.
 #[derive(Debug)]
@@ -174,6 +44,43 @@ pub struct Audit {
     queue: SyncSender<Entry>,
     dropped: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
+    strangers: Mutex<Strangers>,
+}
+
+/// Of whom that did not show who they are something was written down lately.
+#[derive(Debug)]
+struct Strangers {
+    started: Instant,
+    once: Once<IpAddr>,
+    /// The minute that is counted in, and what was written down in it.
+    minute: u64,
+    written: u32,
+    /// What was not, since too much was.
+    unsaid: u64,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Strangers { started: Instant::now(), once: Once::default(), minute: 0, written: 0, unsaid: 0 }
+    }
+}
+
+impl Strangers {
+    /// Whether a request from an address is to be written down, and how many were not since the last one that was.
+    fn say(&mut self, elapsed: Duration, address: IpAddr) -> Option<u64> {
+        let minute = elapsed.as_secs() / 60;
+        if minute != self.minute {
+            (self.minute, self.written) = (minute, 0);
+        }
+        if self.written >= STRANGERS_LIMIT {
+            self.unsaid += 1;
+            return None;
+        }
+        let now = skein_gossip::Instant(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+        let unsaid = self.once.say(now, address)?;
+        self.written += 1;
+        Some(unsaid + std::mem::take(&mut self.unsaid))
+    }
 }
 
 impl Audit {
@@ -188,11 +95,27 @@ impl Audit {
         let (missing, counted) = (dropped.clone(), metrics.clone());
         let thread = std::thread::Builder::new().name("audit".to_owned());
         thread.spawn(move || write_all(log, &entries, &missing, &counted))?;
-        Ok(Audit { queue, dropped, metrics })
+        Ok(Audit::of(queue, dropped, metrics))
     }
 
-    /// Has a request written down, if there is room. Never waits.
+    fn of(queue: SyncSender<Entry>, dropped: Arc<AtomicU64>, metrics: Arc<Metrics>) -> Self {
+        Audit { queue, dropped, metrics, strangers: Mutex::default() }
+    }
+
+    /// Has a request written down, if there is room and if it is one of those that are. Never waits.
     pub fn write(&self, entry: Entry) {
+        if entry.is_about_health() {
+            return;
+        }
+        let entry = match entry.stranger() {
+            None => entry,
+            Some(address) => {
+                let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+                let elapsed = strangers.started.elapsed();
+                let Some(unsaid) = strangers.say(elapsed, address) else { return };
+                entry.in_short(unsaid)
+            }
+        };
         if self.queue.try_send(entry).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             self.metrics.audit_dropped.increment();
@@ -285,46 +208,8 @@ impl Log {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::entry::tests::entry;
     use super::*;
-
-    fn entry(method: &str, uri: &str) -> Entry {
-        let request = Request::builder().method(method).uri(uri).header("user-agent", "kubectl/1");
-        let request = request.header("authorization", "Bearer canary").body("canary").unwrap();
-        let mut entry = Entry::begin(Origin::Network("192.0.2.7:99".parse().unwrap()), &request);
-        entry.is_from(&Caller { user: User::new("bob", []), by: Some(User::new("alice", ["dev".to_owned()])) });
-        entry.end(403, Duration::from_millis(7))
-    }
-
-    #[test]
-    fn a_line_says_who_asked_for_what_and_holds_no_secret() {
-        let event = entry("GET", "/api/v1/namespaces/shop/pods/web/exec?command=canary").to_value(1);
-        assert_eq!(event["user"], json!({"username": "alice", "groups": ["dev", "system:authenticated"]}));
-        assert_eq!(event["impersonatedUser"]["username"], "bob");
-        let object =
-            json!({"resource": "pods", "apiVersion": "v1", "namespace": "shop", "name": "web", "subresource": "exec"});
-        assert_eq!(event["objectRef"], object);
-        assert_eq!((&event["verb"], &event["responseStatus"]["code"]), (&json!("get"), &json!(403)));
-        assert_eq!(event["sourceIPs"], json!(["192.0.2.7"]));
-        assert!(!event.to_string().contains("canary"), "{event}");
-    }
-
-    #[test]
-    fn verbs_are_those_of_the_api() {
-        for (method, uri, verb) in [
-            ("GET", "/api/v1/pods", "list"),
-            ("GET", "/apis/apps/v1/namespaces/a/deployments?watch=true&x", "watch"),
-            ("DELETE", "/api/v1/namespaces/a/pods", "deletecollection"),
-            ("DELETE", "/api/v1/namespaces/a", "delete"),
-            ("PUT", "/api/v1/nodes/a", "update"),
-            ("GET", "/version", "get"),
-            ("POST", "/skein/v1/leave", "post"),
-        ] {
-            assert_eq!(entry(method, uri).to_value(1)["verb"], verb, "{method} {uri}");
-        }
-        let namespace = entry("GET", "/api/v1/namespaces/shop").to_value(1);
-        let object = json!({"resource": "namespaces", "apiVersion": "v1", "namespace": "shop", "name": "shop"});
-        assert_eq!(namespace["objectRef"], object);
-    }
 
     #[test]
     fn the_log_is_bounded_and_keeps_the_latest() {
@@ -342,11 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn strangers_are_written_down_once_a_minute_each_and_so_often_in_all() {
+        let mut strangers = Strangers::default();
+        let at = Duration::from_secs;
+        let one = IpAddr::from([10, 0, 0, 1]);
+        assert_eq!(strangers.say(at(0), one), Some(0));
+        assert!((0..50).all(|second| strangers.say(at(second), one).is_none()));
+        assert_eq!(strangers.say(at(60), one), Some(50));
+        let many = |minute: u64, strangers: &mut Strangers| {
+            (0..=255).filter(|n| strangers.say(at(60 * minute), IpAddr::from([10, 0, 1, *n])).is_some()).count()
+        };
+        assert_eq!(many(2, &mut strangers), STRANGERS_LIMIT as usize);
+        let unsaid = strangers.say(at(180), IpAddr::from([10, 0, 2, 1]));
+        assert_eq!(unsaid, Some(256 - u64::from(STRANGERS_LIMIT)));
+    }
+
+    #[test]
     fn what_is_too_much_is_dropped_and_said() {
         let dir = tempfile::tempdir().unwrap();
         let (queue, entries) = sync_channel(1);
         let metrics = Arc::new(Metrics::default());
-        let audit = Audit { queue, dropped: Arc::default(), metrics: metrics.clone() };
+        let audit = Audit::of(queue, Arc::default(), metrics.clone());
         for _ in 0..4 {
             audit.write(entry("GET", "/version"));
         }

@@ -10,6 +10,7 @@ use skein_kube::status::Status;
 
 use super::access::Caller;
 use super::access::authenticate::{ROOT, master};
+use super::access::credential::Credential;
 use super::shell::{Call, Origin, Shell};
 use super::users::{UserRequest, bind, binding_name, check_new_user, issue, unbind};
 
@@ -56,6 +57,7 @@ pub async fn admit(shell: &Arc<Shell>, user: &str, role: &str) -> Result<String,
         body: Bytes::new(),
         origin: Origin::Socket,
         caller: Caller::of(master(ROOT)),
+        credential: Arc::new(Credential::Socket),
         upgrade: None,
     };
     if !bind(shell, &call, &request).await? {
@@ -66,5 +68,5 @@ pub async fn admit(shell: &Arc<Shell>, user: &str, role: &str) -> Result<String,
         unbind(shell, &call, &request).await?;
         return Err(status);
     }
-    issue(shell, &request)
+    issue(shell, &request).await
 }

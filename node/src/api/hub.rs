@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use skein_crdt_state::{Kind, WriteId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::backend::{ApiRef, ProjectedChange, Rendered};
 use crate::metrics::Metrics;
@@ -18,8 +19,6 @@ use crate::metrics::Metrics;
 pub const LOG_LIMIT: usize = 4096;
 /// How many changes may wait for one watch; a client that reads no faster is cut off and lists again.
 pub const WATCH_QUEUE_LIMIT: usize = 1024;
-/// How many watches may be open at once; further ones are answered 429.
-pub const WATCHES_LIMIT: usize = 1000;
 
 const TAG_BITS: u32 = 16;
 const STAMP_BITS: u32 = 47;
@@ -55,8 +54,6 @@ pub enum Start {
 pub enum Refused {
     /// This log does not know the place (any more).
     Expired,
-    /// [`WATCHES_LIMIT`] watches are open.
-    TooMany,
 }
 
 /// A watch's end of the log.
@@ -98,6 +95,14 @@ struct Inner {
 struct Watcher {
     namespace: Option<Arc<str>>,
     queue: mpsc::Sender<Arc<Entry>>,
+    /// Cancelled when the watch's place was given to another, also if its client reads nothing and does not notice.
+    out: CancellationToken,
+}
+
+impl Watcher {
+    fn is_there(&self) -> bool {
+        !self.queue.is_closed() && !self.out.is_cancelled()
+    }
 }
 
 impl Hub {
@@ -157,19 +162,22 @@ impl Hub {
     ///
     /// # Errors
     /// When the place is not in this log, or too many watches are open; then nothing was changed.
-    pub fn subscribe(&self, kind: &Kind, namespace: Option<Arc<str>>, start: Start) -> Result<Subscription, Refused> {
+    pub fn subscribe(
+        &self,
+        kind: &Kind,
+        namespace: Option<Arc<str>>,
+        start: Start,
+        out: CancellationToken,
+    ) -> Result<Subscription, Refused> {
         let mut inner = self.lock();
         let backlog = match start {
             Start::Now => VecDeque::new(),
             Start::After(version) => inner.since(version, kind, namespace.as_deref()).ok_or(Refused::Expired)?,
         };
-        inner.watchers.values_mut().for_each(|watchers| watchers.retain(|watcher| !watcher.queue.is_closed()));
-        if inner.watchers.values().map(Vec::len).sum::<usize>() >= WATCHES_LIMIT {
-            return Err(Refused::TooMany);
-        }
+        inner.watchers.values_mut().for_each(|watchers| watchers.retain(Watcher::is_there));
         let (sender, queue) = mpsc::channel(WATCH_QUEUE_LIMIT);
         if !inner.closed {
-            inner.watchers.entry(kind.clone()).or_default().push(Watcher { namespace, queue: sender });
+            inner.watchers.entry(kind.clone()).or_default().push(Watcher { namespace, queue: sender, out });
         }
         let version = version(inner.last_cursor, inner.tag);
         Ok(Subscription { backlog, queue, version })
@@ -281,7 +289,10 @@ impl Inner {
         let Some(watchers) = self.watchers.get_mut(&entry.object.kind) else { return };
         watchers.retain(|watcher| {
             if watcher.namespace.as_ref().is_some_and(|namespace| *namespace != entry.object.namespace) {
-                return !watcher.queue.is_closed();
+                return watcher.is_there();
+            }
+            if !watcher.is_there() {
+                return false;
             }
             match watcher.queue.try_send(entry.clone()) {
                 Ok(()) => true,
@@ -320,6 +331,10 @@ mod tests {
         Hub::new(7, 100, Arc::default())
     }
 
+    fn no_end() -> CancellationToken {
+        CancellationToken::new()
+    }
+
     fn pods() -> Kind {
         Kind::new("Pod")
     }
@@ -343,14 +358,14 @@ mod tests {
         let hub = hub();
         let listed = hub.version();
         hub.append(&[change("a", None, Some(200)), change("b", None, Some(150)), change("a", Some(200), None)]);
-        let all = hub.subscribe(&pods(), None, Start::After(listed)).unwrap();
+        let all = hub.subscribe(&pods(), None, Start::After(listed), no_end()).unwrap();
         assert_eq!(positions(&all), [1, 2, 3]);
-        let after_first = hub.subscribe(&pods(), None, Start::After(hub.version_of(200))).unwrap();
+        let after_first = hub.subscribe(&pods(), None, Start::After(hub.version_of(200)), no_end()).unwrap();
         assert_eq!(positions(&after_first), [2, 3]);
-        let in_a = hub.subscribe(&pods(), Some("a".into()), Start::After(listed)).unwrap();
+        let in_a = hub.subscribe(&pods(), Some("a".into()), Start::After(listed), no_end()).unwrap();
         assert_eq!(positions(&in_a), [1, 3]);
         let deleted = all.backlog[2].version;
-        assert_eq!(positions(&hub.subscribe(&pods(), None, Start::After(deleted)).unwrap()), [0u64; 0]);
+        assert_eq!(positions(&hub.subscribe(&pods(), None, Start::After(deleted), no_end()).unwrap()), [0u64; 0]);
         assert!(deleted > all.backlog[0].version, "a deletion has a version of its own");
     }
 
@@ -359,7 +374,7 @@ mod tests {
         let hub = hub();
         hub.append(&[change("a", None, Some(200))]);
         for wrong in [version(200, 8), version(199, 7), 0, u64::MAX] {
-            assert_eq!(hub.subscribe(&pods(), None, Start::After(wrong)).err(), Some(Refused::Expired));
+            assert_eq!(hub.subscribe(&pods(), None, Start::After(wrong), no_end()).err(), Some(Refused::Expired));
         }
     }
 
@@ -372,10 +387,13 @@ mod tests {
             hub.append(&[change("a", None, Some(1000 + n))]);
         }
         hub.append(&[change("a", None, Some(200)), change("a", None, Some(1001)), change("a", None, Some(9999))]);
-        assert_eq!(hub.subscribe(&pods(), None, Start::After(start)).err(), Some(Refused::Expired));
+        assert_eq!(hub.subscribe(&pods(), None, Start::After(start), no_end()).err(), Some(Refused::Expired));
         // 1001 was first seen early, and that entry has left the log: from there on something would be missing.
-        assert_eq!(hub.subscribe(&pods(), None, Start::After(hub.version_of(1001))).err(), Some(Refused::Expired));
-        assert_eq!(hub.subscribe(&pods(), None, Start::After(hub.version_of(200))).unwrap().backlog.len(), 2);
+        assert_eq!(
+            hub.subscribe(&pods(), None, Start::After(hub.version_of(1001)), no_end()).err(),
+            Some(Refused::Expired)
+        );
+        assert_eq!(hub.subscribe(&pods(), None, Start::After(hub.version_of(200)), no_end()).unwrap().backlog.len(), 2);
         assert_eq!(hub.lock().log.len(), LOG_LIMIT);
         assert!(hub.lock().places.len() <= 2 * LOG_LIMIT + 1);
     }
@@ -387,16 +405,16 @@ mod tests {
             hub.append(&[change("a", None, Some(200))]);
         }
         let listed = hub.version();
-        assert_eq!(positions(&hub.subscribe(&pods(), None, Start::After(listed)).unwrap()), [0u64; 0]);
+        assert_eq!(positions(&hub.subscribe(&pods(), None, Start::After(listed), no_end()).unwrap()), [0u64; 0]);
         hub.append(&[change("a", None, Some(200))]);
-        assert_eq!(hub.subscribe(&pods(), None, Start::After(listed)).unwrap().backlog.len(), 1);
+        assert_eq!(hub.subscribe(&pods(), None, Start::After(listed), no_end()).unwrap().backlog.len(), 1);
     }
 
     #[test]
     fn a_watch_hears_what_comes_and_only_of_its_kind_and_namespace() {
         let hub = hub();
-        let mut watch = hub.subscribe(&pods(), Some("a".into()), Start::Now).unwrap();
-        let mut other = hub.subscribe(&Kind::new("Node"), None, Start::Now).unwrap();
+        let mut watch = hub.subscribe(&pods(), Some("a".into()), Start::Now, no_end()).unwrap();
+        let mut other = hub.subscribe(&Kind::new("Node"), None, Start::Now, no_end()).unwrap();
         hub.append(&[change("b", None, Some(200)), change("a", None, Some(201))]);
         assert_eq!(watch.queue.try_recv().unwrap().position, 2);
         assert!(watch.queue.try_recv().is_err());
@@ -406,7 +424,7 @@ mod tests {
     #[test]
     fn who_does_not_read_is_cut_off_and_nobody_else() {
         let hub = hub();
-        let mut slow = hub.subscribe(&pods(), None, Start::Now).unwrap();
+        let mut slow = hub.subscribe(&pods(), None, Start::Now, no_end()).unwrap();
         for n in 0..=WATCH_QUEUE_LIMIT as u64 {
             hub.append(&[change("a", None, Some(200 + n))]);
         }
@@ -420,12 +438,15 @@ mod tests {
     }
 
     #[test]
-    fn one_watch_too_many_is_refused_and_a_closed_one_makes_room() {
-        let hub = hub();
-        let mut open: Vec<_> = (0..WATCHES_LIMIT).map(|_| hub.subscribe(&pods(), None, Start::Now).unwrap()).collect();
-        assert_eq!(hub.subscribe(&pods(), None, Start::Now).err(), Some(Refused::TooMany));
-        open.pop();
-        assert!(hub.subscribe(&pods(), None, Start::Now).is_ok());
+    fn a_watch_whose_place_was_taken_is_forgotten_although_nobody_reads_it() {
+        let (hub, out) = (hub(), CancellationToken::new());
+        let mut unread = hub.subscribe(&pods(), None, Start::Now, out.clone()).unwrap();
+        hub.append(&[change("a", None, Some(200))]);
+        out.cancel();
+        hub.append(&[change("a", None, Some(201))]);
+        assert_eq!(unread.queue.try_recv().unwrap().position, 1);
+        assert!(matches!(unread.queue.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+        assert_eq!(hub.metrics.watches_cut_off.get(), 0);
     }
 
     #[tokio::test]
@@ -433,14 +454,14 @@ mod tests {
         let hub = Arc::new(hub());
         let (sender, receiver) = broadcast::channel(1);
         let before = hub.version();
-        let mut watch = hub.subscribe(&pods(), None, Start::Now).unwrap();
+        let mut watch = hub.subscribe(&pods(), None, Start::Now, no_end()).unwrap();
         sender.send(Arc::new(vec![change("a", None, Some(200))])).unwrap();
         sender.send(Arc::new(vec![change("a", None, Some(201))])).unwrap();
         drop(sender);
         hub.run(receiver).await;
         assert_eq!(hub.metrics.watch_resets.get(), 1);
         assert!(watch.queue.recv().await.is_none());
-        assert_eq!(hub.subscribe(&pods(), None, Start::After(before)).err(), Some(Refused::Expired));
+        assert_eq!(hub.subscribe(&pods(), None, Start::After(before), no_end()).err(), Some(Refused::Expired));
     }
 
     #[test]

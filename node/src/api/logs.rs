@@ -13,13 +13,19 @@ use skein_gossip::NodeId;
 use skein_kube::status::Status;
 use skein_kube::time::parse_rfc3339;
 
-use super::answer::{Answer, set_content_type};
+use super::answer::{Answer, set_content_type, too_many};
 use super::backend::{ApiRef, LogError, LogRequest, LogStream, Rendered};
 use super::query::Query;
 use super::remote_logs;
-use super::shell::{Shell, now_ms};
+use super::shares::Full;
+use super::shell::{Call, Shell, now_ms};
 use super::unread::{UNREAD_LIMIT, log_while_read};
 
+/// How many logs may be read through this peer at once, those that are followed among them. When all are, a further one takes the
+/// place of the oldest of who has most, or is answered 429.
+pub const LOGS_LIMIT: usize = 256;
+/// How many of them one user may read that is no administrator; further ones are answered 429.
+pub const LOGS_OF_USER_LIMIT: usize = LOGS_LIMIT / 4;
 /// What a Node object's `spec.providerID` begins with; the node's id follows.
 const PROVIDER_PREFIX: &str = "skein://";
 /// The annotation that names the container which is meant when a client names none.
@@ -29,12 +35,19 @@ const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 ///
 /// # Errors
 /// When the container does not exist, has not started, or its node cannot be reached.
-pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<Answer, Status> {
+pub async fn serve(shell: &Arc<Shell>, call: &Call, pod: &Rendered, query: &Query) -> Result<Answer, Status> {
     let request = log_request(&pod.value, query)?;
     let limit = query.number("limitBytes")?;
     if limit == Some(0) {
         return Err(Status::new(422, "Invalid", "limitBytes: must be greater than 0"));
     }
+    let share = shell.logs.take(call.caller.own()).map_err(|full| {
+        let message = match full {
+            Full::OfUser => "you read too many logs through this peer; end some, or ask another peer",
+            Full::InAll => "too many logs are read through this peer; try again, or ask another peer",
+        };
+        too_many(message, 1)
+    })?;
     let node = pod.value["spec"]["nodeName"].as_str().unwrap_or_default();
     let node = node_id(shell, node, &pod.value).await?;
     let opened = if node == shell.backend.me() {
@@ -47,7 +60,7 @@ pub async fn serve(shell: &Arc<Shell>, pod: &Rendered, query: &Query) -> Result<
         LogError::Unavailable(message) => Status::unavailable(message, 0),
     })?;
     let log = log_while_read(limited(log, limit), UNREAD_LIMIT, shell.metrics.clone());
-    let log = log.take_until(shell.stop.clone().cancelled_owned());
+    let log = log.take_until(shell.stop.clone().cancelled_owned()).take_until(call.while_counts(shell, share));
     let mut answer = Response::new(Body::from_stream(log));
     *answer.status_mut() = StatusCode::OK;
     set_content_type(&mut answer, "text/plain");

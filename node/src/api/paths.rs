@@ -49,8 +49,7 @@ pub enum Route {
 /// 404 when it leads nowhere.
 pub fn parse(path: &str, accept: &str) -> Result<Route, Status> {
     let accept = parse_accept(accept);
-    // Names of roles have colons, which some clients encode.
-    let parts = path.split('/').skip(1).map(decode_part).collect::<Result<Vec<String>, Status>>()?;
+    let parts = parts(path)?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let route = match parts.as_slice() {
         ["openapi", "v2"] => Some(openapi_v2(&accept)),
@@ -63,6 +62,14 @@ pub fn parse(path: &str, accept: &str) -> Result<Route, Status> {
             .map(|document| Route::Document(document.content_type, document.body.to_string().into_bytes())),
     };
     route.ok_or_else(Status::no_such_resource)
+}
+
+/// The parts of a path, decoded: names of roles have colons, which some clients encode.
+///
+/// # Errors
+/// When one of them is not percent-encoded UTF-8.
+pub fn parts(path: &str) -> Result<Vec<String>, Status> {
+    path.split('/').skip(1).map(decode_part).collect()
 }
 
 fn document(parts: &[&str], accept: &[AcceptEntry]) -> Option<Document> {

@@ -37,13 +37,11 @@ struct Selector {
 }
 
 impl Selector {
-    fn of(asked: &Asked<'_>, resource: &Resource) -> Result<Self, Status> {
-        let text = |name: &str| asked.query.get(name).unwrap_or_default();
-        let labels = LabelSelector::parse(text("labelSelector"));
-        let fields = FieldSelector::parse(resource, text("fieldSelector"));
+    fn of(asked: &Asked<'_>) -> Result<Self, Status> {
+        let labels = LabelSelector::parse(asked.query.get("labelSelector").unwrap_or_default());
         Ok(Selector {
             labels: labels.map_err(|error| Status::bad_request(error.to_string()))?,
-            fields: fields.map_err(|error| Status::bad_request(error.to_string()))?,
+            fields: asked.fields.clone().map_err(|error| Status::bad_request(error.to_string()))?,
         })
     }
 
@@ -119,7 +117,7 @@ pub async fn list(
     namespace: Option<Arc<str>>,
 ) -> Result<Answer, Status> {
     let form = form(asked)?;
-    let selector = Selector::of(asked, resource)?;
+    let selector = Selector::of(asked)?;
     // Before the list is read: it holds at least what the log holds now.
     let version = shell.hub.version();
     let exact = asked.query.get("resourceVersionMatch") == Some("Exact");
@@ -172,7 +170,7 @@ pub async fn selected(
     resource: &Resource,
     namespace: Option<Arc<str>>,
 ) -> Result<Vec<Arc<Rendered>>, Status> {
-    let selector = Selector::of(asked, resource)?;
+    let selector = Selector::of(asked)?;
     selection(shell, resource, namespace, &selector).await
 }
 
@@ -187,7 +185,7 @@ pub async fn watch(
     namespace: Option<Arc<str>>,
 ) -> Result<Answer, Status> {
     let form = form(asked)?;
-    let selector = Selector::of(asked, resource)?;
+    let selector = Selector::of(asked)?;
     let wants_initial = asked.query.get("sendInitialEvents").filter(|text| !text.is_empty());
     let sends_initial = wants_initial.is_some() && asked.query.flag("sendInitialEvents")?;
     let begin = match resource_version(asked)? {
@@ -213,7 +211,7 @@ pub async fn watch(
         bookmarks,
         timeout: asked.query.number("timeoutSeconds")?.filter(|s| *s > 0).map(Duration::from_secs),
     };
-    watch::serve(shell, request).await
+    watch::serve(shell, asked.call, request).await
 }
 
 fn selects(selector: Selector) -> Selects {

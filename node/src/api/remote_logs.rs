@@ -27,6 +27,12 @@ const LINE_WAIT: Duration = Duration::from_secs(10);
 /// How much is read from a peer at once, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
 
+/// Whether a stream that begins like this reads a log.
+#[must_use]
+pub fn takes(header: &[u8]) -> bool {
+    header.starts_with(br#"{"log":"#)
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::http::{Method, StatusCode, header};
 use serde_json::Value;
 use skein_kube::admission::WriteOptions;
+use skein_kube::field_selector::{FieldSelector, FieldSelectorError};
 use skein_kube::resource::{MEASURED, Resource, Subresource, TOKEN_REVIEWS};
 use skein_kube::status::Status;
 use skein_kube::{body, review};
@@ -24,6 +25,8 @@ pub struct Asked<'a> {
     pub query: Query,
     /// Its `Accept` header; empty when there is none.
     pub accept: &'a str,
+    /// The fields by which it selects, read once: whether it is allowed is decided on what is then carried out.
+    pub fields: Result<FieldSelector, FieldSelectorError>,
 }
 
 impl Asked<'_> {
@@ -67,7 +70,13 @@ pub async fn serve(shell: &Arc<Shell>, call: Call) -> Result<Answer, Status> {
     let query = Query::parse(call.uri.query())?;
     let accept = call.header(header::ACCEPT.as_str()).unwrap_or_default();
     let route = paths::parse(call.path(), accept)?;
-    let asked = Asked { call: &call, query, accept };
+    let fields = match route {
+        Route::Collection { resource, .. } => {
+            FieldSelector::parse(usage::measured(resource), query.get("fieldSelector").unwrap_or_default())
+        }
+        _ => Ok(FieldSelector::default()),
+    };
+    let asked = Asked { call: &call, query, accept, fields };
     access::permit_route(shell, &asked, &route).await?;
     match route {
         Route::Document(content_type, text) if reads(&call) => Ok(bytes_answer(StatusCode::OK, &content_type, text)),
@@ -149,7 +158,7 @@ async fn part_verb(
         (Subresource::Scale, &Method::PATCH) => scale::patch(shell, asked, target).await,
         (Subresource::Log, &Method::GET) => {
             let pod = read::object(shell, target).await?;
-            logs::serve(shell, &pod, &asked.query).await
+            logs::serve(shell, asked.call, &pod, &asked.query).await
         }
         (Subresource::Attach | Subresource::Exec | Subresource::PortForward, &Method::GET | &Method::POST) => {
             let pod = read::object(shell, target).await?;

@@ -5,10 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -32,7 +34,8 @@ use crate::pki::client::{Shown, Subject};
 pub const SOCKET_FILE: &str = "skein.sock";
 /// Where the socket is made. The path of a socket must be short: this one is no longer than that of the socket itself.
 const MAKING_DIRECTORY: &str = ".making";
-/// How many connections may be open at once, TLS and socket each; further ones are closed at once.
+/// How many connections may be open at once, TLS (of clients who have shown who they are) and socket each; over TLS a further one
+/// takes the place of another, on the socket it is closed at once.
 pub const CONNECTIONS_LIMIT: usize = 2000;
 /// How many requests one HTTP/2 connection may have open at once. A client's watches share one connection.
 const STREAMS_LIMIT: u32 = 500;
@@ -237,7 +240,7 @@ async fn feed(shell: Arc<Shell>) {
 }
 
 async fn accept_tls(listener: TcpListener, tls: Arc<Tls>, shell: Arc<Shell>, tasks: TaskTracker) {
-    let (room, guests) = (Arc::new(Semaphore::new(CONNECTIONS_LIMIT)), Guests::new());
+    let guests = Guests::new();
     loop {
         let accepted = tokio::select! {
             () = shell.stop.cancelled() => return,
@@ -252,22 +255,9 @@ async fn accept_tls(listener: TcpListener, tls: Arc<Tls>, shell: Arc<Shell>, tas
             }
         };
         let address = from.ip().to_canonical();
-        let entered = match (guests.enter(address), room.clone().try_acquire_owned()) {
-            (Some(guest), Ok(permit)) => Ok((guest, permit)),
-            (None, _) => Err("connections-of-address"),
-            (_, Err(_)) => Err("connections"),
-        };
-        let (guest, permit) = match entered {
-            Ok(entered) => entered,
-            Err(reason) => {
-                shell.metrics.api_connections_refused.increment();
-                shell.refuse(&address, reason);
-                continue;
-            }
-        };
+        let guest = guests.enter(address);
         let (shell, tls) = (shell.clone(), tls.clone());
         tasks.spawn(async move {
-            let _permit = permit;
             tokio::select! {
                 () = serve_tls(stream, from, &tls, &guest, &shell) => {}
                 reason = guest.must_go() => {
@@ -333,6 +323,32 @@ async fn accept_unix(listener: UnixListener, shell: Arc<Shell>, tasks: TaskTrack
     }
 }
 
+/// An answer's body, and what is held until all of it is sent.
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> HttpBody for Holding<T> {
+    type Data = bytes::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
 async fn serve_connection<S>(
     stream: S,
     origin: Origin,
@@ -354,11 +370,12 @@ async fn serve_connection<S>(
         let (shell, certificate, guest) = (shell.clone(), certificate.clone(), guest.clone());
         async move {
             let mut request = request.map(Body::new);
+            let busy = guest.as_ref().map(|guest| guest.busy());
             if let Some(guest) = guest {
                 request.extensions_mut().insert(guest);
             }
             let answer: Response<Body> = shell.answer(origin, certificate.as_deref(), request).await;
-            Ok::<_, std::convert::Infallible>(answer)
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Holding { body, _held: busy }))
         }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);

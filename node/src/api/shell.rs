@@ -10,23 +10,30 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::upgrade::OnUpgrade;
 use skein_gossip::once::Once;
+use skein_kube::authorize::User;
 use skein_kube::status::Status;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::access::credential::Credential;
 use super::access::known::Cache;
 use super::access::{self, Caller, authenticate, impersonate};
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, too_many};
+use super::audit::entry::HUNG_UP;
 use super::audit::{Audit, Entry};
 use super::backend::Backend;
 use super::guests::Guest;
 use super::hub::{Hub, random_tag};
+use super::logs::{LOGS_LIMIT, LOGS_OF_USER_LIMIT};
+use super::shares::{Share, Shares};
 use super::streams::CLIENTS_LIMIT;
+use super::watch::{WATCHES_LIMIT, WATCHES_OF_USER_LIMIT};
 use super::{admin, health, routes};
 use crate::metrics::Metrics;
 use crate::pki::ServerIdentity;
@@ -43,11 +50,12 @@ const STAMP_EPOCH_MS: u64 = 1_704_067_200_000;
 const STAMP_COUNTER_BITS: u32 = 6;
 
 /// Where a request came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Origin {
     /// Over TLS: it must say who it is from.
     Network(SocketAddr),
     /// Over the socket, which only this node's administrator can open.
+    #[default]
     Socket,
 }
 
@@ -69,6 +77,10 @@ pub struct Shell {
     pub cluster: String,
     /// The URL that the kubeconfig names, such as `https://192.0.2.7:7443`.
     pub server_url: String,
+    /// Room for watches.
+    pub watches: Arc<Shares>,
+    /// Room for logs that are read.
+    pub logs: Arc<Shares>,
     /// Room for clients that have sessions with pods.
     pub sessions: Arc<Semaphore>,
     /// Their sessions, which go on when their connections are no HTTP any more.
@@ -101,6 +113,8 @@ pub struct Call {
     pub origin: Origin,
     /// Who sent it.
     pub caller: Caller,
+    /// By what they showed it. An answer that goes on ends when that counts no more.
+    pub credential: Arc<Credential>,
     /// Its connection, for who may go over to another protocol.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -127,6 +141,20 @@ impl Call {
         };
         name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(USER_LIMIT).collect()
     }
+
+    /// Waits until an answer that goes on has to end, whatever its client wants: when what the caller showed counts no more, or
+    /// its place was given to another. The place is held until this is dropped.
+    #[must_use]
+    pub fn while_counts(&self, shell: &Arc<Shell>, share: Share) -> BoxFuture<'static, ()> {
+        let over = self.credential.clone().over(shell.clone());
+        async move {
+            tokio::select! {
+                () = over => {}
+                () = share.out().cancelled() => {}
+            }
+        }
+        .boxed()
+    }
 }
 
 impl Shell {
@@ -151,6 +179,8 @@ impl Shell {
             identity,
             cluster,
             server_url,
+            watches: Shares::new(WATCHES_LIMIT, WATCHES_OF_USER_LIMIT),
+            logs: Shares::new(LOGS_LIMIT, LOGS_OF_USER_LIMIT),
             sessions: Arc::new(Semaphore::new(CLIENTS_LIMIT)),
             session_tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -177,21 +207,15 @@ impl Shell {
         certificate: Option<&Shown>,
         request: Request<Body>,
     ) -> Answer {
-        let started = Instant::now();
-        let mut entry = Entry::begin(origin, &request);
+        let mut line = Line::begin(self.clone(), origin, &request);
         // The path only: a query may hold what is nobody's business, headers hold the token.
         let span = tracing::debug_span!("api", method = %request.method(), path = request.uri().path());
-        let handled = self.limited(origin, certificate, request, &mut entry).instrument(span.clone()).await;
+        let handled = self.limited(origin, certificate, request, &mut line).instrument(span.clone()).await;
         let answer = handled.unwrap_or_else(|status| answer::failure(&status));
-        let took = started.elapsed();
-        self.metrics.api_requests.increment();
-        self.metrics.api_duration.observe(took);
         if answer.status().is_server_error() {
             self.metrics.api_errors.increment();
         }
-        if let (Some(audit), false) = (self.audit.get(), entry.is_about_health()) {
-            audit.write(entry.end(answer.status().as_u16(), took));
-        }
+        let took = line.end(answer.status().as_u16());
         span.in_scope(|| tracing::debug!(status = answer.status().as_u16(), ms = took.as_millis(), "answered"));
         answer
     }
@@ -201,9 +225,9 @@ impl Shell {
         origin: Origin,
         certificate: Option<&Shown>,
         request: Request<Body>,
-        entry: &mut Entry,
+        line: &mut Line,
     ) -> Result<Answer, Status> {
-        let work = AssertUnwindSafe(self.admitted(origin, certificate, request, entry)).catch_unwind();
+        let work = AssertUnwindSafe(self.admitted(origin, certificate, request, line)).catch_unwind();
         match tokio::time::timeout(REQUEST_LIMIT, work).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
@@ -223,16 +247,21 @@ impl Shell {
         origin: Origin,
         certificate: Option<&Shown>,
         request: Request<Body>,
-        entry: &mut Entry,
+        line: &mut Line,
     ) -> Result<Answer, Status> {
         if let Some(answer) = health::answer(self, request.uri()).await {
+            line.entry().was_about_health();
             return Ok(answer);
         }
-        let caller = self.caller(origin, certificate, request.headers()).await?;
+        let (user, credential) = self.user(origin, certificate, request.headers()).await?;
+        // Before it is asked whom they may act as: who is refused that is known all the same.
+        line.entry().is_from(&Caller::of(user.clone()));
         if let Some(guest) = request.extensions().get::<Arc<Guest>>() {
-            guest.is_known_now();
+            let crowded = |_| too_many("too many connections are open to this peer; try again, or ask another peer", 5);
+            guest.is_known_now(&user).map_err(crowded)?;
         }
-        entry.is_from(&caller);
+        let caller = impersonate::caller(self, user, request.headers()).await?;
+        line.entry().is_from(&caller);
         let (mut head, body) = request.into_parts();
         let upgrade = head.extensions.remove::<OnUpgrade>();
         let body = match Limited::new(body, BODY_LIMIT).collect().await {
@@ -242,7 +271,8 @@ impl Shell {
             }
             Err(error) => return Err(Status::bad_request(format!("the request's body could not be read: {error}"))),
         };
-        let call = Call { method: head.method, uri: head.uri, headers: head.headers, body, origin, caller, upgrade };
+        let (method, uri, headers, credential) = (head.method, head.uri, head.headers, Arc::new(credential));
+        let call = Call { method, uri, headers, body, origin, caller, credential, upgrade };
         if call.path() == "/metrics" {
             access::permit(self, &call.caller.user, &access::path_action(&call.method, call.path())).await?;
             self.backend.measure(&self.metrics).await;
@@ -255,22 +285,65 @@ impl Shell {
         routes::serve(self, call).await
     }
 
-    /// Who sends a request, and who they act as.
-    async fn caller(&self, origin: Origin, certificate: Option<&Shown>, headers: &HeaderMap) -> Result<Caller, Status> {
-        let user = match origin {
-            Origin::Socket => authenticate::master(authenticate::ROOT),
-            Origin::Network(_) => match authenticate::caller(self, certificate, headers).await {
-                Err(status) if status.code == 401 => {
-                    self.metrics.api_unauthorized.increment();
-                    if let Origin::Network(from) = origin {
-                        self.refuse(&from.ip(), "unauthorized");
-                    }
-                    return Err(status);
-                }
-                other => other?,
-            },
+    /// Who sends a request, and by what they show it.
+    async fn user(
+        &self,
+        origin: Origin,
+        certificate: Option<&Shown>,
+        headers: &HeaderMap,
+    ) -> Result<(User, Credential), Status> {
+        let Origin::Network(from) = origin else {
+            return Ok((authenticate::master(authenticate::ROOT), Credential::Socket));
         };
-        impersonate::caller(self, user, headers).await
+        let known = authenticate::caller(self, certificate, headers).await;
+        if known.as_ref().is_err_and(|status| status.code == 401) {
+            self.metrics.api_unauthorized.increment();
+            self.refuse(&from.ip(), "unauthorized");
+        }
+        known
+    }
+}
+
+/// A request's line in the audit log. It is written when the request is answered; or when nobody waits for the answer any
+/// more, since what was asked for may have been done by then.
+struct Line {
+    shell: Arc<Shell>,
+    started: Instant,
+    entry: Entry,
+    is_written: bool,
+}
+
+impl Line {
+    fn begin(shell: Arc<Shell>, origin: Origin, request: &Request<Body>) -> Self {
+        Line { shell, started: Instant::now(), entry: Entry::begin(origin, request), is_written: false }
+    }
+
+    fn entry(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+
+    /// Says what the answer is; how long it took.
+    fn end(mut self, code: u16) -> Duration {
+        self.write(code)
+    }
+
+    fn write(&mut self, code: u16) -> Duration {
+        let took = self.started.elapsed();
+        self.is_written = true;
+        self.shell.metrics.api_requests.increment();
+        self.shell.metrics.api_duration.observe(took);
+        if let Some(audit) = self.shell.audit.get() {
+            audit.write(std::mem::take(&mut self.entry).end(code, took));
+        }
+        took
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.write(HUNG_UP);
+        }
     }
 }
 

@@ -82,7 +82,7 @@ pub async fn serve(shell: &Arc<Shell>, asked: &Asked<'_>, pod: &Rendered, part: 
         let expected = expected(&request.wanted, asked.query.flag("tty")?);
         Client::Terminal(session::open(&*shell.backend, node, &request).await?, expected)
     };
-    Ok(upgrade.begin(shell, client, permit))
+    Ok(upgrade.begin(shell, asked.call, client, permit))
 }
 
 /// What a client gets once it is connected.
@@ -135,21 +135,24 @@ impl Upgrade {
     }
 
     /// The answer by which the connection goes over; what comes after it is served beside.
-    fn begin(self, shell: &Shell, client: Client, permit: OwnedSemaphorePermit) -> Answer {
+    fn begin(self, shell: &Arc<Shell>, call: &Call, client: Client, permit: OwnedSemaphorePermit) -> Answer {
         let is_spdy = self.is_spdy();
-        let (stop, tasks) = (shell.stop.clone(), shell.session_tasks.clone());
+        let (stop, tasks) = (shell.stop.child_token(), shell.session_tasks.clone());
+        let over = call.credential.clone().over(shell.clone());
         match self {
             Upgrade::WebSocket(upgrade) => upgrade.on_upgrade(move |socket| {
                 tasks.track_future(async move {
                     let _permit = permit;
-                    serve_socket(client, socket, is_spdy, &stop).await;
+                    until_over(over, &stop, serve_socket(client, socket, is_spdy, &stop)).await;
                 })
             }),
             Upgrade::Spdy(on, streams) => {
                 tasks.spawn(async move {
                     let _permit = permit;
                     match on.await {
-                        Ok(upgraded) => serve_spdy(client, TokioIo::new(upgraded), &stop).await,
+                        Ok(upgraded) => {
+                            until_over(over, &stop, serve_spdy(client, TokioIo::new(upgraded), &stop)).await;
+                        }
                         Err(error) => tracing::debug!(%error, "a client did not go over to SPDY"),
                     }
                 });
@@ -163,6 +166,16 @@ impl Upgrade {
             }
         }
     }
+}
+
+/// Carries a session on, and has it end when what its client showed counts no more.
+async fn until_over(over: impl Future<Output = ()>, stop: &CancellationToken, session: impl Future<Output = ()>) {
+    let mut session = std::pin::pin!(session);
+    tokio::select! {
+        () = &mut session => return,
+        () = over => stop.cancel(),
+    }
+    session.await;
 }
 
 async fn websocket(call: &Call, on: OnUpgrade, protocols: &[&'static str]) -> Result<WebSocketUpgrade, Status> {

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use serde_json::Value;
 use skein_gossip::NodeId;
 use skein_kube::negotiate::{self, parse_accept};
-use skein_kube::resource::{NODE_METRICS, NODES, PODS, Resource};
+use skein_kube::resource::{MEASURED, NODE_METRICS, NODES, PODS, Resource};
 use skein_kube::status::Status;
 use skein_kube::usage::{self, Taken, Usage};
 
@@ -61,9 +61,13 @@ pub async fn get(shell: &Shell, asked: &Asked<'_>, target: &Target) -> Result<An
     }
 }
 
-/// Whose use it is.
-fn measured(resource: &Resource) -> &'static Resource {
-    if *resource == NODE_METRICS { &NODES } else { &PODS }
+/// Whose use it is; of what is no use of anything, itself.
+pub(super) fn measured(resource: &'static Resource) -> &'static Resource {
+    match resource {
+        _ if *resource == NODE_METRICS => &NODES,
+        _ if MEASURED.contains(&resource) => &PODS,
+        _ => resource,
+    }
 }
 
 /// There is one form alone.

@@ -93,7 +93,7 @@ pub async fn create(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     if !request.role.is_empty() {
         bind(shell, call, &request).await?;
     }
-    Ok(text_answer(StatusCode::CREATED, issue(shell, &request)?))
+    Ok(text_answer(StatusCode::CREATED, issue(shell, &request).await?))
 }
 
 /// Answers a request to let nothing count any more that was issued to a user.
@@ -127,8 +127,12 @@ pub async fn revoke(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     Ok(json_answer(StatusCode::OK, &json!({"user": request.user, "revoked": at})))
 }
 
-pub(super) fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Status> {
-    let (secrets, now_s) = (shell.identity.secrets(), now_ms() / 1000);
+pub(super) async fn issue(shell: &Shell, request: &UserRequest) -> Result<String, Status> {
+    let (secrets, mut now_s) = (shell.identity.secrets(), now_ms() / 1000);
+    // What is made in the second of a revocation cannot be told from what was made before it.
+    if shell.known.now(&*shell.backend).await?.is_revoked(&request.user, now_s) {
+        now_s += 1;
+    }
     let authorities = shell.identity.authorities(now_ms());
     let failed = |error: String| Status::new(500, "InternalError", error);
     let write = |credential: &Credential<'_>| {
@@ -203,9 +207,9 @@ async fn ask(shell: &Arc<Shell>, call: &Call, method: Method, path: &str, body: 
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::USER_AGENT, HeaderValue::from_static("skein"));
-    let (origin, caller) = (call.origin, call.caller.clone());
+    let (origin, caller, credential) = (call.origin, call.caller.clone(), call.credential.clone());
     let body = body.to_string().into();
-    routes::serve(shell, Call { method, uri, headers, body, origin, caller, upgrade: None }).await
+    routes::serve(shell, Call { method, uri, headers, body, origin, caller, credential, upgrade: None }).await
 }
 
 /// Whether somebody new may be called that: also not as the administrator is, and whoever asks on the node itself. What they do

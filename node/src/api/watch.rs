@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Response;
 use bytes::Bytes;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, stream};
 use serde_json::{Value, json};
 use skein_crdt_state::Kind;
 use skein_kube::status::Status;
@@ -18,9 +19,20 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::answer::{Answer, set_content_type, too_many};
 use super::backend::Rendered;
 use super::hub::{Entry, Refused, Start, Subscription};
-use super::shell::Shell;
+use super::shares::Full;
+use super::shell::{Call, Shell};
 use crate::metrics::Metrics;
 
+/// How many watches may be open at once. When all are, a further one takes the place of the oldest of who has most, or is
+/// answered 429.
+pub const WATCHES_LIMIT: usize = 1000;
+/// How many of them one user may have that is no administrator; further ones are answered 429.
+pub const WATCHES_OF_USER_LIMIT: usize = WATCHES_LIMIT / 4;
+/// How long a watch goes on at least whose client does not say how long, and twice that at most. That differs from watch to
+/// watch, so that not all clients come back at once.
+const SHORTEST: Duration = Duration::from_secs(30 * 60);
+/// The longest that a client may ask for.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How often a client that wants bookmarks hears where it stands.
 pub const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// How many events go into one piece of the answer.
@@ -52,7 +64,7 @@ pub struct WatchRequest {
     pub mark: Option<bool>,
     /// Whether to send bookmarks now and then.
     pub bookmarks: bool,
-    /// When to end, if the client said so.
+    /// How long it is to go on, if the client said so.
     pub timeout: Option<Duration>,
 }
 
@@ -72,26 +84,31 @@ pub enum Begin {
 /// # Errors
 /// When too many are open, or the daemon stops. A place that is not in the log (any more) is no error here: the answer
 /// is a stream that says so, since that is what clients recover from.
-pub async fn serve(shell: &Arc<Shell>, request: WatchRequest) -> Result<Answer, Status> {
+pub async fn serve(shell: &Arc<Shell>, call: &Call, request: WatchRequest) -> Result<Answer, Status> {
+    let share = shell.watches.take(call.caller.own()).map_err(|full| {
+        let message = match full {
+            Full::OfUser => "you have too many watches open at this peer; end some, or ask another peer",
+            Full::InAll => "too many watches are open at this peer; try again, or ask another peer",
+        };
+        too_many(message, 5)
+    })?;
     let start = match request.begin {
         Begin::After(version) => Start::After(version),
         Begin::Now | Begin::Present => Start::Now,
     };
     // First the log, then the list: what changes in between is told twice rather than not at all.
-    let subscription = match shell.hub.subscribe(&request.kind, request.namespace.clone(), start) {
+    let subscribed = shell.hub.subscribe(&request.kind, request.namespace.clone(), start, share.out().clone());
+    let subscription = match subscribed {
         Ok(subscription) => subscription,
         Err(Refused::Expired) => return Ok(stream_answer(Body::from(error_event(&expired())))),
-        Err(Refused::TooMany) => {
-            let message = "too many watches are open at this peer; try again, or ask another peer";
-            return Err(too_many(message, 5));
-        }
     };
     let mut initial = VecDeque::new();
     if request.begin == Begin::Present {
         let all = shell.backend.list(request.kind.clone(), request.namespace.clone()).await?;
         initial = all.into_iter().filter(|object| (request.selects)(&object.value)).collect();
     }
-    let watch = Watch::new(shell.clone(), request, subscription, initial);
+    let ends = call.while_counts(shell, share);
+    let watch = Watch::new(shell.clone(), request, subscription, initial, ends);
     Ok(stream_answer(Body::from_stream(stream::unfold(watch, Watch::next))))
 }
 
@@ -101,13 +118,23 @@ fn stream_answer(body: Body) -> Answer {
     answer
 }
 
+/// How long a watch goes on whose client does not say.
+fn some_while() -> Duration {
+    let mut drawn = [0; 2];
+    // Without randomness all of them are as short.
+    let _ = getrandom::fill(&mut drawn);
+    SHORTEST + SHORTEST.mul_f64(f64::from(u16::from_le_bytes(drawn)) / f64::from(u16::MAX))
+}
+
 struct Watch {
     shell: Arc<Shell>,
     request: WatchRequest,
     subscription: Subscription,
     initial: VecDeque<Arc<Rendered>>,
     mark: Option<bool>,
-    ends_at: Option<Instant>,
+    ends_at: Instant,
+    /// Is over when the watch has to end whatever its client wants.
+    ends: BoxFuture<'static, ()>,
     bookmark: Interval,
     first: bool,
     over: bool,
@@ -137,21 +164,23 @@ impl Watch {
         request: WatchRequest,
         subscription: Subscription,
         initial: VecDeque<Arc<Rendered>>,
+        ends: BoxFuture<'static, ()>,
     ) -> Self {
         shell.metrics.watches.raise();
         let mut bookmark = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
         bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let open = OpenWatch(shell.metrics.clone());
-        let ends_at = request.timeout.map(|timeout| Instant::now() + timeout);
+        let ends_at = Instant::now() + request.timeout.map_or_else(some_while, |timeout| timeout.min(LONGEST));
         let mark = request.mark;
         let (first, over) = (true, false);
-        Watch { shell, request, subscription, initial, mark, ends_at, bookmark, first, over, _open: open }
+        Watch { shell, request, subscription, initial, mark, ends_at, ends, bookmark, first, over, _open: open }
     }
 
     /// The next piece of the stream, or its end.
     async fn next(mut self) -> Option<(Result<Bytes, std::convert::Infallible>, Self)> {
         loop {
-            if self.over {
+            // Also of a watch that never waits.
+            if self.over || (&mut self.ends).now_or_never().is_some() {
                 return None;
             }
             let mut piece = Vec::new();
@@ -202,16 +231,11 @@ impl Watch {
     }
 
     async fn wait(&mut self) -> Woken {
-        let time_over = async {
-            match self.ends_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             entry = self.subscription.queue.recv() => entry.map_or(Woken::CutOff, Woken::Entry),
             _ = self.bookmark.tick(), if self.request.bookmarks => Woken::Bookmark,
-            () = time_over => Woken::TimeOver,
+            () = tokio::time::sleep_until(self.ends_at) => Woken::TimeOver,
+            () = &mut self.ends => Woken::TimeOver,
         }
     }
 
@@ -278,4 +302,16 @@ fn error_event(status: &Status) -> Vec<u8> {
     let mut event = json!({"type": "ERROR", "object": status.to_value()}).to_string().into_bytes();
     event.push(b'\n');
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_whose_client_says_nothing_ends_after_half_an_hour_to_an_hour_and_not_with_all_others() {
+        let drawn: Vec<Duration> = (0..100).map(|_| some_while()).collect();
+        assert!(drawn.iter().all(|one| (SHORTEST..=2 * SHORTEST).contains(one)));
+        assert!(drawn.iter().any(|one| *one != drawn[0]));
+    }
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::identity::AddressBook;
 use super::keys::Keeper;
+use super::outbound::{Held, Outbound};
 use super::token::MAX_TOKEN_PEERS;
 use super::why::why;
 use super::{DaemonConfig, DaemonError};
@@ -56,6 +57,8 @@ pub(crate) struct Daemon {
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) stop: CancellationToken,
     pub(crate) host: Arc<Host>,
+    /// What is open to peers.
+    pub(crate) outbound: Outbound,
 }
 
 impl LogSource for Daemon {
@@ -142,9 +145,10 @@ impl Backend for Daemon {
             if peer == self.me {
                 return Ok(self.open_here(&header));
             }
-            let stream = self.net.open(peer, header).await;
-            let stream = stream.map_err(|error| LogError::Unavailable(format!("{}: {error}", peer.short())))?;
-            Ok(Box::pin(stream) as PeerStream)
+            let unavailable = |why: String| LogError::Unavailable(format!("{}: {why}", peer.short()));
+            let room = self.outbound.room(peer, &header).map_err(|crowded| unavailable(crowded.to_string()))?;
+            let stream = self.net.open(peer, header).await.map_err(|error| unavailable(error.to_string()))?;
+            Ok(Box::pin(Held::new(Box::pin(stream), room)) as PeerStream)
         }
         .boxed()
     }

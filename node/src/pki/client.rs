@@ -30,6 +30,8 @@ pub struct Subject {
     pub groups: Vec<String>,
     /// Since when it is valid, in seconds since the Unix epoch.
     pub since_s: u64,
+    /// The last second in which it is valid. TLS looks when a connection is opened; connections may be open for longer.
+    pub until_s: u64,
 }
 
 /// A certificate that was shown when a connection was opened.
@@ -77,6 +79,12 @@ pub fn issue(
 }
 
 impl Subject {
+    /// When it was made, which is later than since when it is valid.
+    #[must_use]
+    pub fn issued_s(&self) -> u64 {
+        self.since_s.saturating_add(BACKDATED_S)
+    }
+
     /// Reads who a certificate is of. `None`: it is damaged, or names no user.
     #[must_use]
     pub fn of(der: &[u8]) -> Option<Self> {
@@ -88,7 +96,8 @@ impl Subject {
             signed.next()?;
         }
         let (_algorithm, _issuer) = (signed.within(SEQUENCE)?, signed.within(SEQUENCE)?);
-        let since_s = Der(signed.within(SEQUENCE)?).time()?;
+        let mut validity = Der(signed.within(SEQUENCE)?);
+        let (since_s, until_s) = (validity.time()?, validity.time()?);
         let mut subject = Der(signed.within(SEQUENCE)?);
         let (mut user, mut groups) = (String::new(), Vec::new());
         while let Some(set) = subject.within(SET) {
@@ -104,7 +113,7 @@ impl Subject {
                 }
             }
         }
-        (!user.is_empty()).then_some(Subject { user, groups, since_s })
+        (!user.is_empty()).then_some(Subject { user, groups, since_s, until_s })
     }
 }
 
@@ -173,9 +182,11 @@ mod tests {
             user: "alice".into(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             since_s: NOW - BACKDATED_S,
+            until_s: NOW + 3600,
         };
         assert_eq!(Subject::of(&der(Some("dev"))), Some(alice(&["dev"])));
         assert_eq!(Subject::of(&der(None)), Some(alice(&[])));
+        assert_eq!(alice(&[]).issued_s(), NOW, "the moment that a revocation is compared with");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use skein_crdt_state::keyring::EpochId;
+use tokio::sync::watch;
 
 use super::epochs::{Epochs, Turn};
 use super::token::{Claims, TokenError, TokenKey};
@@ -30,6 +31,8 @@ const SERVER_YEARS: i32 = 3;
 pub struct ServerIdentity {
     known: RwLock<Arc<Known>>,
     shown: Mutex<Shown>,
+    /// Says that what counts may have changed, with the generation.
+    changed: watch::Sender<u64>,
 }
 
 /// All that follows from the sets and rotations that this node knows of.
@@ -76,7 +79,7 @@ impl ServerIdentity {
         let known = Known::of(epochs, 0)?;
         let key = certify(&known, &names, &addresses)?;
         let shown = Mutex::new(Shown { names, addresses, key });
-        Ok(ServerIdentity { known: RwLock::new(Arc::new(known)), shown })
+        Ok(ServerIdentity { known: RwLock::new(Arc::new(known)), shown, changed: watch::Sender::new(0) })
     }
 
     /// Makes sure that the certificate names an address at which a client arrived.
@@ -117,7 +120,9 @@ impl ServerIdentity {
         change(&mut epochs);
         let known = Known::of(epochs, before.generation + 1)?;
         shown.key = certify(&known, &shown.names, &shown.addresses)?;
+        let generation = known.generation;
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        self.changed.send_replace(generation);
         Ok(())
     }
 
@@ -134,6 +139,12 @@ impl ServerIdentity {
             (shown.names.clone(), shown.addresses.clone())
         };
         certify(&Known::of(epochs, before.generation + 1)?, &names, &addresses).map(drop)
+    }
+
+    /// Tells of each change of sets and rotations.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// Takes over what rotations there are, the earliest first.
@@ -176,24 +187,25 @@ impl ServerIdentity {
         self.known().epochs.authorities(now_ms)
     }
 
-    /// Whether a token is the administrator's, of a set that counts. Which set it is may show in the time that it takes.
+    /// Of which set a token is the administrator's, if that set counts. Which it is may show in the time that it takes.
     #[must_use]
-    pub fn is_admin(&self, token: &[u8], now_ms: u64) -> bool {
+    pub fn admin_of(&self, token: &[u8], now_ms: u64) -> Option<EpochId> {
         let known = self.known();
-        known.by_age.iter().any(|held| held.secrets.is_admin(token) && known.epochs.counts(&held.id, now_ms))
+        let is_admin = |held: &&Arc<Held>| held.secrets.is_admin(token) && known.epochs.counts(&held.id, now_ms);
+        known.by_age.iter().find(is_admin).map(|held| held.id)
     }
 
-    /// Reads a token that a set signed which counts.
+    /// Reads a token that a set signed which counts, and says which.
     ///
     /// # Errors
     /// When it is another text, or it or its set has ended.
-    pub fn verify_token(&self, token: &str, now_ms: u64) -> Result<Claims, TokenError> {
+    pub fn verify_token(&self, token: &str, now_ms: u64) -> Result<(Claims, EpochId), TokenError> {
         let known = self.known();
         for held in &known.by_age {
             match held.tokens.verify(token, now_ms / 1000) {
                 Err(TokenError::Foreign) => {}
                 Ok(_) if !known.epochs.counts(&held.id, now_ms) => return Err(TokenError::Lapsed),
-                other => return other,
+                other => return other.map(|claims| (claims, held.id)),
             }
         }
         Err(TokenError::Foreign)
@@ -210,6 +222,12 @@ impl ServerIdentity {
     #[must_use]
     pub fn counts(&self, epoch: &EpochId, now_ms: u64) -> bool {
         self.known().epochs.counts(epoch, now_ms)
+    }
+
+    /// When what a set gave out ends, as far as is known now; `None`: it counts no more, or never did.
+    #[must_use]
+    pub fn lapse_ms(&self, epoch: &EpochId) -> Option<u64> {
+        self.known().epochs.lapse_ms(epoch)
     }
 
     /// How TLS is spoken from now on. Connections that are open go on as they began.
@@ -388,10 +406,14 @@ mod tests {
             let claims = Claims::of_user("alice", Vec::new(), NOW / 1000, 3600);
             let token = TokenKey::of(set).sign(claims).unwrap();
             assert!(identity.verify_token(&token, before).is_ok(), "set {at}");
-            assert!(identity.is_admin(set.admin_token.as_bytes(), before), "set {at}");
+            assert!(identity.admin_of(set.admin_token.as_bytes(), before).is_some(), "set {at}");
             let lapsed = at < 2;
             assert_eq!(identity.verify_token(&token, after).err(), lapsed.then_some(TokenError::Lapsed), "set {at}");
-            assert_eq!(identity.is_admin(set.admin_token.as_bytes(), after), !lapsed, "set {at}");
+            assert_eq!(
+                identity.admin_of(set.admin_token.as_bytes(), after),
+                (!lapsed).then_some(set.epoch()),
+                "set {at}"
+            );
         }
         let new = identity.tokens().sign(Claims::of_user("alice", Vec::new(), NOW / 1000, 3600)).unwrap();
         assert!(TokenKey::of(&sets[2]).verify(&new, NOW / 1000).is_ok());
@@ -402,7 +424,7 @@ mod tests {
         let (identity, _) = rotated(1);
         let stray = ClusterSecrets::found("home").unwrap();
         identity.change(|epochs| assert!(epochs.insert(stray.clone()))).unwrap();
-        assert!(!identity.is_admin(stray.admin_token.as_bytes(), NOW - 1));
+        assert_eq!(identity.admin_of(stray.admin_token.as_bytes(), NOW - 1), None);
         let token = TokenKey::of(&stray).sign(Claims::of_user("alice", Vec::new(), NOW / 1000, 60)).unwrap();
         assert_eq!(identity.verify_token(&token, NOW - 1).err(), Some(TokenError::Foreign));
     }

@@ -249,6 +249,14 @@ impl Lines {
         Lines { body: response.into_body(), buffer: Vec::new() }
     }
 
+    /// Waits for the end of the stream, whatever it says until then; how long that took.
+    pub async fn ended(&mut self) -> Duration {
+        let start = std::time::Instant::now();
+        let end = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        tokio::time::timeout(Duration::from_secs(10), end).await.expect("the stream goes on");
+        start.elapsed()
+    }
+
     /// The next line, or `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Value> {
         loop {

@@ -42,6 +42,8 @@ pub struct Fake {
     layout: Layout,
     /// What runs in pods, wherever they are said to be.
     sessions: Arc<SessionServer>,
+    /// Held by a test, writes are done and not answered.
+    pub answering: tokio::sync::RwLock<()>,
     /// Ends them, as the end of the node that has the pods would.
     pub node_stops: CancellationToken,
     /// How many removals were begun, and how many rotations were made.
@@ -96,6 +98,7 @@ impl Fake {
             changes: broadcast::channel(1024).0,
             layout: skein_kube::schema::layout(),
             sessions: Arc::new(change(SessionServer::new(Arc::new(Host), node_stops.clone()))),
+            answering: tokio::sync::RwLock::default(),
             node_stops,
             removals: AtomicUsize::new(0),
             rotations: AtomicUsize::new(0),
@@ -203,6 +206,22 @@ impl Inner {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
+    }
+
+    fn write(
+        &mut self,
+        changes: &broadcast::Sender<Arc<Vec<ProjectedChange>>>,
+        request: WriteRequest,
+    ) -> Result<WriteReply, WriteError> {
+        self.writes.push(request.clone());
+        let (manager, user) = (request.manager.as_str(), request.user.as_str());
+        self.message = Message { manager, user, operation: request.operation, decided: None }.to_string().into();
+        match request.op {
+            WriteOp::Create { name, edits } => self.create(changes, &name, &edits),
+            WriteOp::Edit { key, edits, if_heads } => self.edit(changes, key, &edits, if_heads.as_deref()),
+            WriteOp::Delete { key, .. } => self.remove(changes, key),
+            WriteOp::Remove { node } => Err(WriteError::NoSuchMember(node)),
+        }
     }
 
     fn shown(&self, object: &ApiRef) -> Option<&Stored> {
@@ -476,16 +495,9 @@ impl Backend for Fake {
 
     fn write(&self, request: WriteRequest) -> BoxFuture<'_, Result<Result<WriteReply, WriteError>, Stopped>> {
         Box::pin(async move {
-            let mut inner = self.inner.lock().unwrap();
-            inner.writes.push(request.clone());
-            let (manager, user) = (request.manager.as_str(), request.user.as_str());
-            inner.message = Message { manager, user, operation: request.operation, decided: None }.to_string().into();
-            Ok(match request.op {
-                WriteOp::Create { name, edits } => inner.create(&self.changes, &name, &edits),
-                WriteOp::Edit { key, edits, if_heads } => inner.edit(&self.changes, key, &edits, if_heads.as_deref()),
-                WriteOp::Delete { key, .. } => inner.remove(&self.changes, key),
-                WriteOp::Remove { node } => Err(WriteError::NoSuchMember(node)),
-            })
+            let reply = self.inner.lock().unwrap().write(&self.changes, request);
+            let _answered = self.answering.read().await;
+            Ok(reply)
         })
     }
 

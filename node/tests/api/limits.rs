@@ -11,6 +11,10 @@ use crate::client::World;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// As many as an address may have without proving anything.
 const OF_ADDRESS: usize = 256;
+/// As many as one user may have who is no administrator.
+const CONNECTIONS_OF_USER: usize = 500;
+const WATCHES_OF_USER: usize = 250;
+const LOGS_OF_USER: usize = 64;
 
 async fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
@@ -58,4 +62,70 @@ async fn who_is_no_client_is_counted_by_what_was_wrong() {
     assert_eq!(world.metrics.api_refusals.get("unauthorized"), 1);
     let text = world.request("GET", "/metrics").send().await.text;
     assert!(text.contains("\nskein_api_refusals_total{reason=\"tls-handshake\"} 3\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_user_has_a_share_of_the_watches_and_others_have_room() {
+    let world = World::new().await;
+    world.bind("pod", "view", "default");
+    world.bind("alice", "view", "default");
+    let path = "/api/v1/namespaces/default/configmaps?watch=1";
+    let watch = |user: &str| world.user(user, &[], "GET", path).open();
+    let mut held = Vec::new();
+    for _ in 0..WATCHES_OF_USER {
+        let answer = watch("pod").await;
+        assert_eq!(answer.status().as_u16(), 200);
+        held.push(answer);
+    }
+    let refused = world.user("pod", &[], "GET", path).send().await;
+    assert!(refused.status.as_u16() == 429 && refused.headers.contains_key("retry-after"), "{}", refused.text);
+    assert_eq!(watch("alice").await.status().as_u16(), 200);
+    assert_eq!(world.request("GET", path).open().await.status().as_u16(), 200);
+    // A place is free again when its client goes away.
+    drop(held.pop());
+    let start = Instant::now();
+    while watch("pod").await.status().as_u16() != 200 {
+        assert!(start.elapsed() < PATIENCE, "a watch that ended counts for ever");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_user_reads_so_many_logs_and_others_have_room_for_theirs() {
+    let world = crate::sessions::world().await;
+    for user in ["pod", "alice"] {
+        world.bind(user, "view", "default");
+    }
+    let mut held = Vec::new();
+    for (n, pod) in ["here", "there"].iter().cycle().take(LOGS_OF_USER).enumerate() {
+        let path = crate::sessions::path(pod, "log?follow=1&container=web");
+        let answer = world.user("pod", &[], "GET", &path).open().await;
+        assert_eq!(answer.status().as_u16(), 200, "{n}");
+        held.push(answer);
+    }
+    let path = crate::sessions::path("here", "log?container=web");
+    let refused = world.user("pod", &[], "GET", &path).send().await;
+    assert_eq!(refused.status.as_u16(), 429, "{}", refused.text);
+    assert_eq!(world.user("alice", &[], "GET", &path).send().await.text, "one\ntwo\nthree\n");
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_nothing_makes_room_before_one_that_does() {
+    let world = World::new().await;
+    world.bind("pod", "view", "default");
+    let watched = world.user("pod", &[], "GET", "/api/v1/namespaces/default/configmaps?watch=1").open().await;
+    let token = world.sign(skein_node::pki::token::Claims::of_user("pod", Vec::new(), crate::client::now_s(), 600));
+    let header = format!("authorization: Bearer {token}\r\n");
+    let mut held = Vec::new();
+    // With the one that watches, one more than a user may have.
+    for _ in 0..CONNECTIONS_OF_USER {
+        let mut stream = world.tls().await;
+        assert_eq!(crate::rotation::ask(&mut stream, &header).await, "200");
+        held.push(stream);
+    }
+    soon("one had to go", || world.metrics.api_refusals.get("connections-of-user") == 1).await;
+    assert_eq!(held[0].read(&mut [0]).await.unwrap_or(0), 0, "the oldest that is idle");
+    assert_eq!(crate::rotation::ask(&mut held[1], &header).await, "200");
+    world.fake.put("ConfigMap", "default", "m", &serde_json::json!({}));
+    assert!(crate::client::Lines::new(watched).next().await.is_some(), "the watch goes on");
 }

@@ -17,7 +17,7 @@ use crate::client::{World, now_s};
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
 /// Turns to a new set; what was issued before counts until then.
-fn rotate(world: &World, lapse_ms: u64) -> ClusterSecrets {
+pub fn rotate(world: &World, lapse_ms: u64) -> ClusterSecrets {
     let new = ClusterSecrets::found("home").unwrap();
     let turn = Turn { epoch: new.epoch(), lapse_ms };
     world
@@ -32,7 +32,7 @@ fn rotate(world: &World, lapse_ms: u64) -> ClusterSecrets {
 }
 
 /// The status of one request on a connection that stays open.
-async fn ask(stream: &mut tokio_rustls::client::TlsStream<tokio::net::TcpStream>, header: &str) -> String {
+pub async fn ask(stream: &mut tokio_rustls::client::TlsStream<tokio::net::TcpStream>, header: &str) -> String {
     let request = format!("GET /apis/authentication.k8s.io HTTP/1.1\r\nhost: x\r\n{header}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();

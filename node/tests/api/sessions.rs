@@ -23,10 +23,10 @@ const V5: &str = "v5.channel.k8s.io";
 const V4: &str = "v4.channel.k8s.io";
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// A world with a pod on this node and one on its peer.
-async fn world() -> World {
+pub async fn world() -> World {
     with_pods(World::new().await)
 }
 
@@ -47,14 +47,19 @@ fn with_pods(world: World) -> World {
     world
 }
 
-fn path(pod: &str, rest: &str) -> String {
+pub fn path(pod: &str, rest: &str) -> String {
     format!("/api/v1/namespaces/default/pods/{pod}/{rest}")
 }
 
 async fn dial(world: &World, path: &str, protocols: &str) -> Result<Socket, tungstenite::Error> {
+    dial_as(world, &world.secrets.admin_token, path, protocols).await
+}
+
+/// The same with this token.
+pub async fn dial_as(world: &World, token: &str, path: &str, protocols: &str) -> Result<Socket, tungstenite::Error> {
     let mut request = format!("wss://goose{path}").into_client_request().unwrap();
     let headers = request.headers_mut();
-    headers.insert("authorization", format!("Bearer {}", world.secrets.admin_token).parse().unwrap());
+    headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
     headers.insert("sec-websocket-protocol", protocols.parse().unwrap());
     let (socket, answer) = tokio_tungstenite::client_async(request, world.tls().await).await?;
     let chosen = answer.headers()["sec-websocket-protocol"].to_str().unwrap();
@@ -63,7 +68,7 @@ async fn dial(world: &World, path: &str, protocols: &str) -> Result<Socket, tung
 }
 
 /// What a session over channels said until its end: stdout, stderr and the status.
-async fn hear(socket: &mut Socket) -> (Vec<u8>, Vec<u8>, Value) {
+pub async fn hear(socket: &mut Socket) -> (Vec<u8>, Vec<u8>, Value) {
     let (mut out, mut errors, mut status) = (Vec::new(), Vec::new(), Value::Null);
     loop {
         match next(socket).await {

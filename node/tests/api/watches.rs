@@ -40,6 +40,16 @@ async fn settle() {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
+async fn soon(holds: impl Fn() -> bool) {
+    for _ in 0..100 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("it does not come to hold");
+}
+
 #[tokio::test]
 async fn a_watch_from_a_list_sees_what_came_after_it_and_goes_on() {
     let world = World::new().await;
@@ -153,8 +163,14 @@ async fn a_watch_ends_when_its_time_is_over_and_when_the_daemon_stops() {
     let mut lines = watch(&world, "&timeoutSeconds=1").await;
     assert_eq!(lines.next().await, None);
     assert!(started.elapsed().as_millis() >= 1000);
+    // More time than there is, is no mistake.
+    put(&world, "x", "web");
+    let mut long = watch(&world, &format!("&timeoutSeconds={}", u64::MAX)).await;
+    assert_eq!(next_names(&mut long, 1).await, ["ADDED x"]);
+    drop(long);
+    soon(|| world.metrics.watches.get() == 0).await;
     let mut open = watch(&world, "").await;
-    settle().await;
+    assert_eq!(next_names(&mut open, 1).await, ["ADDED x"]);
     assert_eq!(world.metrics.watches.get(), 1);
     world.server.shutdown().await;
     assert_eq!(open.next().await, None);

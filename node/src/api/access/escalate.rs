@@ -45,16 +45,30 @@ async fn may_store_role(
     old: Option<&Value>,
     new: &Value,
 ) -> Result<(), Status> {
-    let same = |field: &str| old.is_some_and(|old| old[field] == new[field]);
-    if same("rules") && same("aggregationRule") || may(shell, user, target, "escalate", target.name()).await? {
+    let is_cluster_role = *target.resource == CLUSTER_ROLES;
+    if old.is_some_and(|old| gives_the_same(is_cluster_role, old, new))
+        || may(shell, user, target, "escalate", target.name()).await?
+    {
         return Ok(());
     }
     let mut wanted: Vec<Rule> = new["rules"].as_array().into_iter().flatten().map(Rule::of).collect();
-    if !new["aggregationRule"].is_null() && !same("aggregationRule") {
-        // What it will be made of nobody knows.
+    let is_aggregated = |role: &Value| !role["aggregationRule"].is_null();
+    if is_cluster_role && (is_aggregated(new) || old.is_some_and(is_aggregated)) {
+        // What it is or will be made of nobody knows.
         wanted.extend([everything(), every_path()]);
     }
     covered(shell, user, target, &wanted).await
+}
+
+/// Whether nothing changed by which a role gives anything. A ClusterRole also gives what is in it to those roles that are made
+/// of all that bear its labels.
+fn gives_the_same(is_cluster_role: bool, old: &Value, new: &Value) -> bool {
+    let nothing = |labels: &Value| labels.as_object().is_none_or(serde_json::Map::is_empty);
+    let (before, now) = (&old["metadata"]["labels"], &new["metadata"]["labels"]);
+    let same_labels = before == now || nothing(before) && nothing(now);
+    old["rules"] == new["rules"]
+        && old["aggregationRule"] == new["aggregationRule"]
+        && (same_labels || !is_cluster_role)
 }
 
 async fn may_bind(shell: &Shell, user: &User, target: &Target, old: Option<&Value>, new: &Value) -> Result<(), Status> {
@@ -66,7 +80,7 @@ async fn may_bind(shell: &Shell, user: &User, target: &Target, old: Option<&Valu
     let (name, namespace) = (role["name"].as_str().unwrap_or_default(), &target.object.namespace);
     let of = if role["kind"] == "Role" { &ROLES } else { &CLUSTER_ROLES };
     let known = shell.known.now(&*shell.backend).await?;
-    if known.policy.allows(user, &on(of, "bind", Some(namespace), name, None)).is_some() {
+    if known.policy.allows(user, &on(of, "bind", namespace, name, None)).is_some() {
         return Ok(());
     }
     let rules = known.policy.referred(role, namespace);
@@ -97,7 +111,7 @@ async fn covered(shell: &Shell, user: &User, target: &Target, wanted: &[Rule]) -
 
 async fn may(shell: &Shell, user: &User, target: &Target, verb: &str, name: &str) -> Result<bool, Status> {
     let known = shell.known.now(&*shell.backend).await?;
-    let action: Action<'_> = on(target.resource, verb, Some(&target.object.namespace), name, None);
+    let action: Action<'_> = on(target.resource, verb, &target.object.namespace, name, None);
     Ok(known.policy.allows(user, &action).is_some())
 }
 

@@ -25,6 +25,9 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(4 * 3600);
 const OPEN_WAIT: Duration = Duration::from_secs(20);
 /// How long a client may take to close its side after it was told how the session ended.
 const LINGER: Duration = Duration::from_secs(5);
+/// What is said to a client whose session ends before its process.
+const STOPPED: &str =
+    "this peer is stopping, or what you showed of yourself counts no more; ask again, or another peer";
 /// How often it is looked whether a session is idle.
 const IDLE_EVERY: Duration = Duration::from_secs(60);
 
@@ -113,7 +116,7 @@ pub trait ClientWriter: Send {
 }
 
 /// Lets a process begin, and carries what both sides say until the process has ended, the client or the node is gone, nobody
-/// says anything for [`IDLE_LIMIT`], or the daemon stops.
+/// says anything for [`IDLE_LIMIT`], or it is to stop.
 pub async fn run(
     session: Session,
     mut reader: impl ClientReader,
@@ -126,7 +129,7 @@ pub async fn run(
         ended = down(&mut from_node, &mut writer, &activity) => ended,
         gone = up(&mut to_node, &mut reader, &activity) => Err(gone),
         () = activity.idle() => Ok(Outcome::failed(&format!("nobody said anything for {} s", IDLE_LIMIT.as_secs()))),
-        () = stop.cancelled() => Ok(Outcome::failed("this peer is stopping; ask another one")),
+        () = stop.cancelled() => Ok(Outcome::failed(STOPPED)),
     };
     let Ok(outcome) = ended else { return };
     // Input that nobody reads any more is thrown away until the client closes: were the socket closed before, what it has
