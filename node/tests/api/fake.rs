@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use skein_core::request::{WriteError, WriteOp, WriteReply, WriteRequest};
@@ -16,9 +15,8 @@ use skein_crdt_state::{Edit, Hlc, Kind, Layout, Leaf, LeafPath, Message, NameKey
 use skein_gossip::NodeId;
 use skein_kube::time::rfc3339;
 use skein_node::api::backend::{
-    AdminError, ApiRef, Authored, Backend, ContainerUsage, Known, LeaderInfo, LogError, LogRequest, LogSource,
-    LogStream, NodeUsage, PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, TokenAsk,
-    TokenInfo, UsageSource, Used,
+    AdminError, ApiRef, Authored, Backend, Known, LeaderInfo, LogError, LogRequest, LogSource, LogStream, NodeUsage,
+    PeerInfo, PeerStream, ProjectedChange, Removal, Rendered, Rotated, Stopped, TokenAsk, TokenInfo, UsageSource,
 };
 use skein_node::api::remote_logs::LogServer;
 use skein_node::api::streams::node_side::SessionServer;
@@ -35,6 +33,11 @@ pub const ME: NodeId = NodeId([1; 32]);
 pub const PEER: NodeId = NodeId([2; 32]);
 /// A time that objects are born at.
 const BORN_MS: u64 = 1_795_478_400_000;
+
+#[path = "fake/here.rs"]
+mod here;
+
+use here::{Busy, Lines};
 
 pub struct Fake {
     inner: Arc<Mutex<Inner>>,
@@ -394,46 +397,9 @@ fn render(key: &ObjectKey, leaves: &BTreeMap<LeafPath, Leaf>, stamp: u64, genera
     value
 }
 
-struct Lines;
-
-impl LogSource for Lines {
-    fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>> {
-        Box::pin(async move {
-            let all = ["one\n", "two\n", "three\n"];
-            let skip = request.tail_lines.map_or(0, |tail| all.len().saturating_sub(tail as usize));
-            let lines: Vec<_> = all.iter().skip(skip).map(|line| Ok(Bytes::from(*line))).collect();
-            let log = futures::stream::iter(lines);
-            Ok(if request.follow { log.chain(futures::stream::pending()).boxed() } else { log.boxed() })
-        })
-    }
-}
-
 impl LogSource for Fake {
     fn open(&self, request: LogRequest) -> BoxFuture<'_, Result<LogStream, LogError>> {
         Lines.open(request)
-    }
-}
-
-/// A node on which each container of each pod runs and uses a core times the number.
-struct Busy {
-    inner: Arc<Mutex<Inner>>,
-    cores: u64,
-}
-
-impl UsageSource for Busy {
-    fn usage(&self) -> BoxFuture<'_, NodeUsage> {
-        let used = Used { cpu_nanocores: self.cores * 1_000_000_000, memory_bytes: self.cores << 20 };
-        let mut answer = NodeUsage { at_ms: BORN_MS, window_ms: 15_000, machine: Some(used), containers: Vec::new() };
-        for (object, stored) in &self.inner.lock().unwrap().objects {
-            let containers = stored.rendered.value["spec"]["containers"].as_array().cloned().unwrap_or_default();
-            for container in containers.iter().filter(|_| object.kind == kind("Pod")) {
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                let uid = text(&stored.rendered.value["metadata"]["uid"]);
-                let container = text(&container["name"]);
-                answer.containers.push(ContainerUsage { uid, container, attempt: 0, used });
-            }
-        }
-        Box::pin(async move { answer })
     }
 }
 

@@ -100,7 +100,7 @@ pub fn distilled(target: &str) -> io::Result<Vec<Vec<u8>>> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn distil(target: &str, answered: Vec<(Vec<u8>, String)>, most: usize) -> io::Result<()> {
+pub fn distil(target: &str, answered: &[(Vec<u8>, String)], most: usize) -> io::Result<()> {
     let mut inputs = Vec::new();
     // First of each kind that can be told by how an answer begins, then of the finer ones.
     for letters in [24, 60, 160] {

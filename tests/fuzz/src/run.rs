@@ -125,7 +125,7 @@ pub fn distil(target: &mut dyn Target, directory: &Path, most: usize) -> io::Res
         let answer = execute(target, &input).map_err(io::Error::other)?;
         answered.push((input, answer));
     }
-    corpus::distil(target.name(), answered, most)
+    corpus::distil(target.name(), &answered, most)
 }
 
 /// Gives a target one input; its answer, or what broke.

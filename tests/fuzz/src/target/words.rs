@@ -142,7 +142,7 @@ fn drained(cluster: &mut Cluster, number: usize) -> String {
 fn note_shape(value: &Value, path: &str, shown: &mut BTreeSet<String>) {
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| note_shape(value, &format!("{path}.{name}"), shown))
+            fields.iter().for_each(|(name, value)| note_shape(value, &format!("{path}.{name}"), shown));
         }
         Value::Array(items) => items.iter().for_each(|value| note_shape(value, path, shown)),
         _ => {
