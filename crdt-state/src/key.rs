@@ -76,7 +76,23 @@ pub struct Segment {
 ///
 /// Written `Namespace:shop@1/Deployment.apps:web@3`. The order sorts owners before what they own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Arc<[Segment]>")]
 pub struct ObjectKey(Arc<[Segment]>);
+
+/// A key without a link names nothing; it is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a key without a link")]
+pub struct NoLink;
+
+impl TryFrom<Arc<[Segment]>> for ObjectKey {
+    type Error = NoLink;
+
+    /// # Errors
+    /// When there is no link. What else a key must be is looked at by [`ObjectKey::check`].
+    fn try_from(segments: Arc<[Segment]>) -> Result<Self, NoLink> {
+        if segments.is_empty() { Err(NoLink) } else { Ok(ObjectKey(segments)) }
+    }
+}
 
 impl ObjectKey {
     /// The key of an object that nothing owns, such as a namespace or a node.
@@ -186,7 +202,7 @@ impl ObjectKey {
     }
 
     fn last(&self) -> &Segment {
-        // A key is never empty: the constructors give one link, and `check` refuses what came without.
+        // A key is never empty: the constructors give one link, and none is read that has none.
         &self.0[self.0.len() - 1]
     }
 }
@@ -335,6 +351,7 @@ impl fmt::Display for NameKey {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn web() -> ObjectKey {
@@ -367,6 +384,14 @@ mod tests {
         assert_eq!(web().uid(&a), web().uid(&a));
         assert_ne!(web().uid(&a), web().uid(&b));
         assert_ne!(web().uid(&a), web().name_key().life(4).uid(&a));
+    }
+
+    #[test]
+    fn a_key_without_a_link_is_not_read() {
+        let key = ObjectKey::root(&Kind::new("Namespace"), "shop", 1);
+        let bytes = postcard::to_stdvec(&key).unwrap();
+        assert_eq!(postcard::from_bytes(&bytes), Ok(key));
+        assert!(postcard::from_bytes::<ObjectKey>(&[0]).is_err());
     }
 
     #[test]

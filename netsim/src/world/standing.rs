@@ -170,18 +170,27 @@ impl World {
         let known =
             together.iter().filter_map(|host| Some((*host, self.hosts[*host].node.as_ref()?.store().members())));
         let (mut ended, mut in_for_some) = (BTreeMap::new(), BTreeSet::new());
+        let mut knowers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (by, members) in known {
             for member in members.iter() {
                 // What a host believes of itself does not count: it may be the one that is out.
                 let Some(host) = self.host_of(&member.id).filter(|host| *host != by) else { continue };
                 match member.ended {
                     None => drop(in_for_some.insert(host)),
-                    Some(removed @ Ended::Removed { .. }) => drop(ended.insert(host, removed)),
+                    Some(removed @ Ended::Removed { .. }) => {
+                        knowers.entry(host).or_default().push(by);
+                        ended.insert(host, removed);
+                    }
                     Some(why) => drop(ended.entry(host).or_insert(why)),
                 }
             }
         }
-        ended.retain(|host, why| matches!(why, Ended::Removed { .. }) || !in_for_some.contains(host));
+        // What those alone know who are out themselves, such as two that removed each other, nobody has heard yet.
+        let is_heard = |host: &usize| knowers.get(host).into_iter().flatten().any(|by| !knowers.contains_key(by));
+        ended.retain(|host, why| match why {
+            Ended::Removed { .. } => is_heard(host),
+            _ => !in_for_some.contains(host),
+        });
         self.note_unheard_of(&together, &in_for_some, &ended);
         self.note_mistaken(&in_for_some, &ended);
         for (number, why) in ended {

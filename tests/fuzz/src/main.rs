@@ -84,12 +84,12 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "it is what the program is for")]
 fn run_all(targets: &mut [Box<dyn Target>], arguments: &Arguments) -> std::io::Result<ExitCode> {
-    let mut totals = Totals::read(&arguments.corpus)?;
+    let totals = Totals::of_corpus(&arguments.corpus);
     let mut code = ExitCode::SUCCESS;
     println!("| target | executions | kinds of answers | seconds |\n|---|---|---|---|");
     for target in targets {
         let name = target.name();
-        let mut done = if arguments.cumulative || arguments.totals { totals.of(name) } else { Total::default() };
+        let mut done = if arguments.cumulative || arguments.totals { totals.of(name)? } else { Total::default() };
         let mut run = Run::new(target.as_mut(), &arguments.corpus);
         while !arguments.totals && done.executions < arguments.executions && done.seconds < arguments.seconds as f64 {
             let left = Duration::from_secs_f64(arguments.seconds as f64 - done.seconds);
