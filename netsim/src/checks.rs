@@ -79,6 +79,12 @@ impl Watch {
         self.votes.forget(host);
     }
 
+    /// A removed host comes with a disk as it was before.
+    pub fn goes_back(&mut self, host: usize, node: NodeId) {
+        self.begins_anew(host);
+        self.words.goes_back(node);
+    }
+
     /// A host was removed: what it led counts for nobody.
     pub fn is_removed(&mut self, host: usize) {
         self.leaders.forget(host);

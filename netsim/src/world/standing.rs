@@ -320,7 +320,7 @@ impl World {
         if is_unheard_of {
             host.disk.corrupt_rows(|table, key| table == "meta" && key == b"vote");
         }
-        self.watch.begins_anew(number);
+        self.watch.goes_back(number, id);
         true
     }
 

@@ -164,3 +164,12 @@ fn who_leaves_does_not_leave_all_to_somebody_who_was_removed() {
 fn whoever_hears_of_a_removal_hears_what_makes_its_author_a_member() {
     holds(7_100_329);
 }
+
+/// A removed host with an old backup of its disk numbered its words again, and let in one that had to begin anew: nothing promises
+/// against that. Two that removed each other, of whom nobody else had heard, were out for the simulator and in again by turns.
+#[test]
+fn what_the_removed_do_among_themselves_counts_for_nobody() {
+    for seed in [3_202_501_234, 7_100_989] {
+        holds(seed);
+    }
+}
