@@ -105,9 +105,10 @@ impl Members {
             let seen: BTreeMap<SaidTag, Sequence> = seen.iter().map(|seen| (seen.said, seen.sequence)).collect();
             match removals.get_mut(node) {
                 Some(known) => known.seen.retain(|said, sequence| {
-                    let other = seen.get(said);
-                    *sequence = other.map_or(*sequence, |other| *sequence.min(&mut other.clone()));
-                    other.is_some()
+                    seen.get(said).is_some_and(|other| {
+                        *sequence = *other.min(sequence);
+                        true
+                    })
                 }),
                 None => drop(removals.insert(*node, Removals { by: *author, stamp: *stamp, seen })),
             }
