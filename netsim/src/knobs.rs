@@ -108,8 +108,8 @@ const FIRST_WITH_CANDIDATES: u64 = 200_000;
 const FIRST_WITH_ROTATIONS: u64 = 400_000;
 /// The first seed in which some nodes may be observers.
 const FIRST_WITH_OBSERVERS: u64 = 500_000;
-/// The seeds that may tell stories of removals.
-const WITH_REMOVALS: std::ops::Range<u64> = 600_000..10_000_000;
+/// The first seed that may tell stories of removals.
+const FIRST_WITH_REMOVALS: u64 = 600_000;
 /// The fewest nodes of such a seed: five that found the cluster, and one that a story lets in.
 const FEWEST_WITH_REMOVALS: usize = 6;
 
@@ -233,7 +233,7 @@ impl Knobs {
     fn with_removals(mut self) -> Self {
         let mut later = random::from_seed(self.seed ^ 0x6f75_7473);
         let (every_ms, is_on) = (later.random_range(12_000..30_000), later.random_bool(0.75));
-        if is_on && WITH_REMOVALS.contains(&self.seed) {
+        if is_on && self.seed >= FIRST_WITH_REMOVALS {
             self.removal_every_ms = every_ms;
             // Stories pick who removes and who lets in, and an observer may do neither.
             self.observers = 0;

@@ -32,6 +32,8 @@ pub struct Asked {
     pub asked_us: u64,
     /// See `asked_us`.
     pub told_us: u64,
+    /// The hosts that held the write when the user was told, each with how often it had been let in: of what is a lock only.
+    pub held_by: Vec<(usize, u32)>,
 }
 
 /// All writes of all users.
@@ -45,7 +47,7 @@ pub struct Oracle {
 impl Oracle {
     /// A user asks.
     pub fn asked(&mut self, id: RequestId, peer: usize, op: WriteOp, now_us: u64) {
-        let asked = Asked { peer, op, answer: Answer::Unknown, asked_us: now_us, told_us: 0 };
+        let asked = Asked { peer, op, answer: Answer::Unknown, asked_us: now_us, told_us: 0, held_by: Vec::new() };
         self.asked.insert(id, asked);
     }
 
@@ -68,6 +70,19 @@ impl Oracle {
     /// A host was removed, or whoever alone had admitted it was: what it and its like have written apart is not taken.
     pub fn is_out(&mut self, host: usize) {
         self.out.insert(host);
+    }
+
+    /// These hosts hold what a user is about to be told of.
+    pub fn held_by(&mut self, id: RequestId, hosts: Vec<(usize, u32)>) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.held_by = hosts;
+        }
+    }
+
+    /// Whether a host was ever out, see [`Oracle::is_out`].
+    #[must_use]
+    pub fn was_out(&self, host: usize) -> bool {
+        self.out.contains(&host)
     }
 
     /// Whether a write may be gone: the peer that took it was removed; or it was on one disk alone, as the user was told or
@@ -124,8 +139,13 @@ impl Oracle {
 
     /// The nodes that users were told are removed.
     pub fn removed(&self) -> impl Iterator<Item = &NodeId> {
+        self.removals().map(|(node, _)| node)
+    }
+
+    /// The same, with when each user was told, in virtual microseconds.
+    pub fn removals(&self) -> impl Iterator<Item = (&NodeId, u64)> {
         self.acknowledged().filter(|(asked, _)| !self.may_be_lost(asked)).filter_map(|(asked, _)| match &asked.op {
-            WriteOp::Remove { node } => Some(node),
+            WriteOp::Remove { node } => Some((node, asked.told_us)),
             _ => None,
         })
     }

@@ -189,5 +189,7 @@ pub(crate) fn knock(world: &mut World) {
 /// Those that were removed have knocked for long enough.
 pub(crate) fn stop_knocking(world: &mut World) {
     world.knocking = false;
+    // Who was removed by somebody that nobody had heard, and that does not know it any more, stays.
+    world.note_removals();
     world.take_away_removed();
 }

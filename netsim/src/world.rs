@@ -166,8 +166,6 @@ pub struct World {
     pub epochs: u8,
     /// What disks held before their hosts were removed.
     pub(crate) backups: BTreeMap<usize, Disk>,
-    /// When users were told that a node is removed.
-    pub removed_us: BTreeMap<NodeId, u64>,
     queue: BTreeMap<(u64, u64), Event>,
     sequence: u64,
 }
@@ -210,7 +208,6 @@ impl World {
             asked: BTreeMap::new(),
             admissions: BTreeMap::new(),
             epochs: 0,
-            removed_us: BTreeMap::new(),
             backups: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,

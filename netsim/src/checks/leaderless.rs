@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use skein_core::node::Node;
+use skein_gossip::NodeId;
+
 use crate::world::World;
 
 /// How long it may take, in virtual microseconds. The promise is 2 s; a node that lost its power is first missed, and frames
@@ -19,7 +22,11 @@ impl Leaderless {
     /// That nobody leads for too long.
     pub(crate) fn look(&mut self, world: &World) -> Option<String> {
         let up = world.up();
-        let led = up.iter().any(|host| world.hosts[*host].node.as_ref().is_some_and(|node| node.leadership().mine));
+        let nodes = || up.iter().filter_map(|host| world.hosts[*host].node.as_ref());
+        let followed: BTreeSet<NodeId> = nodes().filter_map(|node| node.leadership().leader).collect();
+        // Whose removal nobody here has heard of leads like anybody.
+        let leads = |node: &Node| node.leadership().mine && followed.contains(&node.me());
+        let led = world.hosts.iter().filter_map(|host| host.node.as_ref()).any(leads);
         let disturbed = !world.links.cuts().is_empty() || world.hosts.iter().any(|host| host.paused);
         // Observers alone have nobody who could lead.
         let disturbed = disturbed || up.iter().all(|host| world.observes(*host));

@@ -1,12 +1,14 @@
 //! What depends on what its author saw is taken once. Of a Lease this holds everywhere and always: what was acknowledged is one
 //! chain, each write made with knowledge of all that were acknowledged before it was asked for, and the last one stands. Of other
-//! objects it holds where nothing ever broke (INVARIANTS I10).
+//! objects it holds where nothing ever broke (INVARIANTS I10). What only such nodes held as were removed since went with them.
 
 use std::collections::BTreeMap;
 
+use skein_core::request::WriteReply;
 use skein_crdt_state::{ObjectKey, WriteId};
 
 use super::acknowledged::descends;
+use crate::host::Standing;
 use crate::knobs::Faults;
 use crate::oracle::Asked;
 use crate::workload::LOCK_KIND;
@@ -21,7 +23,7 @@ pub(super) fn check(world: &World) -> Option<String> {
 fn both_taken(world: &World) -> Option<String> {
     let is_calm = world.knobs.faults == Faults::default();
     let mut taken: BTreeMap<(&ObjectKey, &[WriteId]), &[WriteId]> = BTreeMap::new();
-    for (asked, reply) in world.oracle.acknowledged().filter(|(_, reply)| reply.changed) {
+    for (asked, reply) in acknowledged(world) {
         let Some(seen) = asked.op.if_heads() else { continue };
         if !is_calm && reply.key.kind().as_str() != LOCK_KIND {
             continue;
@@ -41,7 +43,7 @@ fn both_taken(world: &World) -> Option<String> {
 fn forgotten(world: &World) -> Option<String> {
     let store = world.hosts.iter().find_map(|host| host.node.as_ref())?.store();
     let mut locks: BTreeMap<&ObjectKey, Vec<(&Asked, &WriteId)>> = BTreeMap::new();
-    for (asked, reply) in world.oracle.acknowledged().filter(|(_, reply)| reply.changed) {
+    for (asked, reply) in acknowledged(world) {
         if let ([head], LOCK_KIND) = (&reply.heads[..], reply.key.kind().as_str()) {
             locks.entry(&reply.key).or_default().push((asked, head));
         }
@@ -64,4 +66,19 @@ fn forgotten(world: &World) -> Option<String> {
         }
     }
     None
+}
+
+/// What was acknowledged and must be known to whoever decides since.
+fn acknowledged(world: &World) -> impl Iterator<Item = (&Asked, &WriteReply)> {
+    world.oracle.acknowledged().filter(|(asked, reply)| reply.changed && !went_with_the_removed(world, asked))
+}
+
+/// Whether nobody that held a write when it was acknowledged is in any more, and some of them were removed. More than half of the
+/// voters held it, so this takes that most of these were removed, or left to one that was.
+fn went_with_the_removed(world: &World, asked: &Asked) -> bool {
+    let is_in = |(host, let_in): &(usize, u32)| {
+        let host = &world.hosts[*host];
+        host.standing == Standing::Member && host.let_in == *let_in
+    };
+    asked.held_by.iter().any(|(host, _)| world.oracle.was_out(*host)) && !asked.held_by.iter().any(is_in)
 }

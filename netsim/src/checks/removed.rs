@@ -162,6 +162,6 @@ pub(super) fn check(world: &World) -> Option<String> {
 fn was_removed_before(world: &World, by: &NodeId, host: usize, count: &mut usize) -> bool {
     *count += 1;
     let admitted_us = world.host_of(by).and_then(|via| world.admissions.get(&(host, via)));
-    let removed_us = world.oracle.removed().any(|id| id == by).then(|| world.removed_us.get(by)).flatten();
-    removed_us.zip(admitted_us).is_some_and(|(removed_us, (_, admitted_us))| removed_us < admitted_us)
+    let told_us = world.oracle.removals().filter(|(node, _)| *node == by).map(|(_, told_us)| told_us).min();
+    told_us.zip(admitted_us).is_some_and(|(told_us, (_, admitted_us))| told_us < *admitted_us)
 }

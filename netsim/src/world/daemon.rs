@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use rand::RngExt;
 use skein_core::node::{Effect, Input, Node, NodeConfig};
-use skein_core::request::{RequestId, WriteError, WriteOp, WriteReply};
+use skein_core::request::{RequestId, WriteError, WriteReply};
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
 
 use super::{Event, World, hears, layout};
 use crate::checks;
 use crate::engine::Engine;
-use crate::host::{HeldFrame, Standing};
+use crate::host::{HeldFrame, Host, Standing};
+use crate::workload::LOCK_KIND;
 
 /// How long after a daemon's start its engine says what it offers, in microseconds.
 const ENGINE_AFTER_US: u64 = 1_000;
@@ -179,7 +180,8 @@ impl World {
         let wall_ms = self.hosts[number].wall_ms(self.now_us);
         let faults = if self.busy { self.knobs.faults } else { crate::knobs::Faults::default() };
         let event = self.hosts[number].engine.perform(&mut self.chance.engines, wall_ms, &faults, action);
-        if let Some(what) = self.hosts[number].engine.overload() {
+        // What runs where a disk has gone back is known to no slot, and nobody says any more what it asked for.
+        if let Some(what) = self.hosts[number].engine.overload().filter(|_| !self.is_knocking(number)) {
             self.violate("capacity", format!("h{number} {what}"));
         }
         // The engine does its work whether or not the daemon that asked is still there to hear of it.
@@ -276,16 +278,25 @@ impl World {
                 let warned = !reply.warnings.is_empty();
                 let line = format_args!("h{number} request {id} done: {} warned {warned}", reply.key);
                 self.trace.line(self.now_us, line);
-                if let Some(WriteOp::Remove { node }) = self.oracle.op(id) {
-                    self.removed_us.entry(*node).or_insert(self.now_us);
-                }
                 if let Some(op) = self.oracle.op(id).filter(|_| !warned && reply.changed).cloned() {
                     let missing = checks::acknowledged(self, number, &op, reply);
                     self.note(missing);
+                }
+                if reply.key.kind().as_str() == LOCK_KIND {
+                    self.oracle.held_by(id, self.holders(reply));
                 }
             }
             Err(error) => self.trace.line(self.now_us, format_args!("h{number} request {id} refused: {error}")),
         }
         self.oracle.answered(id, result, self.now_us);
+    }
+
+    /// The hosts whose daemons hold what a write has made, each with how often it was let in.
+    fn holders(&self, reply: &WriteReply) -> Vec<(usize, u32)> {
+        let holds = |host: &&Host| {
+            let object = host.node.as_ref().and_then(|node| node.store().object(&reply.key));
+            object.is_some_and(|object| reply.heads.iter().all(|head| object.changes().contains_key(head)))
+        };
+        self.hosts.iter().filter(holds).map(|host| (host.number, host.let_in)).collect()
     }
 }

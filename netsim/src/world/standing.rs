@@ -255,15 +255,16 @@ impl World {
     /// Who was removed by somebody that was removed itself before anybody had heard of it, or that alone a removed node had let in,
     /// is a member like others.
     fn note_mistaken(&mut self, in_for_some: &BTreeSet<usize>, ended: &BTreeMap<usize, Ended>) {
-        // Whoever is down may know better.
+        // Whoever is down may know better, and while stories are told whoever is apart.
         let is_down = |host: &Host| host.standing == Standing::Member && host.node.is_none();
-        if self.hosts.iter().any(is_down) {
+        let are_apart = self.knobs.removal_every_ms > 0 && (self.busy || self.knocking);
+        if are_apart || self.hosts.iter().any(is_down) {
             return;
         }
         for number in 0..self.hosts.len() {
             let host = &self.hosts[number];
             let is_in = in_for_some.contains(&number) && !ended.contains_key(&number);
-            if host.standing == Standing::Removed && is_in && !self.knocking {
+            if host.standing == Standing::Removed && is_in {
                 self.trace.line(self.now_us, format_args!("h{number} was removed by nobody who counts"));
                 self.hosts[number].standing = Standing::Member;
             }

@@ -175,3 +175,17 @@ fn what_the_removed_do_among_themselves_counts_for_nobody() {
     let knobs = Knobs { removal_every_ms: 28_078, observers: 0, nodes, busy_ms, ..drawn };
     assert_eq!(run(&knobs).end, End::Clean);
 }
+
+/// A decision on a Lease was known to two of three voters, who were removed apart before anybody else had heard of it: the third led
+/// without it, as all who are left do.
+#[test]
+fn what_only_the_removed_had_decided_goes_with_them() {
+    holds(4_674_531_081);
+}
+
+/// Somebody apart removed one, was removed itself, and came back with a backup of before: nobody knew of its removal any more, and
+/// the simulator took away whom it had removed.
+#[test]
+fn whom_a_forgotten_removal_meant_stays() {
+    holds(4_674_531_145);
+}
