@@ -199,6 +199,18 @@ impl Members {
         self.envelopes.iter()
     }
 
+    /// The statements that let a node in.
+    pub fn admissions_of(&self, node: &NodeId) -> impl Iterator<Item = (&StatementName, &Arc<Envelope>)> {
+        let names = self.about(node).map(|(name, _)| name).filter(|name| lets_in(name));
+        names.filter_map(|name| self.envelopes.get_key_value(name))
+    }
+
+    /// What a node has said of its own departure, if it ever left.
+    #[must_use]
+    pub fn departure_of(&self, node: &NodeId) -> Option<&Arc<Envelope>> {
+        self.envelopes.get(&(*node, DEPARTURE, *node))
+    }
+
     /// One statement.
     #[must_use]
     pub fn envelope(&self, item: &StatementName) -> Option<&Arc<Envelope>> {

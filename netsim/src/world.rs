@@ -27,6 +27,7 @@ use crate::trace::Trace;
 use crate::workload::{self, Workload};
 
 mod daemon;
+mod introductions;
 mod keys;
 mod network;
 mod standing;
@@ -160,6 +161,7 @@ pub struct World {
     numbers: BTreeMap<NodeId, usize>,
     /// Who asked to be let in under which request, and where.
     asked: BTreeMap<RequestId, (usize, usize)>,
+    introductions: Vec<introductions::Introduction>,
     /// When each host (the first) was let in by which other, and under which number of that one's words.
     pub admissions: BTreeMap<(usize, usize), (Sequence, u64)>,
     /// How many epochs of the cluster's secrets were made, besides the founding one.
@@ -206,6 +208,7 @@ impl World {
             nonce,
             memo: Memo::new(MemoLimits::SIMULATOR),
             asked: BTreeMap::new(),
+            introductions: Vec::new(),
             admissions: BTreeMap::new(),
             epochs: 0,
             backups: BTreeMap::new(),

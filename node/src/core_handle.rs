@@ -9,7 +9,7 @@ use skein_core::request::{
     AdmissionError, AdmissionRequest, LeaveError, RequestId, RotateError, WriteError, WriteReply, WriteRequest,
 };
 use skein_crdt_state::{Envelope, EpochId};
-use skein_gossip::Now;
+use skein_gossip::{NodeId, Now};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// The most inputs and questions that wait for the core; whoever brings one more waits.
@@ -104,6 +104,21 @@ impl CoreHandle {
         let (waiter, answered) = oneshot::channel();
         let id = self.wait(Waiter::Admit(waiter));
         self.input(Input::Admit(id, request)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Shows the core what a stranger says makes it a member; why it is none any more, or nothing if it is one.
+    ///
+    /// # Errors
+    /// When the daemon is stopping; inside, when it never was one.
+    pub async fn acquaint(
+        &self,
+        stranger: NodeId,
+        said: Vec<Arc<Envelope>>,
+    ) -> Result<Result<Vec<Arc<Envelope>>, AdmissionError>, Stopped> {
+        let (waiter, answered) = oneshot::channel();
+        let id = self.wait(Waiter::Admit(waiter));
+        self.input(Input::Introduced { id, stranger, said }).await?;
         answered.await.map_err(|_| Stopped)
     }
 

@@ -36,6 +36,7 @@ mod core_task;
 mod enter;
 mod events;
 pub mod identity;
+mod introduction;
 mod keys;
 mod open_files;
 mod outbound;

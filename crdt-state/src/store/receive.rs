@@ -1,5 +1,6 @@
 //! What the store does with something that was said, by a peer or by this node itself.
 
+use super::restore::leap;
 use super::{
     Arc, Body, Envelope, EnvelopeError, GateError, Item, NodeId, Now, ObjectKey, Opened, Record, Report, Sequence,
     Store, StoreChange, WriteId, deletion_record, gate, member_records, members, rotations, tables,
@@ -255,9 +256,10 @@ impl Store {
             || (sequence.boot == self.identity.boot && sequence.number >= self.next_number)
     }
 
-    /// Takes a boot number beyond what peers remember, and says everything again under it.
+    /// Takes a boot number beyond what peers remember, and says everything again under it. An earlier start with an empty disk may
+    /// have done so before, and of its words nobody who is heard need know.
     fn be_reborn(&mut self, now: Now, beyond: Sequence) {
-        self.identity.boot = beyond.boot + 1;
+        self.identity.boot = leap(beyond.boot, self.identity.nonce);
         self.next_number = 1;
         let me = self.me();
         let sections = self.reports.range((me, Arc::from(""))..).take_while(|((of, _), _)| *of == me);

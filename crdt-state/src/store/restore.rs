@@ -44,6 +44,11 @@ impl Damaged {
 /// that knew as little.
 const LEAP: u64 = 1 << 32;
 
+/// A boot well beyond one that is known to have been, by the nonce of a start.
+pub(super) fn leap(last: u64, nonce: u64) -> u64 {
+    last.saturating_add(LEAP + nonce % LEAP)
+}
+
 /// A record's key and value.
 type Raw = (Vec<u8>, Vec<u8>);
 /// A record, and what it holds.
@@ -65,7 +70,7 @@ impl Store {
                 Err(error) => damaged.push(damage(&table, (key, value), error.to_string())),
             }
         }
-        let copies = by_table.get(tables::MEMBERS_COPY).map_or(0, Vec::len);
+        let kept = [tables::MEMBERS, tables::MEMBERS_COPY].map(|table| by_table.get(table).map_or(0, Vec::len));
         self.outlive_earlier_words(by_table.values().flatten().map(|(_, said)| &**said.envelope()));
         // Members first, since whoever is not known says nothing; deletions before objects, so that the dead stay dead.
         for table in [tables::MEMBERS, tables::MEMBERS_COPY, tables::DELETIONS, tables::REPORTS] {
@@ -85,7 +90,7 @@ impl Store {
         damaged.iter().for_each(|record| hurt.note(&record.table, &record.record.0));
         self.restore_blobs(now, by_table.remove(tables::BLOBS).unwrap_or_default(), &hurt, &mut damaged);
         self.hurt = hurt;
-        self.keep_members_twice(copies, &damaged);
+        self.keep_members_twice(kept, &damaged);
         damaged
     }
 
@@ -95,7 +100,7 @@ impl Store {
         let own = said.filter(|envelope| envelope.author() == self.me()).map(|envelope| envelope.sequence().boot);
         if let Some(last) = own.max() {
             if self.identity.boot <= last {
-                self.identity.boot = last + LEAP + self.identity.nonce % LEAP;
+                self.identity.boot = leap(last, self.identity.nonce);
             }
             self.identity.boot = if planted::is(Bug::TwoWriters) { last } else { self.identity.boot };
         }
@@ -113,10 +118,12 @@ impl Store {
         self.records.retain(|record| record.value.is_none());
     }
 
-    /// Without the statements about its members a node reaches nobody who could give them again, so each is on disk twice.
-    fn keep_members_twice(&mut self, copies: usize, damaged: &[Damaged]) {
+    /// Without the statements about its members a node reaches nobody who could give them again, so each is on disk twice. `kept`: how
+    /// many each table holds.
+    fn keep_members_twice(&mut self, kept: [usize; 2], damaged: &[Damaged]) {
         let is_hurt = damaged.iter().any(|record| [tables::MEMBERS, tables::MEMBERS_COPY].contains(&&*record.table));
-        if is_hurt || copies < self.members.envelopes().count() {
+        let count = self.members.envelopes().count();
+        if is_hurt || kept.iter().any(|kept| *kept < count) {
             let all: Vec<Record> =
                 self.members.envelopes().flat_map(|(item, said)| member_records(item, said)).collect();
             self.records.extend(all);
@@ -293,6 +300,30 @@ mod tests {
             assert!(store.members().is_active(&store.me()));
             assert!(store.drain_records().iter().any(|record| record.table == table), "both copies are written anew");
         }
+    }
+
+    #[test]
+    fn a_copy_of_a_membership_that_is_missing_is_written_anew() {
+        for table in [tables::MEMBERS, tables::MEMBERS_COPY] {
+            let (_, mut store) = store(6);
+            let rows = rows().into_iter().filter(|(of, _, _)| of != table);
+            assert_eq!(store.restore(NOW, rows), []);
+            assert!(store.drain_records().iter().any(|record| record.table == table), "{table}");
+        }
+    }
+
+    #[test]
+    fn two_starts_that_hear_of_the_same_earlier_one_take_boots_of_their_own() {
+        let (_, mut earlier) = store(9);
+        earlier.found(NOW, [7; 32], "n1");
+        let said = earlier.set_report(NOW, "node", b"said by an earlier start").unwrap().unwrap();
+        let boots = [1, 2].map(|nonce| {
+            let (_, mut store) = store(nonce);
+            store.found(NOW, [7; 32], "n1");
+            store.receive(NOW, &said);
+            store.boot()
+        });
+        assert!(boots.iter().all(|boot| *boot > 9) && boots[0] != boots[1], "{boots:?}");
     }
 
     #[test]

@@ -409,6 +409,10 @@ impl Driver {
                 // It does not know us as a member yet. The next tick tries again.
                 if let Some(connection) = self.peers.get_mut(&peer).and_then(|entry| entry.connection(connection)) {
                     connection.lane_refused(lane);
+                    // Once for both lanes.
+                    if lane == Lane::Control {
+                        self.emit(NetEvent::Unwelcome { peer }).await;
+                    }
                 }
             }
             // Dropping the purpose tells who waits.

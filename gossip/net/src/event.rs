@@ -44,6 +44,11 @@ pub enum NetEvent {
         /// The member.
         peer: NodeId,
     },
+    /// There is a connection to this member, which takes this node for none. Told again about once a second while that is so.
+    Unwelcome {
+        /// The member.
+        peer: NodeId,
+    },
     /// A frame from a member.
     Frame {
         /// The member, authenticated.

@@ -263,7 +263,9 @@ async fn a_stranger_is_admitted_and_then_has_a_link_on_the_same_connection_until
     member.link_down(stranger_id).await;
     stranger.link_down(member_id).await;
     stranger.handle.dial(member_id, vec![addr]);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for _ in 0..2 {
+        stranger.wait(|event| matches!(event, NetEvent::Unwelcome { peer } if peer == member_id).then_some(())).await;
+    }
     assert_eq!(member.handle.metrics().links + stranger.handle.metrics().links, 0);
 }
 

@@ -23,8 +23,9 @@ const REMOVAL: u8 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Removed {
     known: BTreeMap<usize, (u64, BTreeSet<NodeId>)>,
-    /// Since when a host has known that a node was removed, while its machine goes on.
-    since_us: BTreeMap<(usize, NodeId), u64>,
+    /// Since when a start (the second) of a host's daemon has known that a node was removed, while its machine goes on. What a disk
+    /// refused, the next start need not know.
+    since_us: BTreeMap<(usize, u64, NodeId), u64>,
 }
 
 impl Removed {
@@ -62,15 +63,15 @@ impl Removed {
                 continue;
             };
             for member in node.store().members().iter().filter(|member| member.is_removed()) {
-                let known = before.get(&(host.number, member.id)).filter(|_| !host.paused);
-                self.since_us.insert((host.number, member.id), known.copied().unwrap_or(world.now_us));
+                let known = before.get(&(host.number, host.start, member.id)).filter(|_| !host.paused);
+                self.since_us.insert((host.number, host.start, member.id), known.copied().unwrap_or(world.now_us));
             }
         }
     }
 
     /// A host sends something to a node that it has known for long to be out.
     pub(crate) fn sends(&self, world: &World, from: usize, to: &NodeId) -> Option<String> {
-        let since_us = self.since_us.get(&(from, *to))?;
+        let since_us = self.since_us.get(&(from, world.hosts[from].start, *to))?;
         let ms = (world.now_us - since_us) / 1000;
         let still_in = world.hosts[from].node.as_ref().is_some_and(|node| node.store().members().is_active(&node.me()));
         (ms * 1000 > FAREWELL_US && still_in)

@@ -240,6 +240,8 @@ impl World {
             }
             Effect::Written(id, result) => self.written(number, id, result),
             Effect::Admitted(id, answer) => self.admitted(number, id, answer),
+            Effect::Introduce { to, said } => self.introduce(number, &to, said),
+            Effect::Acquainted(id, answer) => self.acquainted(number, id, answer),
             Effect::Left(_, Ok(())) => self.has_left(number),
             Effect::Left(_, Err(error)) => self.does_not_leave(number, &error),
             Effect::Dial(peer) => {

@@ -161,7 +161,11 @@ impl World {
             host.node.as_ref().is_some_and(|node| node.store().members().is_active(peer))
         };
         // Whoever was not admitted, as far as the other knows, is not let in.
-        if !knows(dialling, &b) || !knows(dialled, &a) || self.links.connect(from, to).is_none() {
+        let (is_known, is_welcome) = (knows(dialling, &b), knows(dialled, &a));
+        if is_known && !is_welcome {
+            self.input(from, Input::Unwelcome(b));
+        }
+        if !is_known || !is_welcome || self.links.connect(from, to).is_none() {
             return;
         }
         self.input(from, Input::LinkUp(b));

@@ -216,7 +216,9 @@ impl World {
             let members = self.hosts[host].node.as_ref().map(|node| node.store().members().iter());
             members.map_or(0, |members| members.filter(|member| member.is_removed()).count())
         };
-        let (mut rest, mut most) = (up, BTreeSet::new());
+        // Whoever takes itself for out is in no group.
+        let mut rest: BTreeSet<usize> = up.into_iter().filter(|host| takes(*host, *host)).collect();
+        let mut most = BTreeSet::new();
         while let Some(first) = rest.pop_first() {
             let (mut group, mut open) = (BTreeSet::from([first]), vec![first]);
             while let Some(one) = open.pop() {

@@ -1,5 +1,6 @@
 //! Seeds that once showed a mistake, each with what it was.
 
+use skein_netsim::knobs::Faults;
 use skein_netsim::run::End;
 use skein_netsim::{Knobs, run};
 
@@ -188,4 +189,37 @@ fn what_only_the_removed_had_decided_goes_with_them() {
 #[test]
 fn whom_a_forgotten_removal_meant_stays() {
     holds(4_674_531_145);
+}
+
+/// A removal by somebody whom nobody had heard was taken for the one that counted, and a leader for none whose removal nobody had heard
+/// of: mistakes of the checks. So was to ask a start for what the disk had refused to keep of the one before.
+#[test]
+fn only_what_somebody_has_heard_is_asked_of_the_others() {
+    for seed in [8_100_530, 8_101_427, 8_100_916, 8_101_367, 9_200_332] {
+        holds(seed);
+    }
+}
+
+/// One of two copies of a statement was damaged, and was set aside after it had been written anew; then the other was damaged.
+#[test]
+fn both_copies_of_a_statement_are_there_again_after_one_was_damaged() {
+    holds(9_000_362);
+}
+
+/// Two starts with an empty disk and a clock that was behind heard of the same earlier start, and both took the boot after it.
+#[test]
+fn who_begins_anew_twice_and_hears_as_little_of_itself_says_nothing_twice() {
+    holds(9_000_817);
+}
+
+/// Stories of removals in each other's midst. Of those that one side had let in the other side did not know, and nobody was left who
+/// knew both: they were two clusters for good.
+#[test]
+fn sides_of_which_nobody_knows_both_find_each_other() {
+    for seed in [10, 39, 77, 99, 129, 247, 261, 335] {
+        let drawn = Knobs::draw(seed);
+        let faults = Faults { partition_every_ms: 0, one_way_every_ms: 0, ..drawn.faults };
+        let knobs = Knobs { faults, nodes: 8, busy_ms: 50_000, settle_ms: 180_000, removal_every_ms: 4_000, ..drawn };
+        assert_eq!(run(&knobs).end, End::Clean, "seed {seed}");
+    }
 }

@@ -32,10 +32,13 @@ mod admission;
 mod catch_up;
 mod credentials;
 mod decision;
+#[cfg(test)]
+mod desk;
 mod disk;
 mod durability;
 mod handover;
 mod inspect;
+mod introduction;
 mod keys;
 mod lead;
 mod meta;
@@ -48,7 +51,7 @@ mod spread;
 mod start;
 mod token;
 
-pub use credentials::{MAX_CREDENTIALS_BYTES, MAX_REMOVALS_BYTES, credentials, removals};
+pub use credentials::{MAX_CREDENTIALS_BYTES, MAX_INTRODUCTION, MAX_REMOVALS_BYTES, credentials, removals};
 pub use durability::MAX_PENDING_WRITES;
 pub use inspect::{Inspected, inspect, push_frame, question_frame};
 pub use meta::read_vote;
@@ -126,6 +129,24 @@ pub enum Input {
     Write(RequestId, Box<WriteRequest>),
     /// A stranger wants in.
     Admit(RequestId, AdmissionRequest),
+    /// A peer refuses a connection of this node's: it does not take it for a member.
+    Unwelcome(NodeId),
+    /// A stranger shows what makes it a member.
+    Introduced {
+        /// Takes the answer.
+        id: RequestId,
+        /// Who, as the connection has proved.
+        stranger: NodeId,
+        /// What it shows.
+        said: Vec<Arc<Envelope>>,
+    },
+    /// What a peer answers to whom this node introduced itself: why it is no member.
+    Acquainted {
+        /// The peer, as the connection has proved.
+        peer: NodeId,
+        /// What it says.
+        said: Vec<Arc<Envelope>>,
+    },
     /// The user wants this node to leave the cluster for good.
     Leave(RequestId),
     /// The shell holds these keys now, and clients trust the API by this authority, as PEM.
@@ -181,6 +202,15 @@ pub enum Effect {
     Written(RequestId, Result<WriteReply, WriteError>),
     /// A stranger was admitted or not: the statements by which it can prove it.
     Admitted(RequestId, Result<Vec<Arc<Envelope>>, AdmissionError>),
+    /// Show a peer what makes this node a member, by the way that is open to strangers; then [`Input::Acquainted`]. It may be lost.
+    Introduce {
+        /// Whom.
+        to: NodeId,
+        /// What makes it one.
+        said: Vec<Arc<Envelope>>,
+    },
+    /// The answer to a stranger that has shown what makes it a member: why it is none, or nothing if it is one. Or it never was.
+    Acquainted(RequestId, Result<Vec<Arc<Envelope>>, AdmissionError>),
     /// This node has left, as far as it can tell its peers, and may stop; or it has not and goes on as before.
     Left(RequestId, Result<(), LeaveError>),
     /// An epoch has begun: it is on this disk and on another's, unless the warnings say otherwise. Or it has not.
@@ -375,6 +405,7 @@ pub struct Node {
     reports: spread::UnpushedReports,
     /// How many exchanges new links have opened since the last that the clock did.
     link_exchanges: u32,
+    introductions: introduction::Introductions,
 }
 
 impl Node {

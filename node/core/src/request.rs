@@ -215,4 +215,9 @@ pub enum AdmissionError {
     /// This node cannot admit now.
     #[error("{0}")]
     Unavailable(String),
+    /// Of what it shows, nothing makes it a member.
+    #[error(
+        "this node does not belong to the cluster, and what it shows does not make it a member; ask to be let in with a token"
+    )]
+    Unproved,
 }

@@ -146,6 +146,7 @@ fn reason(error: &AdmissionError) -> &'static str {
         AdmissionError::Removed => "removed-node",
         AdmissionError::Name(_) => "name",
         AdmissionError::Role(_) => "role",
+        AdmissionError::Unproved => "unproved",
         AdmissionError::Unavailable(text) if text == UNREADABLE => "unreadable",
         AdmissionError::Unavailable(_) => "unavailable",
     }
@@ -180,6 +181,13 @@ impl Doorkeeper {
             }
             Some(Question::Client { cluster, secret, user }) => {
                 let answer = self.client(stranger, cluster, secret, &user).await;
+                if let Err(error) = &answer {
+                    self.refused(stranger, from, error);
+                }
+                encode(&answer)
+            }
+            Some(Question::Introduce { cluster, said }) => {
+                let answer = self.acquaint(stranger, cluster, said).await;
                 if let Err(error) = &answer {
                     self.refused(stranger, from, error);
                 }
@@ -235,6 +243,22 @@ impl Doorkeeper {
             secrets: self.keeper.epochs().to_short_bytes(),
             peers: book.into_iter().take(MAX_PEERS).collect(),
         })
+    }
+
+    /// Looks at what a stranger shows that says it is a member.
+    async fn acquaint(
+        &self,
+        stranger: NodeId,
+        cluster: ClusterId,
+        said: Vec<Arc<Envelope>>,
+    ) -> Result<Vec<Arc<Envelope>>, AdmissionError> {
+        if cluster != self.cluster {
+            return Err(AdmissionError::Unproved);
+        }
+        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
+        let answer = self.core.acquaint(stranger, said).await.map_err(stopping)??;
+        info!(%stranger, is_member = answer.is_empty(), "a node introduced itself");
+        Ok(answer)
     }
 
     /// Lets somebody in who runs no node: uses the token, and makes a kubeconfig.

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::clock::Clock;
 use super::identity::AddressBook;
+use super::introduction;
 use crate::core_handle::{CoreHandle, ToCore, Waiter};
 use crate::disk::Disk;
 use crate::pki::epochs::Turn;
@@ -104,7 +105,12 @@ fn carry_out(shell: &Shell, node: &Node, held: &mut Held, effect: Effect) {
                 let _ = waiter.send(result);
             }
         }
-        Effect::Admitted(id, result) => {
+        Effect::Introduce { to, said } => {
+            let (net, core, cluster) = (shell.net.clone(), shell.handle.clone(), node.store().cluster());
+            let addresses = addresses_of(shell, node, &to);
+            tokio::spawn(introduction::make(net, core, cluster, (to, addresses), said));
+        }
+        Effect::Admitted(id, result) | Effect::Acquainted(id, result) => {
             if let Some(Waiter::Admit(waiter)) = shell.handle.answer(id) {
                 let _ = waiter.send(result);
             }

@@ -63,6 +63,7 @@ pub(super) async fn forward(
                 debug!(%peer, "link down");
                 Input::LinkDown(peer)
             }
+            NetEvent::Unwelcome { peer } => Input::Unwelcome(peer),
             NetEvent::Frame { peer, bytes, .. } => Input::Frame { from: peer, bytes: Arc::from(&bytes[..]) },
             NetEvent::Stream { peer, header, stream } => {
                 streams.clone().serve(peer, stream, header);

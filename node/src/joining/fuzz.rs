@@ -1,10 +1,14 @@
 //! What the fuzzer drives: a member with one open invitation, and a stranger that sends whatever it likes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skein_core::node::TokenRole;
-use skein_crdt_state::ClusterId;
-use skein_gossip::NodeId;
+use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
+use skein_crdt_state::memo::MemoLimits;
+use skein_crdt_state::store::new_cluster;
+use skein_crdt_state::{ClusterId, Envelope, Identity, Memo, Store};
+use skein_gossip::{Keypair, NodeId, Now};
 
 use super::exchange::{Ends, Joiner, SessionId};
 use super::invitations::{Invitations, Offer};
@@ -13,9 +17,12 @@ use crate::daemon::token::JoinToken;
 
 const STRANGER: NodeId = NodeId([1; 32]);
 const CLUSTER: ClusterId = ClusterId([3; 16]);
+const NONCE: [u8; 32] = [7; 32];
+const NOW: Now = Now { mono: skein_gossip::Instant::ZERO, wall_ms: 1_790_000_000_000 };
 
 /// A member that has invited somebody with a code that nobody was told.
 pub struct Door {
+    members: Store,
     invitations: Invitations,
     now: Instant,
     number: u8,
@@ -30,10 +37,28 @@ impl std::fmt::Debug for Door {
 
 impl Default for Door {
     fn default() -> Self {
-        let mut door = Door { invitations: Invitations::default(), now: Instant::now(), number: 0, sessions: 0 };
+        let (members, invitations) = (founder(), Invitations::default());
+        let mut door = Door { members, invitations, now: Instant::now(), number: 0, sessions: 0 };
         door.open();
         door
     }
+}
+
+/// What a founder knows of who is a member.
+fn founder() -> Store {
+    let keys = Keypair::from_secret([7; 32]);
+    let cluster = new_cluster(&keys, &NONCE);
+    let keyring = Keyring::new(EpochId([1; 16]), DataKey::new([1; 32]));
+    let identity = Identity { keys, cluster, boot: 1, nonce: 1, layout_version: 1, keyring };
+    let mut store = Store::new(identity, Memo::new(MemoLimits::SIMULATOR));
+    store.found(NOW, NONCE, "n0");
+    store
+}
+
+/// Statements that it has made and that the one of the door has not heard.
+fn admitted_by_founder() -> Vec<Arc<Envelope>> {
+    let mut store = founder();
+    [5, 6].map(|n| store.admit(NOW, NodeId([n; 32]), "n5", [9; 32])).into()
 }
 
 impl Door {
@@ -52,6 +77,7 @@ impl Door {
             Question::Begin { number: 7, hello },
             Question::Prove { session, proof },
             Question::Client { cluster, secret, user: "alice".into() },
+            Question::Introduce { cluster: founder().cluster(), said: admitted_by_founder() },
         ];
         questions.iter().map(Question::encode).collect()
     }
@@ -77,6 +103,11 @@ impl Door {
         match question {
             Question::Admit { .. } => "admit",
             Question::Client { .. } => "client",
+            Question::Introduce { said, .. } => {
+                let members = self.members.members_with(&said);
+                assert!(!members.is_known(&STRANGER), "nobody has ever admitted this one");
+                if members.iter().count() > 1 { "introduced" } else { "unproved" }
+            }
             Question::Find { number } => {
                 if self.invitations.is_open(self.now, number) {
                     "open"

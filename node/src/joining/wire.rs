@@ -1,7 +1,10 @@
 //! What a machine that wants in and a member say to each other: one question and one answer a stream. Reading is total.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
-use skein_crdt_state::ClusterId;
+use skein_core::node::MAX_INTRODUCTION;
+use skein_crdt_state::{ClusterId, Envelope};
 
 use super::exchange::SessionId;
 
@@ -49,6 +52,13 @@ pub(crate) enum Question {
         secret: [u8; 16],
         /// What the user is called.
         user: String,
+    },
+    /// To be taken for the member that it is, or to hear why it is none.
+    Introduce {
+        /// The cluster of which it is a member.
+        cluster: ClusterId,
+        /// What makes it one.
+        said: Vec<Arc<Envelope>>,
     },
 }
 
@@ -98,6 +108,7 @@ impl Question {
         let is_sane = match &question {
             Question::Begin { hello: word, .. } | Question::Prove { proof: word, .. } => word.len() <= MAX_WORD,
             Question::Client { user, .. } => user.len() <= MAX_USER,
+            Question::Introduce { said, .. } => said.len() <= MAX_INTRODUCTION,
             Question::Admit { .. } | Question::Find { .. } => true,
         };
         (rest.is_empty() && is_sane).then_some(question)

@@ -7,7 +7,7 @@ use skein_crdt_state::members::{Ended, Member, Role};
 use skein_crdt_state::{Envelope, Kind, NameKey};
 use skein_gossip::{NodeId, Now};
 
-use super::credentials::{credentials, removals_of};
+use super::credentials::{credentials, removals_of, why_out};
 use super::durability::{ReplyTo, Rule, Written, statement_write};
 use super::{Effect, Frame, Node, Wait};
 use crate::request::{AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteOp, WriteReply};
@@ -135,7 +135,7 @@ impl Node {
         let text = self.why_out(why);
         self.effects.push_back(Effect::Notice(text));
         let linked: Vec<NodeId> = self.peers.linked.iter().copied().collect();
-        linked.into_iter().for_each(|peer| self.tell_own_removal(peer));
+        linked.into_iter().for_each(|peer| self.tell_why_out(peer));
         self.go(now);
     }
 
@@ -156,12 +156,12 @@ impl Node {
         !told.is_empty()
     }
 
-    /// A node that was removed tells whoever it meets: its remover may have been removed itself before anybody else had heard, and
-    /// then all others would wait for this one to come back. It may also be one that nobody else knows yet.
-    pub(super) fn tell_own_removal(&mut self, peer: NodeId) {
-        let members = self.store.members();
-        if members.get(&self.me).is_some_and(Member::is_removed) {
-            let envelopes = removals_of(members, |node| *node == self.me);
+    /// A node that was removed, or whom only removed nodes have admitted, tells whoever it meets: the remover may have been removed
+    /// itself before anybody else had heard, and then all others would wait for this one to come back. It may also be one that
+    /// nobody else knows yet.
+    pub(super) fn tell_why_out(&mut self, peer: NodeId) {
+        let envelopes = why_out(self.store.members(), &self.me);
+        if !envelopes.is_empty() {
             self.send(peer, &Frame::Push { envelopes, token: None, pass_to: Vec::new() }, None);
         }
     }
@@ -246,7 +246,7 @@ impl Node {
     }
 
     fn departure(&self) -> Option<Arc<Envelope>> {
-        self.store.members().envelope(&(self.me, 2, self.me)).cloned()
+        self.store.members().departure_of(&self.me).cloned()
     }
 
     fn await_departure(&mut self, now: Now, id: RequestId, departure: Arc<Envelope>) {

@@ -1,11 +1,11 @@
 //! What a newcomer is given of the statements about members: enough to find itself in the cluster and to know who was removed,
 //! and of the rest what there is room for. What it lacks then it hears from its peers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use skein_crdt_state::Envelope;
-use skein_crdt_state::members::{Members, REMOVAL, StatementName, lets_in};
+use skein_crdt_state::members::{Ended, Members, REMOVAL, StatementName, lets_in};
 use skein_gossip::NodeId;
 
 /// The most that a newcomer is given, in bytes. All statements that honest members can make fit: a cluster keeps 12 288, of up to
@@ -14,6 +14,10 @@ pub const MAX_CREDENTIALS_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most that a peer is told of removals, in bytes.
 pub const MAX_REMOVALS_BYTES: usize = 1024 * 1024;
+
+/// The most statements by which a node introduces itself, and the most bytes: they fit into one question.
+pub const MAX_INTRODUCTION: usize = 128;
+const MAX_INTRODUCTION_BYTES: usize = 56 * 1024;
 
 /// The statements for a newcomer, those that it cannot do without first.
 #[must_use]
@@ -51,6 +55,39 @@ pub(super) fn removals_of(members: &Members, whom: impl Fn(&NodeId) -> bool) -> 
         _ => None,
     };
     chosen(members, need, MAX_REMOVALS_BYTES)
+}
+
+/// What makes somebody no member any more that was one: its removals, or those of whoever had let it in; with what makes their
+/// authors members. Nothing if it left, since it says so itself, or if it is one.
+pub(super) fn why_out(members: &Members, node: &NodeId) -> Vec<Arc<Envelope>> {
+    match members.get(node).and_then(|member| member.ended) {
+        Some(Ended::Removed { .. }) => removals_of(members, |removed| removed == node),
+        Some(Ended::Unvouched) => {
+            let vouchers = closure(&let_in_by(members), [*node].into());
+            removals_of(members, |removed| vouchers.contains(removed))
+        }
+        Some(Ended::Left(_)) | None => Vec::new(),
+    }
+}
+
+/// What makes a node a member, the nearest first: who let it in, who let those in, and so on, as much as there is room for. Whoever is
+/// shown it knows one of them, if anybody.
+pub(super) fn introduction(members: &Members, node: &NodeId) -> Vec<Arc<Envelope>> {
+    let (mut said, mut bytes) = (Vec::new(), 0);
+    let (mut known, mut open) = (BTreeSet::from([*node]), VecDeque::from([*node]));
+    while let Some(one) = open.pop_front() {
+        for ((_, _, author), envelope) in members.admissions_of(&one) {
+            bytes += envelope.size();
+            if said.len() == MAX_INTRODUCTION || bytes > MAX_INTRODUCTION_BYTES {
+                return said;
+            }
+            said.push(envelope.clone());
+            if known.insert(*author) {
+                open.push_back(*author);
+            }
+        }
+    }
+    said
 }
 
 fn let_in_by(members: &Members) -> BTreeMap<NodeId, Vec<NodeId>> {

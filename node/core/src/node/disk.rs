@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_crdt_state::Record;
+use skein_crdt_state::store::Damaged;
 use skein_gossip::Now;
 use skein_gossip::planted::{self, Bug};
 
@@ -197,10 +198,14 @@ impl Node {
         }
     }
 
-    /// What on the disk could not be used is set aside there for people, and named.
-    pub(super) fn set_aside(&mut self, now: Now, damaged: &[skein_crdt_state::store::Damaged]) {
+    /// What on the disk could not be used is set aside there for people.
+    pub(super) fn set_aside(&mut self, damaged: &[Damaged]) {
+        self.outbox.add(damaged.iter().flat_map(Damaged::set_aside));
+    }
+
+    /// It is named as well.
+    pub(super) fn name_damage(&mut self, now: Now, damaged: &[Damaged]) {
         for record in damaged {
-            self.outbox.add(record.set_aside());
             let message =
                 format!("{}: {}; it is set aside and taken from the peers again", record.name(), record.reason);
             self.disk_event(now, true, "DamagedRecord", message);

@@ -33,6 +33,7 @@ impl Node {
         match input {
             Input::LinkUp(peer) => {
                 self.peers.linked.insert(peer);
+                self.introductions.welcome(&peer);
                 self.membership.handle(now, ToMembership::LinkUp(peer));
                 self.exchange_over_new_link(peer);
                 self.compare_to_catch_up(now, peer);
@@ -47,6 +48,9 @@ impl Node {
             Input::Frame { from, bytes } => self.frame(now, from, &bytes),
             Input::Write(id, request) => self.write(now, id, *request),
             Input::Admit(id, request) => self.admit(now, id, &request),
+            Input::Unwelcome(peer) => self.unwelcome(now, peer),
+            Input::Introduced { id, stranger, said } => self.introduced(now, id, stranger, &said),
+            Input::Acquainted { peer, said } => self.acquainted(now, peer, &said),
             Input::Leave(id) => self.leave(now, id),
             Input::Keys { keyring, ca_certificate } => self.hold_keys(now, keyring, ca_certificate),
             Input::Rotate(id, epoch, lapse_ms) => self.rotate(now, id, epoch, lapse_ms),
@@ -364,6 +368,10 @@ impl Node {
                 let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
                 self.effects.push_back(Effect::Admitted(id, Err(reason)));
             }
+            Input::Introduced { id, .. } => {
+                let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
+                self.effects.push_back(Effect::Acquainted(id, Err(reason)));
+            }
             Input::Rotate(id, ..) => {
                 self.effects.push_back(Effect::Rotated(id, Err(crate::request::RotateError::Left)));
             }
@@ -371,7 +379,7 @@ impl Node {
             // Who is told of the departure must be known; nothing else is said to it.
             Input::LinkUp(peer) => {
                 self.peers.linked.insert(peer);
-                self.tell_own_removal(peer);
+                self.tell_why_out(peer);
             }
             Input::LinkDown(peer) => drop(self.peers.linked.remove(&peer)),
             _ => {}

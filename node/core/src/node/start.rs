@@ -71,8 +71,10 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     let boot = store.boot();
     let mut node = assemble(config, store, vote, boot);
     node.first_records(boot);
+    // Before anything that is known otherwise, such as by a copy, is written in its place.
+    node.set_aside(&damaged);
     node.first_words(now);
-    node.set_aside(now, &damaged);
+    node.name_damage(now, &damaged);
     node.settle(now);
     Ok((node, damaged))
 }
@@ -139,6 +141,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         known_members: BTreeSet::new(),
         reports: super::spread::UnpushedReports::default(),
         link_exchanges: 0,
+        introductions: super::introduction::Introductions::default(),
         store,
         config,
     }
@@ -197,5 +200,48 @@ impl Node {
         }
         self.set_exchange_timer(now);
         self.settle(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::desk::{config, now};
+    use super::*;
+    use skein_crdt_state::store::tables;
+
+    type Disk = BTreeMap<(String, Vec<u8>), Vec<u8>>;
+
+    /// Starts on a disk, and writes to it what the start asks for.
+    fn start_on(disk: &mut Disk) -> Vec<Damaged> {
+        let rows = disk.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone())).collect();
+        let (mut node, damaged) = Node::start(config(0), now(0), rows).unwrap();
+        while let Some(effect) = node.poll_effect() {
+            let Effect::Persist { batch, records, .. } = effect else { continue };
+            for record in &*records {
+                let row = (record.table.to_owned(), record.key.to_vec());
+                match &record.value {
+                    Some(value) => drop(disk.insert(row, value.to_vec())),
+                    None => drop(disk.remove(&row)),
+                }
+            }
+            node.handle(now(0), crate::node::Input::Persisted(batch));
+        }
+        damaged
+    }
+
+    #[test]
+    fn of_a_damaged_statement_both_copies_are_on_disk_again_after_the_start() {
+        for table in [tables::MEMBERS, tables::MEMBERS_COPY] {
+            let mut disk = Disk::new();
+            start_on(&mut disk);
+            let count = |disk: &Disk| disk.keys().filter(|(of, _)| of == table).count();
+            assert_eq!(count(&disk), 1);
+            disk.iter_mut().filter(|((of, _), _)| of == table).for_each(|(_, value)| value.truncate(20));
+            assert_eq!(start_on(&mut disk).len(), 1);
+            assert_eq!(count(&disk), 1, "{table}");
+            assert_eq!(start_on(&mut disk), [], "it is sound");
+        }
     }
 }
