@@ -299,21 +299,6 @@ impl Store {
         &self.members
     }
 
-    /// Who would belong to the cluster if these admissions were known here as well. Whatever else is among them is left out, and so
-    /// is what its author has not said; nothing is taken in.
-    #[must_use]
-    pub fn members_with(&self, said: &[Arc<Envelope>]) -> Members {
-        let mut members = self.members.clone();
-        for opened in said.iter().filter_map(|envelope| self.open(envelope).ok()) {
-            let name = members::statement_name(opened.envelope().author(), opened.body());
-            if name.is_some_and(|name| members::lets_in(&name)) {
-                members.insert(&self.identity.cluster, opened.envelope(), opened.body().clone());
-            }
-        }
-        members.settle();
-        members
-    }
-
     /// A hash of all that is wanted: equal at two peers exactly if their objects, deletions and members are.
     #[must_use]
     pub fn state_hash(&self) -> [u8; 32] {

@@ -2,8 +2,8 @@
 
 use super::restore::leap;
 use super::{
-    Arc, Body, Envelope, EnvelopeError, GateError, Item, NodeId, Now, ObjectKey, Opened, Record, Report, Sequence,
-    Store, StoreChange, WriteId, deletion_record, gate, member_records, members, rotations, tables,
+    Arc, Body, Envelope, EnvelopeError, GateError, Item, Members, NodeId, Now, ObjectKey, Opened, Record, Report,
+    Sequence, Store, StoreChange, WriteId, deletion_record, gate, member_records, members, rotations, tables,
 };
 use crate::NameKey;
 use crate::keyring::EpochId;
@@ -45,6 +45,21 @@ impl Store {
             }
             Err(error) => Received::Refused(error.to_string()),
         }
+    }
+
+    /// Who would belong to the cluster if these admissions were known here as well. Whatever else is among them is left out, and so
+    /// is what its author has not said; nothing is taken in.
+    #[must_use]
+    pub fn members_with(&self, said: &[Arc<Envelope>]) -> Members {
+        let mut members = self.members.clone();
+        for opened in said.iter().filter_map(|envelope| self.open(envelope).ok()) {
+            let name = members::statement_name(opened.envelope().author(), opened.body());
+            if name.is_some_and(|name| members::lets_in(&name)) {
+                members.insert(&self.identity.cluster, opened.envelope(), opened.body().clone());
+            }
+        }
+        members.settle();
+        members
     }
 
     /// Takes in what was said by somebody who proved it. Of statements about members nothing follows yet for what is said of members

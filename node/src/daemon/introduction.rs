@@ -32,7 +32,7 @@ pub(super) async fn make(
         Some(Ok(said)) => drop(core.input(Input::Acquainted { peer, said }).await),
         Some(Err(error)) => debug!(%peer, %error, "not introduced"),
         None => {
-            warn!(%peer, "a peer answers an introduction with what cannot be read; run the same version of skein on both machines")
+            warn!(%peer, "a peer's answer to an introduction cannot be read; run the same version of skein on both machines");
         }
     }
 }

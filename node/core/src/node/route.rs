@@ -25,6 +25,9 @@ const PROJECT_AGAIN: Duration = Duration::from_millis(50);
 /// reached unless two of them answer each other for ever, which would be a mistake of ours.
 const MAX_ROUNDS: usize = 64;
 
+/// What a node answers that left or was removed.
+const NOT_IN_ANY_MORE: &str = "this node does not belong to the cluster any more; ask another member";
+
 impl Node {
     pub(super) fn route(&mut self, now: Now, input: Input) {
         if self.left && !self.is_heard_after_leaving(&input) {
@@ -365,11 +368,11 @@ impl Node {
         match *input {
             Input::Write(id, _) => self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Left))),
             Input::Admit(id, _) => {
-                let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
+                let reason = crate::request::AdmissionError::Unavailable(NOT_IN_ANY_MORE.into());
                 self.effects.push_back(Effect::Admitted(id, Err(reason)));
             }
             Input::Introduced { id, .. } => {
-                let reason = crate::request::AdmissionError::Unavailable("this node has left the cluster".into());
+                let reason = crate::request::AdmissionError::Unavailable(NOT_IN_ANY_MORE.into());
                 self.effects.push_back(Effect::Acquainted(id, Err(reason)));
             }
             Input::Rotate(id, ..) => {
