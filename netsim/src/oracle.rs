@@ -40,7 +40,7 @@ pub struct Asked {
 #[derive(Debug, Default)]
 pub struct Oracle {
     asked: BTreeMap<RequestId, Asked>,
-    damaged: BTreeSet<String>,
+    damaged: BTreeMap<String, BTreeSet<usize>>,
     out: BTreeSet<usize>,
 }
 
@@ -62,9 +62,15 @@ impl Oracle {
         };
     }
 
-    /// A node has named a record of this object or name as damaged.
-    pub fn damaged(&mut self, key: &str) {
-        self.damaged.insert(key.to_owned());
+    /// A host has named a record of this object or name as damaged.
+    pub fn damaged(&mut self, host: usize, key: &str) {
+        self.damaged.entry(key.to_owned()).or_default().insert(host);
+    }
+
+    /// Whether a host ever had damaged records of an object.
+    #[must_use]
+    pub fn was_damaged_at(&self, host: usize, key: &ObjectKey) -> bool {
+        self.damaged.get(&key.to_string()).is_some_and(|hosts| hosts.contains(&host))
     }
 
     /// A host was removed, or whoever alone had admitted it was: what it and its like have written apart is not taken.
@@ -96,7 +102,7 @@ impl Oracle {
             _ => return false,
         };
         let links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);
-        links.into_iter().any(|name| self.damaged.contains(&name))
+        links.into_iter().any(|name| self.damaged.contains_key(&name))
     }
 
     /// The most replicas that anybody ever asked for.

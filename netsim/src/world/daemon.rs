@@ -48,7 +48,7 @@ impl World {
                 for record in damaged {
                     let line = format_args!("h{number} sets aside {}: {}", record.name(), record.reason);
                     self.trace.line(now_us, line);
-                    self.oracle.damaged(&record.key);
+                    self.oracle.damaged(number, &record.key);
                 }
             }
             Err(error) => return self.violate("boot", format!("h{number} does not start: {error}")),

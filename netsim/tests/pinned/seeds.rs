@@ -178,10 +178,12 @@ fn what_the_removed_do_among_themselves_counts_for_nobody() {
 }
 
 /// A decision on a Lease was known to two of three voters, who were removed apart before anybody else had heard of it: the third led
-/// without it, as all who are left do.
+/// without it, as all who are left do. Another was known to one that was removed, and to one whose disk then damaged it.
 #[test]
 fn what_only_the_removed_had_decided_goes_with_them() {
-    holds(4_674_531_081);
+    for seed in [4_674_531_081, 8_339_508_163] {
+        holds(seed);
+    }
 }
 
 /// Somebody apart removed one, was removed itself, and came back with a backup of before: nobody knew of its removal any more, and
