@@ -12,7 +12,7 @@ use super::{Event, World};
 /// Introductions are numbered from here.
 const INTRODUCTIONS: RequestId = 1 << 41;
 
-/// One that was made and not answered yet.
+/// One that was made, by its place in the list; an answer may come or not.
 #[derive(Debug)]
 pub(super) struct Introduction {
     /// Who introduced itself.

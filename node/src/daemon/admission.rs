@@ -20,7 +20,7 @@ use super::keys::Keeper;
 use super::token::JoinToken;
 use crate::api::clients;
 use crate::api::shell::Shell as ApiShell;
-use crate::core_handle::CoreHandle;
+use crate::core_handle::{CoreHandle, Stopped};
 use crate::joining::host::Host;
 use crate::joining::wire::{self, Question};
 use crate::metrics::Metrics;
@@ -173,35 +173,30 @@ impl Doorkeeper {
     pub(crate) async fn answer(&self, stranger: NodeId, from: SocketAddr, question: &[u8]) -> Bytes {
         match Question::decode(question) {
             Some(Question::Admit { cluster, secret, name }) => {
-                let answer = self.decide(stranger, cluster, secret, name).await;
-                if let Err(error) = &answer {
-                    self.refused(stranger, from, error);
-                }
-                encode(&answer)
+                self.tell(stranger, from, &self.decide(stranger, cluster, secret, name).await)
             }
             Some(Question::Client { cluster, secret, user }) => {
-                let answer = self.client(stranger, cluster, secret, &user).await;
-                if let Err(error) = &answer {
-                    self.refused(stranger, from, error);
-                }
-                encode(&answer)
+                self.tell(stranger, from, &self.client(stranger, cluster, secret, &user).await)
             }
             Some(Question::Introduce { cluster, said }) => {
-                let answer = self.acquaint(stranger, cluster, said).await;
-                if let Err(error) = &answer {
-                    self.refused(stranger, from, error);
-                }
-                encode(&answer)
+                self.tell(stranger, from, &self.acquaint(stranger, cluster, said).await)
             }
             Some(Question::Find { number }) => encode(&self.host.find(number)),
             Some(Question::Begin { number, hello }) => encode(&self.host.begin(stranger, number, &hello)),
             Some(Question::Prove { session, proof }) => encode(&self.host.prove(stranger, session, &proof)),
             None => {
                 let error = AdmissionError::Unavailable(UNREADABLE.into());
-                self.refused(stranger, from, &error);
-                encode(&Err::<Answer, _>(error))
+                self.tell(stranger, from, &Err::<Answer, _>(error))
             }
         }
+    }
+
+    /// The answer as it is sent; a refusal is counted.
+    fn tell<T: Serialize>(&self, stranger: NodeId, from: SocketAddr, answer: &Result<T, AdmissionError>) -> Bytes {
+        if let Err(error) = answer {
+            self.refused(stranger, from, error);
+        }
+        encode(answer)
     }
 
     /// Counts a refusal, and says it unless the same was said of that address lately.
@@ -233,7 +228,6 @@ impl Doorkeeper {
     ) -> Result<Answer, AdmissionError> {
         let token = self.token_hash(cluster, secret)?;
         let request = AdmissionRequest { node: stranger, name: name.clone(), token };
-        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
         let members = self.core.admit(request).await.map_err(stopping)??;
         info!(%stranger, %name, "admitted a node");
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -255,7 +249,6 @@ impl Doorkeeper {
         if cluster != self.cluster {
             return Err(AdmissionError::Unproved);
         }
-        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
         let answer = self.core.acquaint(stranger, said).await.map_err(stopping)??;
         info!(%stranger, is_member = answer.is_empty(), "a node introduced itself");
         Ok(answer)
@@ -283,13 +276,11 @@ impl Doorkeeper {
 
     /// A token for clients that counts now.
     async fn client_token(&self, hash: [u8; 32]) -> Result<KnownToken, AdmissionError> {
-        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
         self.core.query(move |node, now| node.client_token(now, &hash)).await.map_err(stopping)?
     }
 
     /// Counts one use of a token for clients, which is decided by one peer for all; the role that it grants.
     async fn use_client_token(&self, hash: [u8; 32]) -> Result<String, AdmissionError> {
-        let stopping = |_| AdmissionError::Unavailable("this member is stopping; ask another".into());
         for _ in 0..CLIENT_TRIES {
             let token = self.client_token(hash).await?;
             let request = WriteRequest {
@@ -313,6 +304,11 @@ impl Doorkeeper {
         }
         Err(AdmissionError::Unavailable("many clients use the same token now; try again".into()))
     }
+}
+
+/// What is answered by a daemon that stops.
+fn stopping(_: Stopped) -> AdmissionError {
+    AdmissionError::Unavailable("this member is stopping; ask another".into())
 }
 
 fn encode(answer: &impl Serialize) -> Bytes {
