@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Keypair, NodeId, Now};
 
 use crate::blob::{BlobTable, MAX_BLOB_BYTES};
@@ -24,6 +23,7 @@ use crate::rotations::Rotations;
 use crate::{ClusterId, Edit, Hlc, Kind, NameKey, ObjectKey, WriteId, rotations};
 
 mod aside;
+mod clock;
 mod decided;
 #[cfg(test)]
 pub(crate) mod desk;
@@ -32,6 +32,7 @@ mod receive;
 mod restore;
 mod unseen;
 
+pub use clock::MAX_CLOCK_AHEAD_MS;
 pub use receive::Received;
 pub use restore::Damaged;
 pub use unseen::Unseen;
@@ -40,8 +41,6 @@ pub use unseen::Unseen;
 pub const MAX_REPORT_BYTES: usize = 64 * 1024;
 /// The longest name of a section.
 pub const MAX_SECTION_BYTES: usize = 128;
-/// A stamp of a peer's that is further ahead than this is not followed, so that one wrong clock does not drag all.
-pub const MAX_CLOCK_AHEAD_MS: u64 = 60_000;
 
 /// Who this node is in the store's eyes.
 #[derive(Debug, Clone)]
@@ -412,6 +411,18 @@ impl Store {
         edits: &[Edit],
         message: &str,
     ) -> Result<Vec<Arc<Envelope>>, EditError> {
+        self.edit_as_of(now, None, key, edits, message)
+    }
+
+    /// The same; the edits count as written at `as_of`, if it is given.
+    fn edit_as_of(
+        &mut self,
+        now: Now,
+        as_of: Option<Hlc>,
+        key: &ObjectKey,
+        edits: &[Edit],
+        message: &str,
+    ) -> Result<Vec<Arc<Envelope>>, EditError> {
         if !key.check() {
             return Err(EditError::BadName(key.name().chars().take(64).collect()));
         }
@@ -419,7 +430,8 @@ impl Store {
             return Err(EditError::Over(key.clone()));
         }
         let state = self.state_of(key);
-        let stamp = self.tick(now);
+        let ticked = self.tick(now);
+        let stamp = as_of.unwrap_or(ticked);
         let by = Authorship { actor: self.actor.clone(), stamp, message: message.chars().take(256).collect() };
         let mut edits = Cow::Borrowed(edits);
         let mut said = self.texts_mentioned(key, &mut edits);
@@ -482,24 +494,6 @@ impl Store {
         let sequence = Sequence { boot: self.identity.boot, number: self.next_number };
         self.next_number += 1;
         Arc::new(Envelope::seal(&self.identity.keys, &self.identity.cluster, sequence, body))
-    }
-
-    fn tick(&mut self, now: Now) -> Hlc {
-        let before = if planted::is(Bug::WallClockOrder) { Hlc::default() } else { self.clock };
-        self.clock = before.next(now.wall_ms);
-        self.clock
-    }
-
-    /// A stamp after all that was said of a node: of an admission and a departure the later holds, and clocks may be far
-    /// apart.
-    fn tick_on_member(&mut self, now: Now, node: &NodeId) -> Hlc {
-        self.tick(now).max(self.members.latest_word_on(node).next(0))
-    }
-
-    fn observe(&mut self, now: Now, stamp: Hlc) {
-        if stamp.millis() <= now.wall_ms.saturating_add(MAX_CLOCK_AHEAD_MS) {
-            self.clock = self.clock.max(stamp);
-        }
     }
 
     fn state_of(&self, key: &ObjectKey) -> Arc<ObjectState> {

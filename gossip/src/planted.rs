@@ -53,11 +53,13 @@ pub enum Bug {
     LeaseWithoutRecall,
     /// Nobody seals anew what is under an epoch that is over.
     SealsStay,
+    /// What is made again of a deleted life counts as written now.
+    MadeAgainIsNew,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 22] = [
         Bug::VoteBeforeDisk,
         Bug::DeletionForgotten,
         Bug::PromiseBeforeDisk,
@@ -79,6 +81,7 @@ impl Bug {
         Bug::LocksDecidedApart,
         Bug::LeaseWithoutRecall,
         Bug::SealsStay,
+        Bug::MadeAgainIsNew,
     ];
 }
 

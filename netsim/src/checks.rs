@@ -20,6 +20,7 @@ mod agreement;
 mod bounds;
 mod deleted;
 mod durable;
+mod latest;
 mod leader;
 mod leaderless;
 mod locks;
@@ -178,8 +179,9 @@ pub fn unsettled(world: &World) -> Option<Violation> {
 /// What must hold once all is settled.
 #[must_use]
 pub fn broken(world: &World) -> Option<Violation> {
-    let checks: [(&'static str, Check); 4] = [
+    let checks: [(&'static str, Check); 5] = [
         ("acknowledged", acknowledged::check),
+        ("latest", latest::check),
         ("deleted", deleted::check),
         ("removed", removed::check),
         ("locks", locks::check),

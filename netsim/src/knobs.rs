@@ -46,6 +46,8 @@ pub struct Knobs {
     /// The mean time between stories of removals, see [`removals`](crate::removals), in milliseconds; 0: there are none. With
     /// them some hosts stay outside until a story lets them in.
     pub removal_every_ms: u64,
+    /// How many of a thousand writes to a ConfigMap delete it.
+    pub config_deletes_permille: u64,
     /// Which rule the nodes break, in builds with the feature `planted-bugs`; null: none.
     pub planted: Option<Bug>,
     /// What breaks.
@@ -112,6 +114,8 @@ const FIRST_WITH_OBSERVERS: u64 = 500_000;
 const FIRST_WITH_REMOVALS: u64 = 600_000;
 /// The fewest nodes of such a seed: five that found the cluster, and one that a story lets in.
 const FEWEST_WITH_REMOVALS: usize = 6;
+/// The first seed whose users may delete ConfigMaps.
+const FIRST_WITH_CONFIG_DELETES: u64 = 10_000_000;
 
 /// How many kinds of faults there are.
 pub const FAULTS: usize = 20;
@@ -179,7 +183,7 @@ impl Knobs {
     /// The knobs of a seed. Each seed turns on another subset of the faults.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
-        Knobs::without_removals(seed).with_removals()
+        Knobs::without_removals(seed).with_removals().with_config_deletes()
     }
 
     /// The knobs that a seed had before there were stories of removals.
@@ -215,6 +219,7 @@ impl Knobs {
             },
             observers: 0,
             removal_every_ms: 0,
+            config_deletes_permille: 0,
             planted: None,
             faults,
         }
@@ -241,6 +246,14 @@ impl Knobs {
             self.busy_ms += 20_000;
         }
         self
+    }
+
+    /// Drawn apart as well, since it was added later.
+    fn with_config_deletes(self) -> Self {
+        let mut later = random::from_seed(self.seed ^ 0x636f_6e66);
+        let (permille, is_on) = (later.random_range(50..400), later.random_bool(0.5));
+        let is_on = is_on && self.seed >= FIRST_WITH_CONFIG_DELETES;
+        Knobs { config_deletes_permille: if is_on { permille } else { 0 }, ..self }
     }
 
     /// How many hosts stay outside until a story lets them in.
@@ -273,6 +286,9 @@ impl fmt::Display for Knobs {
         }
         if self.removal_every_ms > 0 {
             write!(f, " removal_every_ms {};", self.removal_every_ms)?;
+        }
+        if self.config_deletes_permille > 0 {
+            write!(f, " config_deletes_permille {};", self.config_deletes_permille)?;
         }
         if let Some(bug) = self.planted {
             write!(f, " planted {bug};")?;
@@ -308,6 +324,14 @@ mod tests {
         let some = later.iter().filter(|knobs| knobs.observers > 0).count();
         assert!((60..140).contains(&some), "{some}");
         assert!(later.iter().all(|knobs| knobs.observers + 3 <= knobs.nodes));
+    }
+
+    #[test]
+    fn users_delete_configs_in_some_later_seeds_and_in_none_of_the_earlier_ones() {
+        assert!((0..2_000).all(|seed| Knobs::draw(seed).config_deletes_permille == 0));
+        let later = FIRST_WITH_CONFIG_DELETES..FIRST_WITH_CONFIG_DELETES + 200;
+        let some = later.filter(|seed| Knobs::draw(*seed).config_deletes_permille > 0).count();
+        assert!((60..140).contains(&some), "{some}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skein_core::request::{RequestId, WriteError, WriteOp, WriteReply};
-use skein_crdt_state::ObjectKey;
+use skein_crdt_state::{Hlc, ObjectKey};
 use skein_gossip::NodeId;
 
 /// What a user was told.
@@ -34,6 +34,8 @@ pub struct Asked {
     pub told_us: u64,
     /// The hosts that held the write when the user was told, each with how often it had been let in: of what is a lock only.
     pub held_by: Vec<(usize, u32)>,
+    /// How the peer had stamped the write when the user was told, if it still had it.
+    pub stamp: Option<Hlc>,
 }
 
 /// All writes of all users.
@@ -47,8 +49,8 @@ pub struct Oracle {
 impl Oracle {
     /// A user asks.
     pub fn asked(&mut self, id: RequestId, peer: usize, op: WriteOp, now_us: u64) {
-        let asked = Asked { peer, op, answer: Answer::Unknown, asked_us: now_us, told_us: 0, held_by: Vec::new() };
-        self.asked.insert(id, asked);
+        let (answer, held_by) = (Answer::Unknown, Vec::new());
+        self.asked.insert(id, Asked { peer, op, answer, asked_us: now_us, told_us: 0, held_by, stamp: None });
     }
 
     /// A user is told.
@@ -82,6 +84,13 @@ impl Oracle {
     pub fn held_by(&mut self, id: RequestId, hosts: Vec<(usize, u32)>) {
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.held_by = hosts;
+        }
+    }
+
+    /// The write that a user is about to be told of was stamped so.
+    pub fn stamped(&mut self, id: RequestId, stamp: Option<Hlc>) {
+        if let Some(asked) = self.asked.get_mut(&id) {
+            asked.stamp = stamp;
         }
     }
 

@@ -126,18 +126,22 @@ fn contest(world: &mut World, peer: usize, key: ObjectKey) -> Option<WriteOp> {
     Some(WriteOp::Edit { key, edits, if_heads: None })
 }
 
-/// Sets a value that nobody else ever sets, sometimes only if nobody wrote since the user read.
+/// Sets a value that nobody else ever sets, sometimes only if nobody wrote since the user read; or deletes what there is.
 fn edit_config(world: &mut World, peer: usize, name: NameKey) -> WriteOp {
     let path = format!("data.k{}", world.chance.users.random_range(0..4));
     let value = world.workload.next + 1;
-    // Drawn from the number itself: a seed that keeps nothing aside keeps all it draws.
-    let is_aside = value.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1000 < world.knobs.aside_permille;
+    // Drawn from the number itself: a seed that keeps nothing aside keeps all it draws. So it is with deletions below.
+    let drawn = value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let is_aside = drawn % 1000 < world.knobs.aside_permille;
     let value = match is_aside {
         true => Scalar::Aside(format!("text {value}").into()),
         false => Scalar::Int(i64::try_from(value).unwrap_or(0)),
     };
     let edits = vec![Edit::set(&path, value)];
     let Some(key) = current(world, peer, &name) else { return WriteOp::Create { name, edits } };
+    if drawn / 1000 % 1000 < world.knobs.config_deletes_permille {
+        return WriteOp::Delete { key, if_heads: None };
+    }
     let read_at = any_peer(world).unwrap_or(peer);
     let heads = world.hosts[read_at].node.as_ref().and_then(|node| Some(node.store().object(&key)?.heads().to_vec()));
     let if_heads = heads.filter(|_| world.chance.users.random_bool(0.3));

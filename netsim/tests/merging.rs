@@ -70,6 +70,43 @@ fn what_was_created_apart_from_its_deleter_goes_on_as_the_next_life() {
     }
 }
 
+/// A deletion gets to a third peer before what its deleter had not seen does, and somebody there writes the next life before
+/// the older creation is made again as that life. What was written last stands, not what was made again last.
+#[test]
+fn what_is_made_again_does_not_replace_what_was_written_after_it() {
+    let mut world = formed(3);
+    let name = in_default(&world, "ConfigMap", "settings");
+    let set = |world: &mut World, peer: usize, value: i64| {
+        let edits = vec![Edit::set("data.x", Scalar::Int(value))];
+        write(world, peer, WriteOp::Create { name: name.clone(), edits });
+    };
+    cut_off_the_first(&mut world);
+    pass(&mut world, 5);
+    set(&mut world, 0, 1);
+    set(&mut world, 1, 2);
+    pass(&mut world, 1);
+    delete(&mut world, 1, &name);
+    pass(&mut world, 1);
+    [(1, 2), (2, 1)].into_iter().for_each(|(from, to)| world.cut(from, to));
+    pass(&mut world, 1);
+    set(&mut world, 2, 3);
+    pass(&mut world, 1);
+    // The two that were first apart meet, and the third hears neither.
+    world.heal();
+    [0, 1].into_iter().for_each(|one| [(one, 2), (2, one)].into_iter().for_each(|(from, to)| world.cut(from, to)));
+    pass(&mut world, 10);
+    let value = |world: &World, peer: usize| {
+        let store = world.hosts[peer].node.as_ref().unwrap().store();
+        store.object(&store.current_life(&name).unwrap()).unwrap().get("data.x").and_then(Scalar::as_int)
+    };
+    assert_eq!((value(&world, 0), value(&world, 1)), (Some(1), Some(1)), "it was made again");
+    world.heal();
+    pass(&mut world, 25);
+    for peer in 0..3 {
+        assert_eq!(value(&world, peer), Some(3), "at h{peer}");
+    }
+}
+
 #[test]
 fn what_its_deleter_had_seen_stays_deleted() {
     let mut world = formed(4);

@@ -26,7 +26,7 @@ const REMOVALS: [&str; 5] =
 const REMOVALS_APART: [&str; 5] =
     ["removal_every_ms=14000", "busy_ms=50000", "nodes=8", "partition_every_ms=0", "one_way_every_ms=0"];
 
-const PLANTED: [Planted; 21] = [
+const PLANTED: [Planted; 22] = [
     Planted {
         bug: Bug::VoteBeforeDisk,
         knobs: &["crash_every_ms=900", "tenure_ms=1500", "disk_us=300000", "busy_ms=20000"],
@@ -94,6 +94,18 @@ const PLANTED: [Planted; 21] = [
         knobs: &["rotate_every_ms=2000", "aside_permille=500"],
         checks: &["sealed"],
         within: 5,
+    },
+    Planted {
+        bug: Bug::MadeAgainIsNew,
+        knobs: &[
+            "config_deletes_permille=500",
+            "partition_every_ms=1000",
+            "one_way_every_ms=1500",
+            "user_every_ms=30",
+            "nodes=5",
+        ],
+        checks: &["latest"],
+        within: 60,
     },
 ];
 

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skein_gossip::NodeId;
+use skein_gossip::planted::{self, Bug};
+use skein_gossip::{NodeId, Now};
 
-use super::{Store, StoreChange};
+use super::{EditError, Store, StoreChange};
 use crate::blob::BlobId;
-use crate::{Edit, LeafPath, NameKey, ObjectKey, ObjectState, Scalar, WriteId};
+use crate::envelope::Envelope;
+use crate::{Edit, Hlc, Leaf, LeafPath, NameKey, ObjectKey, ObjectState, Scalar, WriteId};
 
 /// The most ended objects whose deletion has not come that are kept; beyond it those first in order are let go.
 const MAX_ENDED: usize = 256;
@@ -39,14 +41,20 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    /// The edits that make it again under another key.
-    #[must_use]
-    pub fn edits(&self) -> Vec<Edit> {
-        let edit = |(path, leaf): (&LeafPath, &crate::Leaf)| Edit {
-            path: path.clone(),
-            value: Some(self.in_place(&leaf.value)),
-        };
+    /// All its fields, as edits.
+    pub(super) fn edits(&self) -> Vec<Edit> {
+        let edit =
+            |(path, leaf): (&LeafPath, &Leaf)| Edit { path: path.clone(), value: Some(self.in_place(&leaf.value)) };
         self.object.leaves().iter().map(edit).collect()
+    }
+
+    /// Its fields by when they were written, the earliest first.
+    fn by_stamp(&self) -> BTreeMap<Hlc, Vec<&LeafPath>> {
+        let mut by_stamp: BTreeMap<Hlc, Vec<&LeafPath>> = BTreeMap::new();
+        for (path, leaf) in self.object.leaves() {
+            by_stamp.entry(leaf.stamp).or_default().push(path);
+        }
+        by_stamp
     }
 
     /// One of its values with the text that it mentions as one to keep aside.
@@ -116,7 +124,7 @@ impl Awaited {
 }
 
 fn mentions_in_force(object: &ObjectState) -> impl Iterator<Item = BlobId> {
-    let mention = |leaf: &crate::Leaf| if let Scalar::Blob(blob) = &leaf.value { Some(blob.id) } else { None };
+    let mention = |leaf: &Leaf| if let Scalar::Blob(blob) = &leaf.value { Some(blob.id) } else { None };
     object.leaves().values().filter_map(mention)
 }
 
@@ -132,6 +140,40 @@ impl Store {
         let came = self.awaited.of(unseen.object.key()).map(|(id, text)| (id, text.clone()));
         unseen.texts.extend(came);
         mentions_in_force(&unseen.object).all(|id| unseen.texts.contains_key(&id))
+    }
+
+    /// Makes an unseen creation again under another key. Every field counts as written when it was: somebody may be
+    /// creating the same life apart from this, and what users wrote last has to stand, not what was made again last.
+    ///
+    /// # Errors
+    /// Those of [`Store::edit`]; nothing is changed then.
+    pub fn make_again(
+        &mut self,
+        now: Now,
+        key: &ObjectKey,
+        unseen: &Unseen,
+        message: &str,
+    ) -> Result<Vec<Arc<Envelope>>, EditError> {
+        if planted::is(Bug::MadeAgainIsNew) {
+            return self.edit(now, key, &unseen.edits(), message);
+        }
+        let by_stamp = unseen.by_stamp();
+        let mut in_order = by_stamp.into_iter();
+        let Some((earliest, _)) = in_order.next() else { return Ok(Vec::new()) };
+        // Nobody is to see half of it, so the first change has it all, and those after it say later of some fields again.
+        let mut said = self.edit_as_of(now, Some(earliest), key, &unseen.edits(), message)?;
+        for (stamp, paths) in in_order {
+            let Some(made) = self.objects.get(key).cloned() else { break };
+            let again = |path: &&LeafPath| {
+                let value = made.get(path)?.clone();
+                Some([Edit::unset(path), Edit { path: (*path).clone(), value: Some(value) }])
+            };
+            let edits: Vec<Edit> = paths.iter().filter_map(again).flatten().collect();
+            // A field that cannot be said again stays as it is: it is there, and counts as written earlier.
+            let Ok(more) = self.edit_as_of(now, Some(stamp), key, &edits, message) else { continue };
+            said.extend(more);
+        }
+        Ok(said)
     }
 
     /// Nothing more is waited for of an unseen creation.
@@ -229,6 +271,53 @@ mod tests {
         b.receive(NOW, &deletion);
         assert!(b.drain_unseen().is_empty());
         assert_eq!(edits_lost(&mut b), 1);
+    }
+
+    /// Two nodes, one of which shows what the other deleted without having seen it: `data.x` was written at once, `data.y`
+    /// two seconds later.
+    fn unseen_of_two_writes() -> (Store, Store, Unseen) {
+        let (mut a, mut b) = pair(NOW);
+        write(&mut a, 1, 1);
+        write(&mut b, 1, 2);
+        b.edit(later(2000), &name().life(1), &[Edit::set("data.y", Scalar::Int(3))], "").unwrap();
+        let deletion = a.delete(NOW, &name().life(1)).unwrap();
+        b.receive(later(2100), &deletion);
+        let unseen = b.drain_unseen().pop().unwrap();
+        (a, b, unseen)
+    }
+
+    fn later(ms: u64) -> Now {
+        Now { wall_ms: NOW.wall_ms + ms, ..NOW }
+    }
+
+    #[test]
+    fn what_is_made_again_does_not_win_over_what_was_written_after_it_was_written_first() {
+        let (mut a, mut b, unseen) = unseen_of_two_writes();
+        let key = name().life(2);
+        let made = b.make_again(later(5000), &key, &unseen, "").unwrap();
+        let apart = [Edit::set("data.x", Scalar::Int(4)), Edit::set("data.y", Scalar::Int(5))];
+        for said in a.edit(later(1000), &key, &apart, "").unwrap() {
+            b.receive(later(6000), &said);
+        }
+        made.iter().for_each(|said| drop(a.receive(later(6000), said)));
+        for store in [&a, &b] {
+            let object = store.object(&key).unwrap();
+            assert_eq!(object.get("data.x"), Some(&Scalar::Int(4)), "written a second after what was made again");
+            assert_eq!(object.get("data.y"), Some(&Scalar::Int(3)), "written a second before what was made again");
+            assert_eq!(object.born().millis(), NOW.wall_ms);
+        }
+        assert_eq!(a.object(&key).unwrap().heads(), b.object(&key).unwrap().heads());
+    }
+
+    #[test]
+    fn whoever_has_a_part_of_what_was_made_again_has_all_its_fields() {
+        let (mut a, mut b, unseen) = unseen_of_two_writes();
+        let key = name().life(2);
+        let made = b.make_again(later(5000), &key, &unseen, "").unwrap();
+        assert_eq!(made.len(), 2);
+        a.receive(later(6000), &made[0]);
+        let object = a.object(&key).unwrap();
+        assert_eq!((object.get("data.x"), object.get("data.y")), (Some(&Scalar::Int(2)), Some(&Scalar::Int(3))));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rand::RngExt;
 use skein_core::node::{Effect, Input, Node, NodeConfig};
 use skein_core::request::{RequestId, WriteError, WriteReply};
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
+use skein_crdt_state::Hlc;
 
 use super::{Event, World, hears, layout};
 use crate::checks;
@@ -284,6 +285,7 @@ impl World {
                     let missing = checks::acknowledged(self, number, &op, reply);
                     self.note(missing);
                 }
+                self.oracle.stamped(id, self.stamp_of(number, reply));
                 if reply.key.kind().as_str() == LOCK_KIND {
                     self.oracle.held_by(id, self.holders(reply));
                 }
@@ -291,6 +293,12 @@ impl World {
             Err(error) => self.trace.line(self.now_us, format_args!("h{number} request {id} refused: {error}")),
         }
         self.oracle.answered(id, result, self.now_us);
+    }
+
+    /// How a host's daemon has stamped what a write has made, unless it is over already.
+    fn stamp_of(&self, host: usize, reply: &WriteReply) -> Option<Hlc> {
+        let object = self.hosts[host].node.as_ref()?.store().object(&reply.key)?;
+        reply.heads.iter().filter_map(|head| object.changes().get(head)).map(|change| change.stamp).max()
     }
 
     /// The hosts whose daemons hold what a write has made, each with how often it was let in.

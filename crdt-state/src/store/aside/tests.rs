@@ -161,16 +161,18 @@ fn what_an_object_kept_goes_with_it() {
 fn a_creation_that_a_deleter_had_not_seen_is_made_again_with_its_text() {
     let (mut a, mut b) = pair(NOW);
     write(&mut a, "of a");
-    write(&mut b, "of b");
+    b.edit(NOW, &secret(), &[Edit::set("type", Scalar::str("Opaque"))], "t").unwrap();
+    write(&mut b, "of b, written later than its type");
     let deletion = a.delete(NOW, &secret()).unwrap();
     b.receive(NOW, &deletion);
     let unseen = b.drain_unseen().pop().unwrap();
     let again = secret().name_key().life(2);
-    b.edit(NOW, &again, &unseen.edits(), "again").unwrap();
+    b.make_again(NOW, &again, &unseen, "again").unwrap();
     let object = b.object(&again).unwrap().clone();
-    assert_eq!(b.json_of(&object)["data"]["password"], "of b");
+    assert_eq!(b.json_of(&object)["data"]["password"], "of b, written later than its type");
     compare(&mut a, &mut b);
     assert_eq!(a.state_hash(), b.state_hash());
+    assert_eq!(a.json_of(&object)["data"]["password"], "of b, written later than its type");
 }
 
 #[test]

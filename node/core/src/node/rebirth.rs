@@ -86,7 +86,7 @@ impl Node {
         }
         let key = self.store.next_life(&name);
         // Its owner may be over by now; then it is too.
-        let Ok(said) = self.store.edit(now, &key, &unseen.edits(), MESSAGE) else { return };
+        let Ok(said) = self.store.make_again(now, &key, unseen, MESSAGE) else { return };
         self.push(&said);
         if !is_complete {
             // What it mentions nobody has who could be asked, so it is made without.
