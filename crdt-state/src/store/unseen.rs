@@ -143,7 +143,8 @@ impl Store {
     }
 
     /// Makes an unseen creation again under another key. Every field counts as written when it was: somebody may be
-    /// creating the same life apart from this, and what users wrote last has to stand, not what was made again last.
+    /// creating the same life apart from this, and what users wrote last has to stand, not what was made again last. It takes a
+    /// change for each stamp, which are no more than its fields.
     ///
     /// # Errors
     /// Those of [`Store::edit`]; nothing is changed then.

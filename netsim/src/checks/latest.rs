@@ -10,14 +10,15 @@ use crate::world::World;
 /// these are alike, so that a value tells the write.
 pub(super) fn check(world: &World) -> Option<String> {
     let store = world.hosts.iter().find_map(|host| host.node.as_ref())?.store();
-    let configs = store.objects().filter(|object| *object.key().kind() == Kind::new("ConfigMap"));
-    configs.into_iter().find_map(|object| object.leaves().keys().find_map(|path| beaten(world, store, object, path)))
+    let mut configs = store.objects().filter(|object| *object.key().kind() == Kind::new("ConfigMap"));
+    configs.find_map(|object| object.leaves().keys().find_map(|path| beaten(world, store, object, path)))
 }
 
 fn beaten(world: &World, store: &Store, object: &ObjectState, path: &LeafPath) -> Option<String> {
-    let (key, leaf) = (object.key(), object.leaf(path)?);
+    let key = object.key();
+    let leaf = object.leaf(path).filter(|leaf| !leaf.others.is_empty())?;
     let asked = |value: &Scalar| asked_at(world, &key.name_key(), path, &store.in_place(key, value));
-    let shown = asked(&leaf.value).filter(|_| !leaf.others.is_empty())?;
+    let shown = asked(&leaf.value)?;
     let others = leaf.others.iter().filter_map(|other| Some((other, asked(&other.value)?)));
     let (other, later) = others.max_by_key(|(_, stamp)| *stamp).filter(|(_, stamp)| *stamp > shown)?;
     Some(format!("{key} {path}: {:?} of {shown:?} stands, not {:?} of {later:?}", leaf.value, other.value))

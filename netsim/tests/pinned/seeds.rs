@@ -209,6 +209,15 @@ fn only_what_somebody_has_heard_is_asked_of_the_others() {
     }
 }
 
+/// A Deployment under which pods move was made otherwise before the check of policies had looked at it once.
+#[test]
+fn what_moved_before_it_was_to_stay_has_broken_no_policy() {
+    let faults = Faults { partition_every_ms: 3_000, ..Knobs::draw(80).faults };
+    let (nodes, busy_ms, user_every_ms, config_deletes_permille) = (4, 15_000, 50, 300);
+    let knobs = Knobs { faults, nodes, busy_ms, user_every_ms, config_deletes_permille, ..Knobs::draw(80) };
+    assert_eq!(run(&knobs).end, End::Clean);
+}
+
 /// One of two copies of a statement was damaged, and was set aside after it had been written anew; then the other was damaged.
 #[test]
 fn both_copies_of_a_statement_are_there_again_after_one_was_damaged() {
