@@ -91,6 +91,28 @@ fn who_is_alone_does_not_leave() {
     script.settles();
 }
 
+/// What a peer holds in memory alone it loses with the power: a node left all to one whose disk was full, and a write went with both.
+#[test]
+fn who_leaves_leaves_nothing_to_a_disk_that_does_not_take_it() {
+    let mut script = Script::new(4);
+    script.cut(&[2, 3], &[0, 1]);
+    script.pass(5_000);
+    script.world.hosts[2].disk.fail(Some("no space left on device"));
+    script.configure(3, "only-here", "x", 9);
+    script.world.busy = false;
+    script.world.leave(3);
+    script.pass(15_000);
+    assert_eq!(script.standing(3), Standing::Member, "nobody has said that it is on disk");
+    script.world.hosts[2].disk.fail(None);
+    script.pass(2_000);
+    leaves(&mut script, 3);
+    script.world.power_off(2);
+    script.world.heal();
+    script.world.boot(2);
+    script.settles();
+    assert_eq!(script.configured(0, "only-here", "x"), Some(9));
+}
+
 /// A node that leaves while nobody hears it must not be forgotten: told again, all let it go.
 #[test]
 fn who_leaves_unheard_is_let_go_when_it_is_heard() {

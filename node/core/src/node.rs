@@ -32,6 +32,7 @@ mod admission;
 mod catch_up;
 mod credentials;
 mod decision;
+mod departure;
 #[cfg(test)]
 mod desk;
 mod disk;
@@ -391,8 +392,7 @@ pub struct Node {
     reach: reach::Reach,
     leaving: Option<RequestId>,
     departure_told: u32,
-    /// A peer that holds all that this node holds, while it makes ready to leave.
-    heir: Option<NodeId>,
+    inheritance: departure::Inheritance,
     /// The members of whom another one was seen to know, since this start.
     known_elsewhere: BTreeSet<NodeId>,
     left: bool,
@@ -480,10 +480,10 @@ impl Node {
         self.election.leadership()
     }
 
-    /// The peer that held all that this node held when it left.
+    /// The peer whose disk held all that this node held when it left.
     #[must_use]
     pub fn heir(&self) -> Option<NodeId> {
-        self.heir
+        self.inheritance.heir()
     }
 
     /// Whether its disk has lost the record of its votes: then it votes no more until a quorate leader has let it go and taken it in again.

@@ -1,26 +1,21 @@
-//! Letting nodes in, removing others, and letting this one go.
+//! Letting nodes in and removing others. How this one leaves lives in `departure.rs`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use skein_crdt_state::members::{Ended, Member, Role};
-use skein_crdt_state::{Envelope, Kind, NameKey};
+use skein_crdt_state::{Kind, NameKey};
 use skein_gossip::{NodeId, Now};
 
 use super::credentials::{credentials, removals_of, why_out};
 use super::durability::{ReplyTo, Rule, Written, statement_write};
 use super::{Effect, Frame, Node, Wait};
-use crate::request::{AdmissionError, AdmissionRequest, LeaveError, RequestId, WriteError, WriteOp, WriteReply};
+use crate::request::{AdmissionError, AdmissionRequest, RequestId, WriteError, WriteOp, WriteReply};
 
 /// The longest name of a node.
 const MAX_NODE_NAME: usize = 63;
 
-/// How long a node that leaves waits for the voters to go on without it, and for a peer to hold all that it holds.
-const RETIRE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the connection to a node stays that was just removed.
 const FAREWELL: Duration = Duration::from_millis(100);
-/// How often a node that has left tells whoever it can reach, until one of them says that it knows; then it gives up.
-const TELL_DEPARTURE: u32 = 20;
 
 impl Node {
     /// Lets a stranger in. Whoever is let in takes the cluster's keys with it, so it is told once the admission is on this disk, and
@@ -183,94 +178,6 @@ impl Node {
                                skein join TOKEN --discard"
                 .to_owned(),
         }
-    }
-
-    fn go(&mut self, now: Now) {
-        self.election.handle(now, crate::election::Input::StepDown);
-        self.membership.handle(now, skein_gossip::membership::Input::Leave);
-        self.agent.handle(now, crate::agent::Input::Leave);
-        self.left = true;
-    }
-
-    /// Begins to leave: the voters are asked to go on without this node first, or most of a small cluster's votes would
-    /// leave with it; and a peer must hold all that this node holds, or writes that no other disk has would.
-    pub(super) fn leave(&mut self, now: Now, id: RequestId) {
-        self.retiring = Some(id);
-        self.heir = None;
-        self.timers.set(Wait::Depart, now.mono + RETIRE_PATIENCE);
-        self.election.handle(now, crate::election::Input::Retire);
-    }
-
-    /// Whether a peer holds all that this node holds, or there is nobody else. One that was removed meanwhile is none.
-    pub(super) fn has_heir(&self) -> bool {
-        let members = self.store.members();
-        members.active().len() <= 1 || self.heir.is_some_and(|heir| members.is_active(&heir))
-    }
-
-    /// The time to make ready is over: leaves without the voters' consent, but not with what only this disk may have.
-    pub(super) fn depart_or_stay(&mut self, now: Now) {
-        if self.has_heir() {
-            return self.depart(now);
-        }
-        if let Some(id) = self.retiring.take() {
-            self.election.handle(now, crate::election::Input::Stay);
-            self.effects.push_back(Effect::Left(id, Err(LeaveError::Alone)));
-        }
-    }
-
-    /// Leaves.
-    pub(super) fn depart(&mut self, now: Now) {
-        let Some(id) = self.retiring.take() else { return };
-        self.timers.clear(&Wait::Depart);
-        self.leaving = Some(id);
-        let node = NameKey::root(&Kind::new("Node"), &self.config.name);
-        let mut said = vec![self.store.depart(now)];
-        if let Some(key) = self.store.current_life(&node) {
-            said.extend(self.store.delete(now, &key));
-        }
-        let departure = said[0].clone();
-        self.push(&said);
-        self.await_departure(now, id, departure);
-        self.go(now);
-    }
-
-    /// The user repeats the wish to leave at a node that has left: whoever has not heard of it is told.
-    pub(super) fn leave_again(&mut self, now: Now, id: RequestId) {
-        match self.departure() {
-            Some(departure) => {
-                self.leaving = Some(id);
-                self.await_departure(now, id, departure);
-            }
-            None => self.effects.push_back(Effect::Left(id, Ok(()))),
-        }
-    }
-
-    fn departure(&self) -> Option<Arc<Envelope>> {
-        self.store.members().departure_of(&self.me).cloned()
-    }
-
-    fn await_departure(&mut self, now: Now, id: RequestId, departure: Arc<Envelope>) {
-        let node = NameKey::root(&Kind::new("Node"), &self.config.name);
-        let request = statement_write(WriteOp::Delete { key: node.life(1), if_heads: None });
-        self.departure_told = 0;
-        self.await_durable(now, ReplyTo::Client(id), &request, node.life(1), &[departure], Rule::Disks);
-    }
-
-    /// Nobody has said yet that it knows of this node's departure: tells whoever can be reached once more. `false`: it was
-    /// tried for long enough.
-    pub(super) fn tell_departure_again(&mut self, token: u64) -> bool {
-        let peers: Vec<NodeId> = self.peers.linked.iter().copied().collect();
-        self.departure_told += 1;
-        if self.departure_told > TELL_DEPARTURE {
-            let text = "no peer has said that it knows of this node's departure; those that do not know wait for it to come back";
-            self.effects.push_back(Effect::Notice(text.into()));
-            return false;
-        }
-        let Some(departure) = self.departure() else { return false };
-        let after = self.batch_of_last_word();
-        let frame = Frame::Push { envelopes: vec![departure], token: Some(token), pass_to: Vec::new() };
-        peers.into_iter().for_each(|peer| self.send(peer, &frame, after));
-        true
     }
 }
 

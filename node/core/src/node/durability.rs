@@ -87,6 +87,12 @@ impl Pending {
     pub(crate) fn is_full(&self) -> bool {
         self.writes.len() >= MAX_PENDING_WRITES
     }
+
+    /// A number that peers answer with and that nothing else of this start has.
+    pub(super) fn take_token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token - 1
+    }
 }
 
 pub(super) type Written = Result<(ObjectKey, Vec<Arc<Envelope>>), WriteError>;
@@ -155,8 +161,7 @@ impl Node {
         said: &[Arc<Envelope>],
         rule: Rule,
     ) {
-        let token = self.durable.next_token;
-        self.durable.next_token += 1;
+        let token = self.durable.take_token();
         let leaves = self.leaves_by(&to);
         let members = self.store.members().active().len() + usize::from(leaves);
         let is_kept_back = planted::is(Bug::DeletionNotSpread) && matches!(request.op, WriteOp::Delete { .. });
@@ -285,6 +290,7 @@ impl Node {
             write.stored_by.insert(from);
             self.finish_writes(now);
         }
+        self.may_be_heir(from, token);
     }
 
     pub(super) fn durable_late(&mut self, now: Now, token: u64) {

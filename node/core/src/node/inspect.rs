@@ -29,7 +29,7 @@ pub enum Inspected {
 pub fn inspect(frame: &[u8]) -> Inspected {
     match postcard::from_bytes(frame) {
         Ok(Frame::Election(bytes)) => Election::vote_in(&bytes).map_or(Inspected::Other, Inspected::Vote),
-        Ok(Frame::Push { envelopes, .. }) => Inspected::News(envelopes),
+        Ok(Frame::Push { envelopes, .. }) if !envelopes.is_empty() => Inspected::News(envelopes),
         Ok(Frame::Exchange(Exchange::Give { envelopes, .. })) => Inspected::Given(envelopes),
         _ => Inspected::Other,
     }

@@ -44,6 +44,7 @@ impl Node {
             }
             Input::LinkDown(peer) => {
                 self.peers.linked.remove(&peer);
+                self.inheritance.forget(&peer);
                 self.out_of_reach(now, peer);
                 self.decider_unlinked(peer);
                 self.membership.handle(now, ToMembership::LinkDown(peer));
@@ -96,10 +97,7 @@ impl Node {
                 self.say_events(now);
                 quiet = false;
             }
-            if self.retiring.is_some() && self.has_heir() && self.election.is_retired() {
-                self.depart(now);
-                quiet = false;
-            }
+            quiet &= !self.depart_when_ready(now);
             if quiet {
                 break;
             }

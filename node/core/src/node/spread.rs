@@ -178,9 +178,7 @@ impl Node {
     pub(super) fn exchange(&mut self, now: Now, from: NodeId, message: Exchange) {
         let heard = self.heard(&message);
         if matches!(&message, Exchange::Root { wanted, .. } if *wanted == self.store.state_hash()) {
-            if self.retiring.is_some() && !self.has_heir() && self.may_inherit(&from) {
-                self.heir = Some(from);
-            }
+            self.knows_as_much(from);
             let members = self.store.members().active().iter().filter(|member| **member != from);
             self.known_elsewhere.extend(members);
         }
@@ -190,14 +188,6 @@ impl Node {
         for reply in outcome.replies {
             self.send(from, &Frame::Exchange(reply), None);
         }
-    }
-
-    /// Whether what this node leaves to a peer is there for others: not if nobody else has heard yet that the peer was let in, which only
-    /// this node could tell them.
-    fn may_inherit(&self, peer: &NodeId) -> bool {
-        let members = self.store.members();
-        let was_let_in_here = members.get(peer).is_some_and(|member| member.admitted_by == self.me);
-        !was_let_in_here || members.active().len() <= 2 || self.known_elsewhere.contains(peer)
     }
 
     /// Everybody holds what it passes on against the rules, so whoever sends what breaks one broke it too; whoever says one thing here

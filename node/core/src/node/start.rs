@@ -131,7 +131,7 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
         reach: super::reach::Reach::default(),
         leaving: None,
         departure_told: 0,
-        heir: None,
+        inheritance: super::departure::Inheritance::default(),
         known_elsewhere: BTreeSet::new(),
         left: false,
         outbox: super::disk::Outbox::default(),

@@ -1,6 +1,10 @@
 //! What strangers are told, and when.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
+use skein_crdt_state::Envelope;
+
 use super::*;
 use crate::node::Input;
 use crate::node::desk::*;

@@ -270,7 +270,7 @@ impl Node {
             return Err(WriteError::Disk(reason.to_owned()));
         }
         // What is written now no peer has yet.
-        self.heir = None;
+        self.inheritance.begin_anew();
         let (manager, user, operation) = (request.manager.as_str(), request.user.as_str(), request.operation);
         let message = Message { manager, user, operation, decided }.to_string();
         match &request.op {

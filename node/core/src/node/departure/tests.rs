@@ -1,0 +1,63 @@
+//! Who may be left everything, and from when on.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::node::Input;
+use crate::node::desk::*;
+use crate::request::WriteRequest;
+
+/// A founder that makes ready to leave, and the two that it let in, of whom others know.
+fn retiring() -> (Host, [NodeId; 2]) {
+    let mut host = Host::founder(9, "member");
+    let peers = [1, 2].map(|n| {
+        host.answer(n, &format!("n{n}"), TOKEN).unwrap();
+        keys(n).node_id()
+    });
+    host.node.known_elsewhere.extend(peers);
+    host.node.leave(now(0), 9);
+    (host, peers)
+}
+
+fn writes(host: &mut Host) {
+    let name = NameKey::root(&Kind::new("Namespace"), "late");
+    let op = WriteOp::Create { name, edits: Vec::new() };
+    let request = WriteRequest { op: op.clone(), ..statement_write(op) };
+    host.input(Input::Write(2, Box::new(request)));
+}
+
+#[test]
+fn a_peer_is_the_heir_once_its_disk_has_what_it_knows() {
+    let (mut host, [peer, other]) = retiring();
+    host.node.knows_as_much(peer);
+    assert_eq!(host.node.heir(), None, "it may have it in memory alone");
+    let token = host.node.inheritance.token;
+    host.node.may_be_heir(other, token);
+    host.node.may_be_heir(peer, token + 1);
+    assert_eq!(host.node.heir(), None, "one was not asked, and one has answered something else");
+    host.node.may_be_heir(peer, token);
+    assert_eq!(host.node.heir(), Some(peer));
+}
+
+#[test]
+fn an_answer_to_what_was_asked_before_a_write_does_not_count() {
+    let (mut host, [peer, _]) = retiring();
+    host.node.knows_as_much(peer);
+    let before = host.node.inheritance.token;
+    writes(&mut host);
+    host.node.may_be_heir(peer, before);
+    assert_eq!(host.node.heir(), None, "what was written no peer has said to have");
+    host.node.knows_as_much(peer);
+    host.node.may_be_heir(peer, before);
+    assert_eq!(host.node.heir(), None, "the earlier answer came late");
+    host.node.may_be_heir(peer, host.node.inheritance.token);
+    assert_eq!(host.node.heir(), Some(peer));
+}
+
+#[test]
+fn a_peer_whose_link_was_lost_must_be_asked_again() {
+    let (mut host, [peer, _]) = retiring();
+    host.node.knows_as_much(peer);
+    host.input(Input::LinkDown(peer));
+    host.node.may_be_heir(peer, host.node.inheritance.token);
+    assert_eq!(host.node.heir(), None, "it may have been started anew, without what it was asked about");
+}
