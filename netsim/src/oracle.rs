@@ -165,6 +165,13 @@ impl Oracle {
         })
     }
 
+    /// Whether anybody ever asked to remove this node and was not refused, whatever became of who was asked.
+    #[must_use]
+    pub fn may_be_removed(&self, node: &NodeId) -> bool {
+        let mut asked = self.asked.values().filter(|asked| !matches!(asked.answer, Answer::Refused(_)));
+        asked.any(|asked| matches!(&asked.op, WriteOp::Remove { node: removed } if removed == node))
+    }
+
     /// Whether anybody ever asked to remove a node.
     #[must_use]
     pub fn asked_to_remove(&self) -> bool {

@@ -357,7 +357,7 @@ impl World {
         let start = self.hosts[number].start;
         // Who leaves all to somebody of whose removal it has not heard leaves it to nobody.
         let heir = self.hosts[number].node.as_ref().and_then(Node::heir);
-        if heir.is_some_and(|heir| self.oracle.removed().any(|removed| *removed == heir)) {
+        if heir.is_some_and(|heir| self.oracle.may_be_removed(&heir)) {
             self.oracle.is_out(number);
         }
         self.after(GONE_AFTER_US, Event::Gone { host: number, start });
