@@ -161,6 +161,13 @@ fn nobody_is_let_in_before_that_is_on_disk() {
     holds(7_100_171);
 }
 
+/// A node left all that it held to a peer whose disk took nothing, and which was killed: a removal that had been acknowledged with a
+/// warning was known to nobody any more.
+#[test]
+fn who_leaves_does_not_leave_all_to_a_memory() {
+    holds(14_518_843_275);
+}
+
 /// A node had left all that it held to a peer that it then heard was removed.
 #[test]
 fn who_leaves_does_not_leave_all_to_somebody_who_was_removed() {
@@ -200,6 +207,13 @@ fn whom_a_forgotten_removal_meant_stays() {
     holds_without_deleted_configs(4_674_531_145);
 }
 
+/// A node left all that it held to one that had been removed apart, by somebody who counted as removed himself just then: the simulator
+/// asked for what went with both, which nothing promises.
+#[test]
+fn what_is_left_to_the_removed_goes_with_them() {
+    holds(11_000_051);
+}
+
 /// A removal by somebody whom nobody had heard was taken for the one that counted, and a leader for none whose removal nobody had heard
 /// of: mistakes of the checks. So was to ask a start for what the disk had refused to keep of the one before.
 #[test]
@@ -216,6 +230,13 @@ fn what_moved_before_it_was_to_stay_has_broken_no_policy() {
     let (nodes, busy_ms, user_every_ms, config_deletes_permille) = (4, 15_000, 50, 300);
     let knobs = Knobs { faults, nodes, busy_ms, user_every_ms, config_deletes_permille, ..Knobs::draw(80) };
     assert_eq!(run(&knobs).end, End::Clean);
+}
+
+/// A leader whose disk had lost the record of its votes was still a voter, so it could change nothing of the voters for its whole tenure:
+/// a node that was removed stayed one of them.
+#[test]
+fn a_leader_without_a_vote_lets_another_lead_that_can_change_the_voters() {
+    holds(11_001_122);
 }
 
 /// One of two copies of a statement was damaged, and was set aside after it had been written anew; then the other was damaged.

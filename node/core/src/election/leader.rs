@@ -106,6 +106,7 @@ impl Election {
         self.timers.set(Timer::Heartbeat, now + self.config.heartbeat);
         self.greet(now, self.alive.iter().copied().collect());
         self.improve_voters();
+        self.give_way(now);
     }
 
     /// Sends peers a heartbeat.
@@ -261,6 +262,17 @@ impl Election {
         }
     }
 
+    /// A leader that is a voter and whose vote does not count, since its disk went back in time, may change nothing of the voters: neither
+    /// it nor anybody else would get a vote back, and those that were removed would keep theirs, until its tenure is over. Once it is
+    /// backed it asks another to take over.
+    fn give_way(&mut self, now: Instant) {
+        let Role::Leader(reign) = &self.role else { return };
+        let has_no_say = self.record.unseated && self.record.voters.weights.contains_key(&self.me);
+        if has_no_say && reign.asked.is_empty() && self.is_quorate(reign, now) {
+            self.hand_over(now);
+        }
+    }
+
     /// Sends the voters, and those who were, the set that has just been written; the others learn of it by heartbeat.
     fn spread_voters(&mut self, mut peers: BTreeSet<NodeId>) {
         let voters = self.record.voters.clone();
@@ -271,7 +283,8 @@ impl Election {
         }
     }
 
-    /// The tenure is over: the next in rank that answers is told to campaign. Alone, the tenure starts again.
+    /// The tenure is over: the next in rank that answers is told to campaign, one whose vote counts before others. Alone, the tenure
+    /// starts again.
     pub(super) fn hand_over(&mut self, now: Instant) {
         let electorate = self.electorate();
         let Role::Leader(reign) = &mut self.role else { return };
@@ -279,8 +292,10 @@ impl Election {
             let answered = reign.answers.get(node).and_then(|a| a.answered);
             answered.is_some_and(|at| now.since(at) < self.config.silence)
         };
-        let order = in_order(reign.term + 1, &electorate);
-        let next = order.into_iter().find(|node| *node != self.me && answers(node) && !reign.asked.contains(node));
+        let order = in_order(reign.term + 1, &electorate).into_iter();
+        let may = order.filter(|node| *node != self.me && answers(node) && !reign.asked.contains(node));
+        // Of equals this is the first.
+        let next = may.min_by_key(|node| reign.answers.get(node).is_some_and(|answers| answers.unwanted));
         let term = reign.term;
         let Some(next) = next else {
             reign.asked.clear();
@@ -335,10 +350,13 @@ mod tests {
         }
 
         fn ack(&mut self, from: usize, term: u64, stand: Stand) {
+            self.ack_as(from, self.state(term), stand);
+        }
+
+        fn ack_as(&mut self, from: usize, state: State, stand: Stand) {
             let Role::Leader(reign) = &self.machine.role else { panic!("it does not lead") };
-            let (beat, of) = (reign.beat, reign.term);
-            let state = self.state(term);
-            self.hear(from, &Frame::Ack { term: of, beat, state, stand, better: None });
+            let (beat, term) = (reign.beat, reign.term);
+            self.hear(from, &Frame::Ack { term, beat, state, stand, better: None });
         }
 
         /// Votes of the peers 2 and 3 make it the leader of its term.
@@ -392,6 +410,27 @@ mod tests {
             let asked = desk.sent.iter().any(|(_, frame)| *frame == Frame::Handover { term });
             assert_eq!(asked, is_full && others == Stand::Bound, "{is_full} {others:?}");
             assert_eq!(desk.machine.record().term > term, !is_full, "{is_full} {others:?}");
+        }
+    }
+
+    #[test]
+    fn a_leader_without_a_vote_of_its_own_has_one_take_over_that_means_to_stay() {
+        for (backers, retiring) in [(&[1, 2, 3][..], 1), (&[1, 2, 3], 2), (&[1, 2, 3], 3), (&[2, 3], 3)] {
+            let mut desk = elected();
+            let term = desk.machine.record().term;
+            desk.machine.record.unseated = true;
+            for _ in 0..3 {
+                for from in backers {
+                    desk.ack_as(*from, State { retiring: *from == retiring, ..desk.state(term) }, Stand::Backs);
+                }
+                desk.ms += 250;
+                desk.give(Input::Timeout);
+            }
+            let asked = desk.sent.iter().filter(|(_, frame)| *frame == Frame::Handover { term }).map(|(to, _)| *to);
+            let stay = (1..4).filter(|n| *n != retiring).map(id).collect();
+            // By 2 alone of three voters it is not quorate, so what it may not change nobody may.
+            let next = in_order(term + 1, &stay).into_iter().take(backers.len() - 2);
+            assert_eq!(asked.collect::<Vec<_>>(), next.collect::<Vec<_>>(), "{backers:?} back it, {retiring} retires");
         }
     }
 
