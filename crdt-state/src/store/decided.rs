@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::Store;
 use crate::envelope::Envelope;
-use crate::{NameKey, ObjectKey, WriteId};
+use crate::{Kind, NameKey, ObjectKey, WriteId};
 
 impl Store {
     /// All that somebody lacks of a name who has its present life up to `heads`: the deletion of its earlier lives, and the
@@ -30,6 +32,25 @@ impl Store {
     pub fn has_lost_changes(&self, key: &ObjectKey) -> bool {
         let is_here = |id: &WriteId| self.object(key).is_some_and(|object| object.changes().contains_key(id));
         self.hurt.changes(key).any(|id| !is_here(id))
+    }
+
+    /// A hash of the live objects of a kind and of their changes: the same at two peers exactly if these are. `None`: this disk has damaged
+    /// changes of one of them, see [`Store::has_lost_changes`].
+    #[must_use]
+    pub fn hash_of(&self, kind: &Kind) -> Option<[u8; 32]> {
+        let has_lost = |key: &ObjectKey| key.kind() == kind && self.could_live(key) && self.has_lost_changes(key);
+        if self.hurt.objects().any(|key| has_lost(&key)) {
+            return None;
+        }
+        let mut hasher = Sha256::new();
+        for object in self.live(kind) {
+            let key = object.key().to_string();
+            hasher.update((key.len() as u64).to_be_bytes());
+            hasher.update(key);
+            hasher.update((object.heads().len() as u64).to_be_bytes());
+            object.heads().iter().for_each(|head| hasher.update(head.0));
+        }
+        Some(hasher.finalize().into())
     }
 
     /// Whether something was decided on an object without knowledge of a state of it: then that state cannot be upheld as well.
@@ -100,6 +121,44 @@ mod tests {
         assert!(!b.has_changes(&key, a.object(&key).unwrap().heads()));
         a.all_since(&lease(), &heads).iter().for_each(|said| drop(b.receive(at(4), said)));
         assert!(!b.is_decided_apart(&key, a.object(&key).unwrap().heads()), "it was built on what b decided");
+    }
+
+    #[test]
+    fn the_hash_of_a_kind_is_that_of_its_live_objects_and_their_changes() {
+        let (mut a, mut b) = desk::pair(at(1));
+        let (kind, key) = (Kind::new("Lease.coordination.k8s.io"), lease().life(1));
+        let nothing = a.hash_of(&kind).unwrap();
+        a.edit(at(1), &NameKey::root(&Kind::new("ConfigMap"), "lock").life(1), &holder("a"), "m\tu").unwrap();
+        assert_eq!(a.hash_of(&kind), Some(nothing), "another kind");
+        let mut known = vec![nothing];
+        for who in ["a", "b"] {
+            let said = a.edit(at(2), &key, &holder(who), &decided(1)).unwrap();
+            assert!(!known.contains(&a.hash_of(&kind).unwrap()));
+            said.iter().for_each(|said| drop(b.receive(at(2), said)));
+            assert_eq!(a.hash_of(&kind), b.hash_of(&kind));
+            known.extend(a.hash_of(&kind));
+        }
+        a.delete(at(3), &key).unwrap();
+        assert_eq!(a.hash_of(&kind), Some(nothing), "that life is over");
+    }
+
+    #[test]
+    fn what_this_disk_has_damaged_has_no_hash_until_it_comes_again_or_its_life_is_over() {
+        let (mut a, mut b) = desk::pair(at(1));
+        let (kind, key) = (Kind::new("Lease.coordination.k8s.io"), lease().life(1));
+        let said = a.edit(at(1), &key, &holder("a"), &decided(1)).unwrap();
+        let mut rows: Vec<_> = a.drain_records().into_iter().collect();
+        let record = rows.iter_mut().rfind(|record| record.table == crate::store::tables::CHANGES).unwrap();
+        let value: Vec<u8> = record.value.as_ref().unwrap().iter().rev().copied().collect();
+        record.value = Some(value.into());
+        let rows = rows.iter().filter_map(|r| Some((r.table.to_owned(), r.key.to_vec(), r.value.as_ref()?.to_vec())));
+        let (mut again, _) = desk::pair(at(1));
+        assert_eq!(again.restore(at(2), rows).len(), 1);
+        assert_eq!(again.hash_of(&kind), None);
+        said.iter().for_each(|said| drop(b.receive(at(2), said)));
+        let over = b.delete(at(3), &key).unwrap();
+        again.receive(at(3), &over);
+        assert_eq!(again.hash_of(&kind), b.hash_of(&kind));
     }
 
     #[test]

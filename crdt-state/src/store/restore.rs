@@ -207,6 +207,11 @@ impl Hurt {
         }
     }
 
+    /// The objects of which changes were damaged, whether or not these have come again, as far as their keys can be read.
+    pub(super) fn objects(&self) -> impl Iterator<Item = ObjectKey> {
+        self.0.keys().filter_map(|key| std::str::from_utf8(key).ok()?.parse().ok())
+    }
+
     /// The changes of an object that were damaged, whether or not they have come again.
     pub(super) fn changes(&self, key: &ObjectKey) -> impl Iterator<Item = &WriteId> {
         self.0.get(key.to_string().as_bytes()).into_iter().flatten()

@@ -14,6 +14,7 @@ use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Instant, NodeId, Now, Offence, Rng, Timers};
 
 mod candidate;
+mod change;
 mod follower;
 mod leader;
 mod observer;
@@ -109,6 +110,14 @@ pub enum Input {
     Members(BTreeSet<NodeId>),
     /// Those among the members that only observe: they neither vote nor lead, and are not asked.
     Observers(BTreeSet<NodeId>),
+    /// A peer, or this node itself, knows the same decisions as this leader has known at some time since it wrote this set, and has them on
+    /// disk: the answer to [`Output::Compare`].
+    Alike {
+        /// Who.
+        peer: NodeId,
+        /// Which set.
+        at: SetVersion,
+    },
     /// All records up to this one are on disk.
     Persisted(u64),
     /// Whether the disk refuses what is to be written: this node cannot vote then.
@@ -143,6 +152,14 @@ pub enum Output {
         seq: u64,
         /// What to write.
         record: VoteRecord,
+    },
+    /// This leader is about to change the voters: compare what was decided with one of them, which may be this node itself. It is asked
+    /// for again until there is an [`Input::Alike`].
+    Compare {
+        /// With whom.
+        peer: NodeId,
+        /// For which set.
+        at: SetVersion,
     },
     /// Who leads has changed.
     Changed(Leadership),
@@ -304,6 +321,7 @@ impl Election {
                 self.improve_voters();
             }
             Input::Observers(observers) => self.on_observers(now, observers),
+            Input::Alike { peer, at } => self.on_alike(peer, at),
             Input::Persisted(seq) => {
                 self.persisted = self.persisted.max(seq.min(self.seq));
                 self.count_votes(now);

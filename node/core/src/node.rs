@@ -18,7 +18,7 @@ use skein_gossip::{Instant, Keypair, NodeId, Now, Offence, Rng, Timers, planted,
 
 use crate::agent::Agent;
 use crate::controllers::Notes;
-use crate::election::{Election, Leadership};
+use crate::election::{Election, Leadership, SetVersion};
 use crate::project::{ProjectedChange, Projection};
 use crate::request::{
     AdmissionError, AdmissionRequest, LeaveError, RequestId, RotateError, WriteError, WriteReply, WriteRequest,
@@ -302,6 +302,18 @@ pub(crate) enum Frame {
         token: u64,
         /// What the leader lacks.
         known: Vec<Arc<Envelope>>,
+    },
+    /// "I lead, and am about to change these voters. Do you know of Leases what I know, and nothing else?"
+    Compare {
+        /// The set.
+        at: SetVersion,
+        /// A hash of what the leader knows.
+        known: [u8; 32],
+    },
+    /// "I do, it is on my disk, and I take part in no earlier term."
+    Alike {
+        /// The set.
+        at: SetVersion,
     },
     /// "How are you and your pods now?"
     AskReports,

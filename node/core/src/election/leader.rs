@@ -1,4 +1,4 @@
-//! A node that leads: heartbeats, who answers them, the changes of the voter set, the end of the tenure.
+//! A node that leads: heartbeats, who answers them, the end of the tenure. How it changes the voters lives in `change.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use skein_gossip::{Instant, NodeId};
 
 use super::candidate::Why;
 use super::rank::in_order;
-use super::voters::{MAX_VOTERS, SetVersion, Wish};
+use super::voters::{MAX_VOTERS, SetVersion};
 use super::wire::{Claim, Frame, Stand, State};
 use super::{Election, Role, Timer};
 
@@ -27,26 +27,30 @@ pub(super) struct Reign {
     pub(super) tenure_ends: Instant,
     since: Instant,
     /// The last heartbeats: number and time of sending.
-    beats: VecDeque<(u64, Instant)>,
-    beat: u64,
-    answers: BTreeMap<NodeId, Answers>,
+    pub(super) beats: VecDeque<(u64, Instant)>,
+    pub(super) beat: u64,
+    pub(super) answers: BTreeMap<NodeId, Answers>,
     /// When half of those alive last answered.
     heard_half: Instant,
     /// Who was asked to take over already.
-    asked: BTreeSet<NodeId>,
+    pub(super) asked: BTreeSet<NodeId>,
 }
 
 /// What a peer has answered in this term.
 #[derive(Debug, Clone, Copy, Default)]
-struct Answers {
+pub(super) struct Answers {
     /// When the newest heartbeat was sent that it answered.
-    answered: Option<Instant>,
+    pub(super) answered: Option<Instant>,
     /// When the newest was sent that it answered with its vote of this term, on disk.
-    backed: Option<Instant>,
+    pub(super) backed: Option<Instant>,
     /// The newest set that it held while its vote was this leader's.
-    holds: SetVersion,
+    pub(super) holds: SetVersion,
+    /// The newest set since whose writing it was seen to know the same decisions.
+    pub(super) alike: SetVersion,
+    /// The heartbeat after which it was last asked for that.
+    pub(super) compared: u64,
     /// Whether it must leave the voters: its disk went back in time, or it asked to.
-    unwanted: bool,
+    pub(super) unwanted: bool,
     /// When it was last sent the voters.
     set_sent: Option<Instant>,
 }
@@ -221,66 +225,8 @@ impl Election {
         self.record.voters.is_carried_by(backers, &self.removed)
     }
 
-    fn backs_itself(&self, reign: &Reign) -> bool {
+    pub(super) fn backs_itself(&self, reign: &Reign) -> bool {
         !self.record.unseated && (self.record.term, self.record.voted_for) == (reign.term, Some(self.me))
-    }
-
-    /// Takes the voter set one step further, if this leader may: quorate, in its own term, and the last step is held by a
-    /// majority in this term.
-    pub(super) fn improve_voters(&mut self) {
-        let Role::Leader(reign) = &self.role else { return };
-        let Some(latest) = reign.beats.back().map(|(_, at)| *at) else { return };
-        let voters = &self.record.voters;
-        if !self.backs_itself(reign) && voters.weights.contains_key(&self.me) || self.record.term != reign.term {
-            return;
-        }
-        let confirms = |answers: &Answers| answers.backed.is_some_and(|at| latest.since(at) < self.config.silence);
-        let holds = |node: &NodeId| match reign.answers.get(node) {
-            _ if *node == self.me => voters.at.term != reign.term || self.persisted == self.seq,
-            Some(answers) => confirms(answers) && (voters.at.term != reign.term || answers.holds == voters.at),
-            None => false,
-        };
-        if !self.is_carried_by(voters.weights.keys().filter(|node| holds(node))) {
-            return;
-        }
-        let next = if voters.at.term == reign.term {
-            let fresh =
-                |(_, a): &(&NodeId, &Answers)| a.answered.is_some_and(|at| latest.since(at) < self.config.silence);
-            let answering = reign.answers.iter().filter(fresh).map(|(node, _)| *node);
-            let reachable = answering.filter(|node| self.alive.contains(node)).chain([self.me]).collect();
-            let unwanted = reign.answers.iter().filter(|(_, a)| a.unwanted).map(|(node, _)| *node).collect();
-            let members = if self.members.is_empty() { &self.alive } else { &self.members };
-            let members = &members.difference(&self.observers).copied().collect();
-            voters.step(&Wish { members, reachable: &reachable, unwanted: &unwanted, leader: self.me })
-        } else {
-            Some(voters.rewritten(reign.term))
-        };
-        if let Some(next) = next {
-            let old = std::mem::replace(&mut self.record.voters, next);
-            self.persist();
-            self.spread_voters(old.weights.keys().copied().collect());
-        }
-    }
-
-    /// A leader that is a voter and whose vote does not count, since its disk went back in time, may change nothing of the voters: neither
-    /// it nor anybody else would get a vote back, and those that were removed would keep theirs, until its tenure is over. Once it is
-    /// backed it asks another to take over.
-    fn give_way(&mut self, now: Instant) {
-        let Role::Leader(reign) = &self.role else { return };
-        let has_no_say = self.record.unseated && self.record.voters.weights.contains_key(&self.me);
-        if has_no_say && reign.asked.is_empty() && self.is_quorate(reign, now) {
-            self.hand_over(now);
-        }
-    }
-
-    /// Sends the voters, and those who were, the set that has just been written; the others learn of it by heartbeat.
-    fn spread_voters(&mut self, mut peers: BTreeSet<NodeId>) {
-        let voters = self.record.voters.clone();
-        peers.extend(voters.weights.keys());
-        peers.retain(|peer| *peer != self.me && self.alive.contains(peer));
-        for peer in peers {
-            self.send(peer, &Frame::Set(voters.clone()));
-        }
     }
 
     /// The tenure is over: the next in rank that answers is told to campaign, one whose vote counts before others. Alone, the tenure
@@ -322,6 +268,8 @@ mod tests {
         machine: Election,
         ms: u64,
         sent: Vec<(NodeId, Frame)>,
+        /// Whether those with whom decisions are compared know the same.
+        all_know: bool,
     }
 
     impl Desk {
@@ -333,7 +281,8 @@ mod tests {
                     match output {
                         Output::Persist { seq, .. } => inputs.push(Input::Persisted(seq)),
                         Output::Send { to, bytes, .. } => self.sent.extend(Frame::decode(&bytes).map(|f| (to, f))),
-                        Output::Changed(_) => {}
+                        Output::Compare { peer, at } if self.all_know => inputs.push(Input::Alike { peer, at }),
+                        Output::Compare { .. } | Output::Changed(_) => {}
                     }
                 }
             }
@@ -376,7 +325,7 @@ mod tests {
         let voters = VoterSet { at: SetVersion { term: 0, version: 9 }, weights };
         let record = VoteRecord { voters, ..VoteRecord::default() };
         let machine = Election::new(ElectionConfig::default(), id(0), record, from_seed(1));
-        let mut desk = Desk { machine, ms: 0, sent: Vec::new() };
+        let mut desk = Desk { machine, ms: 0, sent: Vec::new(), all_know: true };
         let all: BTreeSet<NodeId> = (0..4).map(id).collect();
         desk.give(Input::Members(all.clone()));
         desk.give(Input::Alive(all));
@@ -451,5 +400,28 @@ mod tests {
         assert_eq!(desk.machine.record().voters.at, SetVersion { term, version: 0 });
         desk.ack(1, term, Stand::Backs);
         assert_eq!(desk.machine.record().voters.at, SetVersion { term, version: 1 });
+    }
+
+    #[test]
+    fn the_voters_are_not_changed_before_a_majority_of_them_knows_what_the_leader_knows_and_the_other_way_round() {
+        let mut desk = elected();
+        desk.all_know = false;
+        let term = desk.machine.record().term;
+        let at = |version| SetVersion { term, version };
+        for _ in 0..3 {
+            desk.ms += 250;
+            desk.give(Input::Timeout);
+            [1, 2, 3].iter().for_each(|from| desk.ack(*from, term, Stand::Backs));
+        }
+        assert_eq!(desk.machine.record().voters.at, at(0), "3 is to be a voter, and nobody has compared anything");
+        desk.give(Input::Alike { peer: id(0), at: at(0) });
+        desk.give(Input::Alike { peer: id(3), at: at(0) });
+        assert_eq!(desk.machine.record().voters.at, at(0), "3 is no voter yet");
+        desk.give(Input::Alike { peer: id(1), at: SetVersion { term: term - 1, version: 9 } });
+        assert_eq!(desk.machine.record().voters.at, at(0), "that was about another set");
+        desk.give(Input::Alike { peer: id(1), at: at(0) });
+        assert_eq!(desk.machine.record().voters.at, at(1));
+        [1, 2, 3].iter().for_each(|from| desk.ack(*from, term, Stand::Backs));
+        assert_eq!(desk.machine.record().voters.at, at(1), "the next change needs another comparison");
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! An object's *owner* decides: the first peer alive in an order that follows from the object's name. Apart from each other, two
 //! components have an owner each. A Lease, which clients use as a lock, is decided by the quorate leader or by nobody. What either
-//! does lives in `decider`, what the others are asked to uphold in `upholder`. Writes without condition need none of this: they
+//! does lives in `decider`, what the others are asked to uphold in `upholder`, what is compared before the voters change in `comparison`. Writes without condition need none of this: they
 //! merge.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,7 @@ use super::{Effect, Frame, Node, Wait};
 use crate::request::{RequestId, WriteError, WriteOp, WriteReply, WriteRequest};
 use crate::status::NodeStatus;
 
+mod comparison;
 mod decider;
 mod upholder;
 
@@ -104,6 +105,8 @@ pub(crate) struct Decisions {
     asked: BTreeMap<u64, Asked>,
     next_token: u64,
     decider: decider::Deciding,
+    /// What this leader knows itself, for the set that it is about to change.
+    own: Option<comparison::Own>,
     /// What clients are told once what became different has been shown.
     concluded: Vec<(RequestId, Result<WriteReply, WriteError>)>,
 }

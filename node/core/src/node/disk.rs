@@ -179,6 +179,7 @@ impl Node {
             self.election_batches.retain(|of, _| *of > seq);
             self.election.handle(now, crate::election::Input::Persisted(seq));
         }
+        self.own_is_written(now);
         self.finish_writes(now);
     }
 

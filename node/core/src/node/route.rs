@@ -148,6 +148,8 @@ impl Node {
             Frame::Overtaken { token } => self.overtaken(now, from, token),
             Frame::Recall { token, term, name, heads } => self.asked_to_recall(from, (token, term), &name, &heads),
             Frame::Recalled { token, known } => self.recalled(now, from, token, &known),
+            Frame::Compare { at, known } => self.asked_to_compare(from, at, &known),
+            Frame::Alike { at } => self.election.handle(now, ToElection::Alike { peer: from, at }),
             Frame::AskReports => self.tell_reports(from),
             Frame::Reports { envelopes, last } => self.told_reports(now, from, envelopes, last),
         }
@@ -267,6 +269,7 @@ impl Node {
                 self.outbox.add([super::meta::vote_row(&record)]);
                 self.election_batches.insert(seq, self.coming_batch());
             }
+            election::Output::Compare { peer, at } => self.compare_decisions(now, peer, at),
             election::Output::Changed(leadership) => {
                 self.effects.push_back(Effect::Leadership(leadership));
                 self.leadership_changed(now);

@@ -1,4 +1,5 @@
-//! The voters: elections, and changes of the set that says who is quorate. Nodes, terms, sets of voters and the rules by
+//! The voters: elections, and changes of the set that says who is quorate; what of a Lease was decided meanwhile lives in
+//! `decision.rs`. Nodes, terms, sets of voters and the rules by
 //! which they change; no time, no heartbeats as such. How the set travels is that any node may come to hear of any set that
 //! was ever on a disk, at any later time or never, which covers frames that are lost, late, doubled or out of order.
 //!
@@ -9,7 +10,10 @@ use std::fmt;
 use super::checker::Model;
 
 mod alike;
+mod decision;
 mod tests;
+
+use decision::Decision;
 
 /// How many nodes there are.
 const NODES: usize = 4;
@@ -41,6 +45,14 @@ pub(super) enum Weaker {
     ForgetsItsSet,
     /// Half of the weight is enough.
     HalfIsEnough,
+    /// A leader changes the set whatever its voters know of decisions.
+    ComparesNoDecisions,
+    /// A leader compares decisions with its voters before the first change, and not before later ones.
+    ComparesOnce,
+    /// A voter that has told the leader all that it knows need not know what the leader knows.
+    OnlyTells,
+    /// A voter that knows all that the leader knows need not have told what it knows itself.
+    OnlyHears,
 }
 
 /// The model's scope, and the weaker rule if there is one.
@@ -54,6 +66,8 @@ pub(super) struct Voters {
     pub(super) changes: usize,
     /// Whether nodes are restarted. A restart only takes away what a leader may do, as long as the disk forgets nothing.
     pub(super) restarts: bool,
+    /// Whether a leader decides something, once.
+    pub(super) decides: bool,
     pub(super) weaker: Option<Weaker>,
 }
 
@@ -96,6 +110,8 @@ struct Node {
     /// The set that it held before; only kept where a restart may bring it back.
     before: Option<Set>,
     reign: Option<Reign>,
+    /// Whether the decision is on its disk.
+    knows: bool,
 }
 
 /// A candidate that has asked for votes, or a leader: the one becomes the other when enough have answered.
@@ -106,6 +122,12 @@ struct Reign {
     votes: u8,
     /// Who said, while their vote was this leader's, that they hold its set.
     hold: u8,
+    /// Who said, in this term, what they know of decisions, and that was nothing.
+    told: u8,
+    /// Who said, in this term and since it wrote its set, that they know the decisions that it knew since then, and no others.
+    noted: u8,
+    /// Whether it knew the decision when it wrote its set.
+    knew: bool,
 }
 
 /// That a node asked for votes. It may be heard at any later time.
@@ -127,6 +149,7 @@ pub(super) struct State {
     changes: u8,
     /// Who was able to confirm a majority, for each term.
     quorate: [u8; MAX_ELECTIONS],
+    decision: Decision,
 }
 
 /// One thing that may happen.
@@ -137,6 +160,9 @@ pub(super) enum Step {
     Hears { node: usize, set: Set },
     Writes { node: usize, set: Set },
     Restarts { node: usize },
+    Decides { node: usize },
+    Upholds { node: usize },
+    Learns { node: usize },
 }
 
 impl fmt::Display for Step {
@@ -149,6 +175,9 @@ impl fmt::Display for Step {
             Step::Hears { node, set } => write!(f, "{} hears of {set}", name(*node)),
             Step::Writes { node, set } => write!(f, "{} writes {set}", name(*node)),
             Step::Restarts { node } => write!(f, "{} is restarted", name(*node)),
+            Step::Decides { node } => write!(f, "{} decides", name(*node)),
+            Step::Upholds { node } => write!(f, "{} upholds the decision", name(*node)),
+            Step::Learns { node } => write!(f, "{} hears of the decision", name(*node)),
         }
     }
 }
@@ -159,11 +188,12 @@ impl Model for Voters {
 
     fn starts(&self) -> Vec<State> {
         let set = Set { term: 0, version: 1, weights: self.first };
-        let node = Node { term: 0, voted: NOBODY, set, before: None, reign: None };
+        let node = Node { term: 0, voted: NOBODY, set, before: None, reign: None, knows: false };
         let mut sets = [None; MAX_SETS];
         insert(&mut sets, set);
         let (asked, quorate) = ([None; MAX_ELECTIONS], [NOBODY; MAX_ELECTIONS]);
-        vec![State { nodes: [node; NODES], asked, sets, elections: 0, changes: 0, quorate }]
+        let decision = Decision::None;
+        vec![State { nodes: [node; NODES], asked, sets, elections: 0, changes: 0, quorate, decision }]
     }
 
     fn steps(&self, state: &State, into: &mut Vec<(Step, State)>) {
@@ -172,6 +202,7 @@ impl Model for Voters {
             self.votes(state, node, into);
             self.hears(state, node, into);
             self.writes(state, node, into);
+            self.decisions(state, node, into);
             if self.restarts && (state.nodes[node].reign.is_some() || self.forgets()) {
                 into.push((Step::Restarts { node }, self.restarted(state, node)));
             }
@@ -179,6 +210,10 @@ impl Model for Voters {
         for (_, then) in into.iter_mut() {
             self.note_who_holds(then);
             self.note_who_is_quorate(then);
+            self.note_decisions(then);
+        }
+        if self.decides {
+            into.retain(|(_, then)| self.may_forget(then));
         }
     }
 
@@ -192,7 +227,8 @@ impl Model for Voters {
             let first = state.quorate[usize::from(term) - 1];
             (first != NOBODY && usize::from(first) != *n).then_some((term, usize::from(first), *n))
         });
-        other.map(|(term, a, b)| format!("{} and {} are both quorate in term {term}", name(a), name(b)))
+        let other = other.map(|(term, a, b)| format!("{} and {} are both quorate in term {term}", name(a), name(b)));
+        other.or_else(|| self.forgotten(state))
     }
 
     fn canonical(&self, mut state: State) -> State {
@@ -226,7 +262,7 @@ impl Voters {
             let Some(reign) = &mut me.reign else { continue };
             if reign.term != me.term {
                 // It writes no more sets.
-                (reign.votes, reign.hold) = (0, 0);
+                (reign.votes, reign.hold, reign.told, reign.noted, reign.knew) = (0, 0, 0, 0, false);
                 let term = reign.term;
                 if !may_vote(term) && !nodes.iter().any(|node| backs(node, n, term)) {
                     me.reign = None;
@@ -281,7 +317,7 @@ impl Voters {
         let me = &state.nodes[node];
         for term in me.term + 1..=(highest + 1).min(self.elections as u8) {
             let mut then = *state;
-            let reign = Reign { term, votes: 1 << node, hold: 0 };
+            let reign = Reign { term, votes: 1 << node, hold: 0, told: 0, noted: 0, knew: false };
             then.nodes[node] = Node { term, voted: node as u8, reign: Some(reign), ..*me };
             insert(&mut then.asked, Asked { term, candidate: node as u8, set: me.set.at() });
             then.elections += 1;
@@ -315,8 +351,8 @@ impl Voters {
             let (term, voted) = if raised { (set.term, NOBODY) } else { (me.term, me.voted) };
             let mut reign = me.reign;
             // What was told of the set that it had written itself is not told of this one.
-            reign.iter_mut().for_each(|reign| reign.hold = 0);
-            then.nodes[node] = Node { term, voted, set: *set, before: self.before(me), reign };
+            reign.iter_mut().for_each(|reign| (reign.hold, reign.noted) = (0, 0));
+            then.nodes[node] = Node { term, voted, set: *set, before: self.before(me), reign, ..*me };
             into.push((Step::Hears { node, set: *set }, then));
         }
     }
@@ -353,7 +389,7 @@ impl Voters {
             let set = Set { term: reign.term, version: 0, weights: me.set.weights };
             self.wrote(state, node, set, 0, into);
         }
-        let held = self.is_majority(&me.set, reign.hold & reign.votes);
+        let held = self.is_majority(&me.set, reign.hold & reign.votes & self.have_compared(&reign));
         let may_change = match self.weaker {
             Some(Weaker::ChangesAtOnce) => !is_own || held,
             Some(Weaker::ChangesUnheld) => is_own,
@@ -380,7 +416,11 @@ impl Voters {
         then.changes += changes;
         let me = &mut then.nodes[node];
         (me.before, me.set) = (self.before(&state.nodes[node]), set);
-        me.reign.iter_mut().for_each(|reign| reign.hold = 0);
+        let (knows, stays) = (me.knows, self.weaker == Some(Weaker::ComparesOnce) && set.version > 0);
+        if let Some(reign) = &mut me.reign {
+            (reign.hold, reign.knew) = (0, knows && self.decides);
+            reign.noted = if stays { reign.noted } else { 0 };
+        }
         // Its heartbeats show the new set from now on: who may vote by the older may also vote by this.
         let own = |asked: &&mut Asked| asked.term == set.term && usize::from(asked.candidate) == node;
         if let Some(asked) = then.asked.iter_mut().flatten().find(own) {

@@ -1,6 +1,7 @@
 //! States of the voters that are the same but for the names of nodes: of those the search visits one. Which states there are
 //! does not live here.
 
+use super::decision::Decision;
 use super::{MAX_SETS, NOBODY, NODES, Node, Reign, Set, State, has, mask};
 
 /// The smallest of the states that differ from this one in the names of nodes alone.
@@ -17,8 +18,8 @@ pub(super) fn smallest(state: &State) -> State {
 /// What is to be seen of a node without the names of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Profile {
-    record: (u8, (u8, u8), bool, bool),
-    reign: Option<(u8, u32, u32)>,
+    record: (u8, (u8, u8), bool, bool, bool),
+    reign: Option<(u8, u32, u32, u32, u32)>,
     weights: [u8; MAX_SETS],
     backers: u8,
 }
@@ -27,8 +28,11 @@ impl Profile {
     fn of(state: &State, n: usize) -> Self {
         let node = &state.nodes[n];
         Profile {
-            record: (node.term, node.set.at(), node.voted == NOBODY, usize::from(node.voted) == n),
-            reign: node.reign.map(|reign| (reign.term, reign.votes.count_ones(), reign.hold.count_ones())),
+            record: (node.term, node.set.at(), node.voted == NOBODY, usize::from(node.voted) == n, node.knows),
+            reign: node.reign.map(|reign| {
+                let Reign { term, votes, hold, told, noted, .. } = reign;
+                (term, votes.count_ones(), hold.count_ones(), told.count_ones(), noted.count_ones())
+            }),
             weights: std::array::from_fn(|s| state.sets[s].map_or(0, |set| set.weights[n])),
             backers: state.nodes.iter().filter(|node| usize::from(node.voted) == n).count() as u8,
         }
@@ -61,7 +65,13 @@ fn renamed(state: &State, order: &[usize; NODES]) -> State {
     let name = |old: u8| if old == NOBODY { NOBODY } else { new_name[usize::from(old)] };
     let names = |old: u8| mask((0..NODES).filter(|n| has(old, order[*n])));
     let set = |set: Set| Set { weights: std::array::from_fn(|n| set.weights[order[n]]), ..set };
-    let reign = |reign: Reign| Reign { votes: names(reign.votes), hold: names(reign.hold), ..reign };
+    let reign = |reign: Reign| Reign {
+        votes: names(reign.votes),
+        hold: names(reign.hold),
+        told: names(reign.told),
+        noted: names(reign.noted),
+        ..reign
+    };
     let node = |n: usize| {
         let node = state.nodes[order[n]];
         let (before, reign) = (node.before.map(set), node.reign.map(reign));
@@ -76,6 +86,9 @@ fn renamed(state: &State, order: &[usize; NODES]) -> State {
         *own = set(*own);
     }
     then.sets.sort_unstable();
+    if let Decision::Made { by, upheld, .. } = &mut then.decision {
+        (*by, *upheld) = (name(*by), names(*upheld));
+    }
     for leader in &mut then.quorate {
         *leader = name(*leader);
     }

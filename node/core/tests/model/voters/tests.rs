@@ -7,7 +7,9 @@ use super::*;
 use skein_core::election::VoterSet;
 use skein_gossip::NodeId;
 
-const SOUND: Voters = Voters { first: [1, 1, 1, 0], elections: 2, changes: 2, restarts: false, weaker: None };
+const SOUND: Voters =
+    Voters { first: [1, 1, 1, 0], elections: 2, changes: 2, restarts: false, decides: false, weaker: None };
+const DECIDES: Voters = Voters { decides: true, ..SOUND };
 
 #[test]
 fn three_voters_and_a_stranger_change_twice_under_two_leaders() {
@@ -48,6 +50,18 @@ fn a_set_that_raises_no_term_breaks_nothing_here() {
 #[ignore = "takes a minute"]
 fn three_voters_and_a_stranger_change_three_times_under_two_leaders() {
     assert_sound("voters A B C, 2 elections, 3 changes", &search(&Voters { changes: 3, ..SOUND }));
+}
+
+#[test]
+fn what_three_voters_have_decided_is_known_after_two_changes_under_two_leaders() {
+    assert_sound("voters A B C, a decision, 2 elections, 2 changes", &search(&DECIDES));
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn what_two_voters_have_decided_one_of_which_weighs_two_is_known_after_two_changes_under_two_leaders() {
+    let model = Voters { first: [2, 1, 0, 0], ..DECIDES };
+    assert_sound("voters A(2) B, a decision, 2 elections, 2 changes", &search(&model));
 }
 
 fn assert_needed(rule: &str, model: Voters) {
@@ -99,6 +113,30 @@ fn the_set_is_on_disk() {
 #[test]
 fn half_is_no_majority() {
     assert_needed("half of the weight is enough", Voters { weaker: Some(Weaker::HalfIsEnough), ..SOUND });
+}
+
+#[test]
+fn voters_and_leader_compare_decisions_before_a_change() {
+    let model = Voters { weaker: Some(Weaker::ComparesNoDecisions), ..DECIDES };
+    assert_needed("a leader changes the set whatever its voters have decided", model);
+}
+
+#[test]
+fn they_compare_decisions_before_each_change() {
+    let model = Voters { weaker: Some(Weaker::ComparesOnce), ..DECIDES };
+    assert_needed("they compare decisions before the first change alone", model);
+}
+
+#[test]
+fn a_leader_hears_of_decisions_before_a_change() {
+    let model = Voters { weaker: Some(Weaker::OnlyHears), ..DECIDES };
+    assert_needed("voters need not tell the leader of decisions", model);
+}
+
+#[test]
+fn voters_hear_of_decisions_before_a_change() {
+    let model = Voters { weaker: Some(Weaker::OnlyTells), ..DECIDES };
+    assert_needed("the leader need not tell voters of decisions", model);
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! What a leader and its voters compare before it changes who votes. A majority of the set knows what was decided; two changes later
+//! no voter of it need be left in a majority. So before each change most voters must know what the leader knows, and the leader what
+//! they know. Where they differ they exchange what they have, as peers always do, and are asked again.
+
+use skein_crdt_state::Kind;
+use skein_gossip::planted::{self, Bug};
+use skein_gossip::{NodeId, Now};
+
+use super::super::{Frame, Node};
+use super::LEASE_KIND;
+use super::upholder::Part;
+use crate::election::{self, SetVersion};
+
+/// That this node knows itself what it compares with others, once that is on its disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own {
+    at: SetVersion,
+    batch: u64,
+}
+
+impl Node {
+    /// This leader is about to change the voters.
+    pub(in super::super) fn compare_decisions(&mut self, now: Now, peer: NodeId, at: SetVersion) {
+        let Some(known) = self.store.hash_of(&Kind::new(LEASE_KIND)) else { return };
+        // What it has learned in this term it must not forget with its power, once that counts.
+        let after = self.batch_of_last_word();
+        if peer != self.me {
+            return self.send(peer, &Frame::Compare { at, known }, after);
+        }
+        self.decisions.own = Some(Own { at, batch: after.unwrap_or_default() });
+        self.own_is_written(now);
+    }
+
+    /// More is on this disk.
+    pub(in super::super) fn own_is_written(&mut self, now: Now) {
+        let on_disk = self.outbox.on_disk();
+        if let Some(own) = self.decisions.own.take_if(|own| own.batch <= on_disk) {
+            self.election.handle(now, election::Input::Alike { peer: self.me, at: own.at });
+        }
+    }
+
+    /// A leader compares what is known here.
+    pub(in super::super) fn asked_to_compare(&mut self, from: NodeId, at: SetVersion, known: &[u8; 32]) {
+        if self.takes_part_in(at.term) != Part::Now || self.outbox.refusal().is_some() {
+            return;
+        }
+        match self.store.hash_of(&Kind::new(LEASE_KIND)) {
+            Some(own) if own == *known => {
+                let after = self.batch_of_last_word().filter(|_| !planted::is(Bug::PromiseBeforeDisk));
+                self.send(from, &Frame::Alike { at }, after);
+            }
+            Some(_) => self.open_exchange_with(from),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
