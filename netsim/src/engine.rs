@@ -139,10 +139,11 @@ impl Engine {
         self.containers.insert(info.id.clone(), Container { info, cpu_millis: 0 });
     }
 
-    /// What runs beyond what is offered, if anything does.
+    /// What runs beyond what is offered, if anything does, these pods aside.
     #[must_use]
-    pub fn overload(&self) -> Option<String> {
-        let running = self.containers.values().filter(|container| container.info.state == ContainerState::Running);
+    pub fn overload(&self, aside: &BTreeSet<&str>) -> Option<String> {
+        let is_counted = |info: &ContainerInfo| info.state == ContainerState::Running && !aside.contains(&*info.id.uid);
+        let running = self.containers.values().filter(|container| is_counted(&container.info));
         let (mut cpu_millis, mut pods) = (0, BTreeSet::new());
         for container in running {
             cpu_millis += container.cpu_millis;

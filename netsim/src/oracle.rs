@@ -44,6 +44,8 @@ pub struct Oracle {
     asked: BTreeMap<RequestId, Asked>,
     damaged: BTreeMap<String, BTreeSet<usize>>,
     out: BTreeSet<usize>,
+    /// Whether a host has left for good, and its disk with it.
+    has_left: bool,
 }
 
 impl Oracle {
@@ -80,6 +82,11 @@ impl Oracle {
         self.out.insert(host);
     }
 
+    /// A host has left for good: of what it and another had there is one copy less.
+    pub fn leaves(&mut self) {
+        self.has_left = true;
+    }
+
     /// These hosts hold what a user is about to be told of.
     pub fn held_by(&mut self, id: RequestId, hosts: Vec<(usize, u32)>) {
         if let Some(asked) = self.asked.get_mut(&id) {
@@ -101,13 +108,13 @@ impl Oracle {
     }
 
     /// Whether a write may be gone: the peer that took it was removed; or it was on one disk alone, as the user was told or
-    /// since the other's host was removed, and that disk was damaged.
+    /// since the other's host has left or was removed, and that disk was damaged.
     #[must_use]
     pub fn may_be_lost(&self, asked: &Asked) -> bool {
         let reply = match &asked.answer {
             _ if self.out.contains(&asked.peer) => return true,
             Answer::DoneWithWarning(reply) => reply,
-            Answer::Done(reply) if !self.out.is_empty() => reply,
+            Answer::Done(reply) if self.has_left || !self.out.is_empty() => reply,
             _ => return false,
         };
         let links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);

@@ -181,8 +181,12 @@ impl World {
         let wall_ms = self.hosts[number].wall_ms(self.now_us);
         let faults = if self.busy { self.knobs.faults } else { crate::knobs::Faults::default() };
         let event = self.hosts[number].engine.perform(&mut self.chance.engines, wall_ms, &faults, action);
-        // What runs where a disk has gone back is known to no slot, and nobody says any more what it asked for.
-        if let Some(what) = self.hosts[number].engine.overload().filter(|_| !self.is_knocking(number)) {
+        // Of what runs for no slot that the state knows nobody says any more what it asked for.
+        let overload = self.hosts[number].node.as_ref().and_then(|node| {
+            let strays = node.strays().map(|uid| &**uid).collect();
+            self.hosts[number].engine.overload(&strays)
+        });
+        if let Some(what) = overload.filter(|_| !self.is_knocking(number)) {
             self.violate("capacity", format!("h{number} {what}"));
         }
         // The engine does its work whether or not the daemon that asked is still there to hear of it.

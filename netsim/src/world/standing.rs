@@ -376,6 +376,7 @@ impl World {
             return self.boot(number);
         }
         self.trace.line(self.now_us, format_args!("h{number} has left"));
+        self.oracle.leaves();
         let is_told = |other: &usize| {
             let node = self.hosts[*other].node.as_ref();
             node.is_some_and(|node| node.store().members().get(&me).is_some_and(|member| !member.is_active()))

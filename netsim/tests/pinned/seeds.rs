@@ -214,6 +214,19 @@ fn what_is_left_to_the_removed_goes_with_them() {
     holds(11_000_051);
 }
 
+/// A write was on the disk of its author and of one that was about to leave; then the author's damaged it. Nobody promises more than
+/// that it was on two.
+#[test]
+fn what_was_on_two_disks_may_be_gone_once_one_has_left_and_the_other_was_damaged() {
+    holds(13_002_186);
+}
+
+/// Pods of slots that were over went on for a while after their daemon was restarted, beside what was placed there meanwhile.
+#[test]
+fn what_runs_for_no_slot_that_is_known_counts_for_no_load() {
+    holds(13_001_921);
+}
+
 /// A removal by somebody whom nobody had heard was taken for the one that counted, and a leader for none whose removal nobody had heard
 /// of: mistakes of the checks. So was to ask a start for what the disk had refused to keep of the one before.
 #[test]
@@ -237,6 +250,12 @@ fn what_moved_before_it_was_to_stay_has_broken_no_policy() {
 #[test]
 fn a_leader_without_a_vote_lets_another_lead_that_can_change_the_voters() {
     holds(11_001_122);
+}
+
+/// One of three voters that were left had damaged what nobody else ever had of a Lease, and could not say that it knew the same.
+#[test]
+fn a_voter_that_has_lost_what_nobody_knows_does_not_keep_the_removed_among_the_voters() {
+    holds(13_001_327);
 }
 
 /// One of two copies of a statement was damaged, and was set aside after it had been written anew; then the other was damaged.

@@ -281,7 +281,12 @@ impl Agent {
         self.facts.values().filter(uses).map(|facts| &facts.slot)
     }
 
-    /// What its pods ask for, together.
+    /// Its pods of slots that the state does not know, by uid: nobody knows what they ask for, and they are stopped after a while.
+    pub fn strays(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.strays.values().flatten()
+    }
+
+    /// What its pods ask for, together, strays aside.
     #[must_use]
     pub fn allocated(&self) -> Allocated {
         admission::sum(self.tenants().iter())

@@ -117,6 +117,8 @@ pub enum Input {
         peer: NodeId,
         /// Which set.
         at: SetVersion,
+        /// Whether its disk has damaged nothing of what it knew.
+        whole: bool,
     },
     /// All records up to this one are on disk.
     Persisted(u64),
@@ -321,7 +323,7 @@ impl Election {
                 self.improve_voters();
             }
             Input::Observers(observers) => self.on_observers(now, observers),
-            Input::Alike { peer, at } => self.on_alike(peer, at),
+            Input::Alike { peer, at, whole } => self.on_alike(peer, at, whole),
             Input::Persisted(seq) => {
                 self.persisted = self.persisted.max(seq.min(self.seq));
                 self.count_votes(now);

@@ -314,6 +314,8 @@ pub(crate) enum Frame {
     Alike {
         /// The set.
         at: SetVersion,
+        /// Whether this disk has damaged nothing of it that has not come again.
+        whole: bool,
     },
     /// "How are you and your pods now?"
     AskReports,
@@ -496,6 +498,11 @@ impl Node {
     #[must_use]
     pub fn heir(&self) -> Option<NodeId> {
         self.inheritance.heir()
+    }
+
+    /// The pods that run here for slots that the state does not know, by uid.
+    pub fn strays(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.agent.strays()
     }
 
     /// Whether its disk has lost the record of its votes: then it votes no more until a quorate leader has let it go and taken it in again.

@@ -62,12 +62,15 @@ impl Election {
         self.record.voters.step(&Wish { members, reachable: &reachable, unwanted: &unwanted, leader: self.me })
     }
 
-    /// Whether those of these voters that were seen to know the same decisions since this set was written speak for all.
+    /// Whether those of these voters that were seen to know the same decisions since this set was written speak for all. One whose disk has
+    /// damaged what it knew counts only where all are asked that were not removed: what it has lost one of the others would know.
     fn have_compared(&self, holders: &[NodeId]) -> bool {
         let Role::Leader(reign) = &self.role else { return false };
-        let is_alike =
-            |node: &&NodeId| reign.answers.get(*node).is_some_and(|answers| answers.alike == self.record.voters.at);
-        self.is_carried_by(holders.iter().filter(is_alike))
+        let alike = |node: &NodeId| reign.answers.get(node).filter(|answers| answers.alike == self.record.voters.at);
+        let is_whole = |node: &&NodeId| alike(node).is_some_and(|answers| answers.whole);
+        let mut rest = self.record.voters.weights.keys().filter(|voter| !self.removed.contains(voter));
+        self.is_carried_by(holders.iter().filter(is_whole))
+            || rest.all(|voter| holders.contains(voter) && alike(voter).is_some())
     }
 
     /// Asks for a comparison with those that were not seen to know the same, once after each heartbeat.
@@ -86,10 +89,11 @@ impl Election {
     }
 
     /// A voter knows the same decisions.
-    pub(super) fn on_alike(&mut self, peer: NodeId, at: SetVersion) {
+    pub(super) fn on_alike(&mut self, peer: NodeId, at: SetVersion, whole: bool) {
         let Role::Leader(reign) = &mut self.role else { return };
         if at == self.record.voters.at && at.term == reign.term {
-            reign.answers.entry(peer).or_default().alike = at;
+            let answers = reign.answers.entry(peer).or_default();
+            (answers.alike, answers.whole) = (at, whole);
             self.improve_voters();
         }
     }

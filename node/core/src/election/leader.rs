@@ -47,6 +47,8 @@ pub(super) struct Answers {
     pub(super) holds: SetVersion,
     /// The newest set since whose writing it was seen to know the same decisions.
     pub(super) alike: SetVersion,
+    /// Whether its disk had damaged none of them then.
+    pub(super) whole: bool,
     /// The heartbeat after which it was last asked for that.
     pub(super) compared: u64,
     /// Whether it must leave the voters: its disk went back in time, or it asked to.
@@ -281,7 +283,9 @@ mod tests {
                     match output {
                         Output::Persist { seq, .. } => inputs.push(Input::Persisted(seq)),
                         Output::Send { to, bytes, .. } => self.sent.extend(Frame::decode(&bytes).map(|f| (to, f))),
-                        Output::Compare { peer, at } if self.all_know => inputs.push(Input::Alike { peer, at }),
+                        Output::Compare { peer, at } if self.all_know => {
+                            inputs.push(Input::Alike { peer, at, whole: true })
+                        }
                         Output::Compare { .. } | Output::Changed(_) => {}
                     }
                 }
@@ -414,13 +418,15 @@ mod tests {
             [1, 2, 3].iter().for_each(|from| desk.ack(*from, term, Stand::Backs));
         }
         assert_eq!(desk.machine.record().voters.at, at(0), "3 is to be a voter, and nobody has compared anything");
-        desk.give(Input::Alike { peer: id(0), at: at(0) });
-        desk.give(Input::Alike { peer: id(3), at: at(0) });
-        assert_eq!(desk.machine.record().voters.at, at(0), "3 is no voter yet");
-        desk.give(Input::Alike { peer: id(1), at: SetVersion { term: term - 1, version: 9 } });
-        assert_eq!(desk.machine.record().voters.at, at(0), "that was about another set");
-        desk.give(Input::Alike { peer: id(1), at: at(0) });
-        assert_eq!(desk.machine.record().voters.at, at(1));
+        let mut alike = |n: usize, at: SetVersion, whole: bool| {
+            desk.give(Input::Alike { peer: id(n), at, whole });
+            desk.machine.record().voters.at
+        };
+        alike(0, at(0), true);
+        assert_eq!(alike(3, at(0), true), at(0), "3 is no voter yet");
+        assert_eq!(alike(1, SetVersion { term: term - 1, version: 9 }, true), at(0), "that was about another set");
+        assert_eq!(alike(1, at(0), false), at(0), "what its disk has damaged 2 may know");
+        assert_eq!(alike(2, at(0), false), at(1), "nobody is left who could know more");
         [1, 2, 3].iter().for_each(|from| desk.ack(*from, term, Stand::Backs));
         assert_eq!(desk.machine.record().voters.at, at(1), "the next change needs another comparison");
     }

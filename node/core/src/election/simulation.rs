@@ -234,7 +234,7 @@ impl World {
                     let boot = self.hosts[host].boot;
                     self.at(delay, Event::Disk { host, boot, seq, record });
                 }
-                Output::Compare { peer, at } => self.give(host, Input::Alike { peer, at }),
+                Output::Compare { peer, at } => self.give(host, Input::Alike { peer, at, whole: true }),
                 Output::Changed(leadership) => {
                     if leadership.mine && leadership.quorate {
                         let first = *self.quorate.entry(leadership.term).or_insert(id(host));

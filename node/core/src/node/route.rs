@@ -149,7 +149,7 @@ impl Node {
             Frame::Recall { token, term, name, heads } => self.asked_to_recall(from, (token, term), &name, &heads),
             Frame::Recalled { token, known } => self.recalled(now, from, token, &known),
             Frame::Compare { at, known } => self.asked_to_compare(from, at, &known),
-            Frame::Alike { at } => self.election.handle(now, ToElection::Alike { peer: from, at }),
+            Frame::Alike { at, whole } => self.election.handle(now, ToElection::Alike { peer: from, at, whole }),
             Frame::AskReports => self.tell_reports(from),
             Frame::Reports { envelopes, last } => self.told_reports(now, from, envelopes, last),
         }

@@ -15,19 +15,21 @@ use crate::election::{self, SetVersion};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Own {
     at: SetVersion,
+    whole: bool,
     batch: u64,
 }
 
 impl Node {
     /// This leader is about to change the voters.
     pub(in super::super) fn compare_decisions(&mut self, now: Now, peer: NodeId, at: SetVersion) {
-        let Some(known) = self.store.hash_of(&Kind::new(LEASE_KIND)) else { return };
+        let kind = Kind::new(LEASE_KIND);
         // What it has learned in this term it must not forget with its power, once that counts.
         let after = self.batch_of_last_word();
         if peer != self.me {
-            return self.send(peer, &Frame::Compare { at, known }, after);
+            return self.send(peer, &Frame::Compare { at, known: self.store.hash_of(&kind) }, after);
         }
-        self.decisions.own = Some(Own { at, batch: after.unwrap_or_default() });
+        let whole = !self.store.has_lost_changes_of(&kind);
+        self.decisions.own = Some(Own { at, whole, batch: after.unwrap_or_default() });
         self.own_is_written(now);
     }
 
@@ -35,7 +37,7 @@ impl Node {
     pub(in super::super) fn own_is_written(&mut self, now: Now) {
         let on_disk = self.outbox.on_disk();
         if let Some(own) = self.decisions.own.take_if(|own| own.batch <= on_disk) {
-            self.election.handle(now, election::Input::Alike { peer: self.me, at: own.at });
+            self.election.handle(now, election::Input::Alike { peer: self.me, at: own.at, whole: own.whole });
         }
     }
 
@@ -44,14 +46,13 @@ impl Node {
         if self.takes_part_in(at.term) != Part::Now || self.outbox.refusal().is_some() {
             return;
         }
-        match self.store.hash_of(&Kind::new(LEASE_KIND)) {
-            Some(own) if own == *known => {
-                let after = self.batch_of_last_word().filter(|_| !planted::is(Bug::PromiseBeforeDisk));
-                self.send(from, &Frame::Alike { at }, after);
-            }
-            Some(_) => self.open_exchange_with(from),
-            None => {}
+        let kind = Kind::new(LEASE_KIND);
+        if self.store.hash_of(&kind) != *known {
+            return self.open_exchange_with(from);
         }
+        let whole = !self.store.has_lost_changes_of(&kind);
+        let after = self.batch_of_last_word().filter(|_| !planted::is(Bug::PromiseBeforeDisk));
+        self.send(from, &Frame::Alike { at, whole }, after);
     }
 }
 

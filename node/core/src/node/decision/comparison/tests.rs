@@ -9,7 +9,7 @@ use crate::node::{Effect, Input};
 use crate::request::{Durability, WriteOp, WriteRequest};
 
 fn hash(host: &Host) -> [u8; 32] {
-    host.node.store.hash_of(&Kind::new(LEASE_KIND)).unwrap()
+    host.node.store.hash_of(&Kind::new(LEASE_KIND))
 }
 
 /// A leader's set in the term that a voter takes part in.
@@ -51,7 +51,7 @@ fn a_voter_that_knows_the_same_says_so_and_one_that_does_not_compares_notes() {
     let (mut voter, mut other) = (Host::founder(1, "member"), Host::start(1, Vec::new()));
     other.write_down();
     let (at, same) = (set_of(&voter), hash(&other));
-    assert!(matches!(answers(&mut voter, at, &same)[..], [Frame::Alike { at: of }] if of == at));
+    assert!(matches!(answers(&mut voter, at, &same)[..], [Frame::Alike { at: of, whole: true }] if of == at));
     writes_lease(&mut voter);
     assert!(matches!(answers(&mut voter, at, &same)[..], [Frame::Exchange(_)]), "it knows of a Lease");
     let same = hash(&voter);
