@@ -21,7 +21,7 @@ impl Election {
         let next = if self.record.voters.at.term == reign.term {
             let next = self.next_voters(reign);
             if next.is_some() && !self.have_compared(&holders) {
-                return self.compare(&holders);
+                return self.compare();
             }
             next
         } else {
@@ -63,22 +63,22 @@ impl Election {
     }
 
     /// Whether those of these voters that were seen to know the same decisions since this set was written speak for all. One whose disk has
-    /// damaged what it knew counts only where all are asked that were not removed: what it has lost one of the others would know.
+    /// damaged what it knew, or gone back in time, counts only where all are asked that were not removed: what it has lost one of the
+    /// others would know.
     fn have_compared(&self, holders: &[NodeId]) -> bool {
         let Role::Leader(reign) = &self.role else { return false };
         let alike = |node: &NodeId| reign.answers.get(node).filter(|answers| answers.alike == self.record.voters.at);
         let is_whole = |node: &&NodeId| alike(node).is_some_and(|answers| answers.whole);
         let mut rest = self.record.voters.weights.keys().filter(|voter| !self.removed.contains(voter));
-        self.is_carried_by(holders.iter().filter(is_whole))
-            || rest.all(|voter| holders.contains(voter) && alike(voter).is_some())
+        self.is_carried_by(holders.iter().filter(is_whole)) || rest.all(|voter| alike(voter).is_some())
     }
 
     /// Asks for a comparison with those that were not seen to know the same, once after each heartbeat.
-    fn compare(&mut self, holders: &[NodeId]) {
+    fn compare(&mut self) {
         let Role::Leader(reign) = &mut self.role else { return };
         let (at, beat) = (self.record.voters.at, reign.beat);
         let mut due = Vec::new();
-        for peer in holders {
+        for peer in self.record.voters.weights.keys().filter(|voter| self.alive.contains(*voter)) {
             let answers = reign.answers.entry(*peer).or_default();
             if answers.alike != at && answers.compared < beat {
                 answers.compared = beat;

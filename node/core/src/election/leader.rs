@@ -284,7 +284,7 @@ mod tests {
                         Output::Persist { seq, .. } => inputs.push(Input::Persisted(seq)),
                         Output::Send { to, bytes, .. } => self.sent.extend(Frame::decode(&bytes).map(|f| (to, f))),
                         Output::Compare { peer, at } if self.all_know => {
-                            inputs.push(Input::Alike { peer, at, whole: true })
+                            inputs.push(Input::Alike { peer, at, whole: true });
                         }
                         Output::Compare { .. } | Output::Changed(_) => {}
                     }

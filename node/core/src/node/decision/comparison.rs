@@ -8,7 +8,6 @@ use skein_gossip::{NodeId, Now};
 
 use super::super::{Frame, Node};
 use super::LEASE_KIND;
-use super::upholder::Part;
 use crate::election::{self, SetVersion};
 
 /// That this node knows itself what it compares with others, once that is on its disk.
@@ -28,7 +27,7 @@ impl Node {
         if peer != self.me {
             return self.send(peer, &Frame::Compare { at, known: self.store.hash_of(&kind) }, after);
         }
-        let whole = !self.store.has_lost_changes_of(&kind);
+        let whole = !self.election.record().unseated && !self.store.has_lost_changes_of(&kind);
         self.decisions.own = Some(Own { at, whole, batch: after.unwrap_or_default() });
         self.own_is_written(now);
     }
@@ -41,16 +40,18 @@ impl Node {
         }
     }
 
-    /// A leader compares what is known here.
+    /// A leader compares what is known here. Who upholds decisions of earlier terms still does not answer.
     pub(in super::super) fn asked_to_compare(&mut self, from: NodeId, at: SetVersion, known: &[u8; 32]) {
-        if self.takes_part_in(at.term) != Part::Now || self.outbox.refusal().is_some() {
+        let record = self.election.record();
+        let takes_part = record.term == at.term || (record.unseated && record.term < at.term);
+        if !takes_part || self.outbox.refusal().is_some() {
             return;
         }
         let kind = Kind::new(LEASE_KIND);
         if self.store.hash_of(&kind) != *known {
             return self.open_exchange_with(from);
         }
-        let whole = !self.store.has_lost_changes_of(&kind);
+        let whole = !self.election.record().unseated && !self.store.has_lost_changes_of(&kind);
         let after = self.batch_of_last_word().filter(|_| !planted::is(Bug::PromiseBeforeDisk));
         self.send(from, &Frame::Alike { at, whole }, after);
     }

@@ -78,7 +78,7 @@ impl Node {
     }
 
     /// Where this voter stands to a leader's term. One whose disk has gone back in time may have taken part in any.
-    pub(super) fn takes_part_in(&self, term: u64) -> Part {
+    fn takes_part_in(&self, term: u64) -> Part {
         let record = self.election.record();
         match record.term.cmp(&term) {
             std::cmp::Ordering::Greater => Part::Later,
@@ -89,7 +89,7 @@ impl Node {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+enum Part {
     /// It has taken part in a later one.
     Later,
     /// In this one.
