@@ -76,13 +76,16 @@ fn acknowledged(world: &World) -> impl Iterator<Item = (&Asked, &WriteReply)> {
         .filter(|(asked, reply)| reply.changed && !went_with_the_removed(world, asked, &reply.key))
 }
 
-/// Whether nobody that held a write when it was acknowledged has it any more, and some of them were removed. More than half of the
-/// voters held it, so this takes that most of these were removed, or left to one that was, or that their disks were damaged.
+/// Whether nobody that held a write when it was acknowledged has it any more, and some of them were removed, or one alone was more than
+/// half of the voters, as its user was told. More than half of the voters held it, so this takes that most of these were removed, or left to
+/// one that was, or that their disks were damaged.
 fn went_with_the_removed(world: &World, asked: &Asked, key: &ObjectKey) -> bool {
     let has_it = |(number, let_in): &(usize, u32)| {
         let host = &world.hosts[*number];
         let is_in = host.standing == Standing::Member && host.let_in == *let_in;
         is_in && !world.oracle.was_damaged_at(*number, key)
     };
-    asked.held_by.iter().any(|(host, _)| world.oracle.was_out(*host)) && !asked.held_by.iter().any(has_it)
+    let may_be_gone =
+        asked.held_by.iter().any(|(host, _)| world.oracle.was_out(*host)) || world.oracle.may_be_lost(asked);
+    may_be_gone && !asked.held_by.iter().any(has_it)
 }

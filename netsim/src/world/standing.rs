@@ -132,7 +132,10 @@ impl World {
         let (id, by) = (self.hosts[host].keys.node_id(), self.hosts[via].keys.node_id());
         let said = self.hosts[via].node.as_ref().and_then(|node| node.store().members().envelope(&(id, 1, by)));
         let Some(sequence) = said.map(|said| said.sequence()) else { return };
-        if self.admissions.get(&(host, via)).is_none_or(|(known, _)| *known != sequence) {
+        let known = self.admissions.get(&(host, via)).map(|(known, _)| *known);
+        // One who never heard of it asks again, perhaps one who was removed since and whom its remover had seen let it in.
+        let is_again = known.is_some() && self.hosts[host].let_in == 0 && self.hosts[via].standing == Standing::Removed;
+        if known != Some(sequence) && !is_again {
             self.admissions.insert((host, via), (sequence, self.now_us));
         }
     }

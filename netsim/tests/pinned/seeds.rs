@@ -227,6 +227,15 @@ fn what_runs_for_no_slot_that_is_known_counts_for_no_load() {
     holds(13_001_921);
 }
 
+/// One of two voters weighed two and decided alone, as its user was told; then its disk damaged that. And a node asked one again to let it
+/// in that had been removed since, with its first admission seen by the remover. Neither breaks a promise.
+#[test]
+fn what_one_disk_had_may_be_gone_and_what_a_remover_had_seen_counts() {
+    for seed in [15_001_760, 17_000_001] {
+        holds(seed);
+    }
+}
+
 /// A removal by somebody whom nobody had heard was taken for the one that counted, and a leader for none whose removal nobody had heard
 /// of: mistakes of the checks. So was to ask a start for what the disk had refused to keep of the one before.
 #[test]
@@ -262,6 +271,13 @@ fn a_voter_that_has_lost_what_nobody_knows_does_not_keep_the_removed_among_the_v
 #[test]
 fn both_copies_of_a_statement_are_there_again_after_one_was_damaged() {
     holds(9_000_362);
+}
+
+/// A start whose disk took nothing told peers how its pods were before its number was on disk, and was cut short: the next start had the
+/// same number.
+#[test]
+fn a_start_says_nothing_of_itself_before_its_number_is_on_disk() {
+    holds(15_000_857);
 }
 
 /// Two starts with an empty disk and a clock that was behind heard of the same earlier start, and both took the boot after it.

@@ -328,6 +328,30 @@ pub(crate) enum Frame {
     },
 }
 
+impl Frame {
+    /// Whether it may hold what this node has said: its words are ordered by the number of its start.
+    fn holds_words(&self) -> bool {
+        match self {
+            Frame::Push { .. }
+            | Frame::Exchange(_)
+            | Frame::Decided { .. }
+            | Frame::Uphold(_)
+            | Frame::Recalled { .. }
+            | Frame::Reports { .. } => true,
+            Frame::Membership(_)
+            | Frame::Election(_)
+            | Frame::Stored { .. }
+            | Frame::Decide(_)
+            | Frame::Upheld { .. }
+            | Frame::Overtaken { .. }
+            | Frame::Recall { .. }
+            | Frame::Compare { .. }
+            | Frame::Alike { .. }
+            | Frame::AskReports => false,
+        }
+    }
+}
+
 /// What a node waits for besides what its parts wait for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wait {

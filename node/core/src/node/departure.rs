@@ -132,15 +132,15 @@ impl Node {
         self.left = true;
     }
 
-    /// The user repeats the wish to leave at a node that has left: whoever has not heard of it is told.
+    /// The user repeats the wish to leave at a node that has left: whoever has not heard of it is told. It leaves anew, since somebody may
+    /// have let it in meanwhile by a request of long ago.
     pub(super) fn leave_again(&mut self, now: Now, id: RequestId) {
-        match self.departure() {
-            Some(departure) => {
-                self.leaving = Some(id);
-                self.await_departure(now, id, departure);
-            }
-            None => self.effects.push_back(Effect::Left(id, Ok(()))),
+        if self.departure().is_none() {
+            return self.effects.push_back(Effect::Left(id, Ok(())));
         }
+        self.leaving = Some(id);
+        let departure = self.store.depart(now);
+        self.await_departure(now, id, departure);
     }
 
     fn departure(&self) -> Option<Arc<Envelope>> {

@@ -110,8 +110,7 @@ impl Node {
     pub(super) fn send(&mut self, to: NodeId, frame: &Frame, after: Option<u64>) {
         // Serialising into memory fails for no frame.
         let bytes: Arc<[u8]> = postcard::to_stdvec(frame).unwrap_or_default().into();
-        let holds_words = matches!(frame, Frame::Push { .. } | Frame::Exchange(_));
-        self.send_bytes(to, bytes, after.or_else(|| self.outbox.unnumbered().filter(|_| holds_words)));
+        self.send_bytes(to, bytes, after.or_else(|| self.outbox.unnumbered().filter(|_| frame.holds_words())));
     }
 
     pub(super) fn send_bytes(&mut self, to: NodeId, bytes: Arc<[u8]>, after: Option<u64>) {

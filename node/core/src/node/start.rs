@@ -232,6 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn a_node_tells_nobody_how_it_is_before_the_number_of_its_start_is_on_disk() {
+        let (mut node, _) = Node::start(config(0), now(0), Vec::new()).unwrap();
+        let told = |node: &mut Node| {
+            while node.poll_effect().is_some() {}
+            node.tell_reports(super::super::desk::keys(1).node_id());
+            match node.poll_effect() {
+                Some(Effect::Send { after, .. }) => after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(told(&mut node), Some(1), "with its power it would be told otherwise under that number");
+        node.handle(now(0), crate::node::Input::Persisted(1));
+        assert_eq!(told(&mut node), None);
+    }
+
+    #[test]
     fn of_a_damaged_statement_both_copies_are_on_disk_again_after_the_start() {
         for table in [tables::MEMBERS, tables::MEMBERS_COPY] {
             let mut disk = Disk::new();

@@ -61,3 +61,17 @@ fn a_peer_whose_link_was_lost_must_be_asked_again() {
     host.node.may_be_heir(peer, host.node.inheritance.token);
     assert_eq!(host.node.heir(), None, "it may have been started anew, without what it was asked about");
 }
+
+#[test]
+fn who_leaves_again_leaves_later_than_somebody_can_have_let_it_in_meanwhile() {
+    let mut host = Host::founder(9, "member");
+    let me = host.node.me();
+    host.node.leave(now(0), 1);
+    host.node.depart_or_stay(now(0));
+    let stamp = |host: &Host| host.node.store.members().latest_word_on(&me);
+    let first = stamp(&host);
+    host.write_down();
+    host.node.handle(now(60_000), Input::Leave(2));
+    assert!(stamp(&host) > first && host.node.departure().is_some());
+    assert!(stamp(&host) >= skein_crdt_state::Hlc::default().next(WALL_MS + 60_000), "by its clock");
+}
