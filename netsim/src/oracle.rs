@@ -46,6 +46,8 @@ pub struct Oracle {
     out: BTreeSet<usize>,
     /// Whether a host has left for good, and its disk with it.
     has_left: bool,
+    /// To whom hosts have left what they held.
+    heirs: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 impl Oracle {
@@ -87,6 +89,11 @@ impl Oracle {
         self.has_left = true;
     }
 
+    /// A host leaves all that it holds to another.
+    pub fn leaves_to(&mut self, host: usize, heir: usize) {
+        self.heirs.entry(host).or_default().insert(heir);
+    }
+
     /// These hosts hold what a user is about to be told of.
     pub fn held_by(&mut self, id: RequestId, hosts: Vec<(usize, u32)>) {
         if let Some(asked) = self.asked.get_mut(&id) {
@@ -107,12 +114,13 @@ impl Oracle {
         self.out.contains(&host)
     }
 
-    /// Whether a write may be gone: the peer that took it was removed; or it was on one disk alone, as the user was told or
+    /// Whether a write may be gone: the peer that took it was removed, or left all to one that was; or it was on one disk alone, as the user was told or
     /// since the other's host has left or was removed, and that disk was damaged.
     #[must_use]
     pub fn may_be_lost(&self, asked: &Asked) -> bool {
         let reply = match &asked.answer {
             _ if self.out.contains(&asked.peer) => return true,
+            _ if self.heirs.get(&asked.peer).is_some_and(|heirs| !heirs.is_disjoint(&self.out)) => return true,
             Answer::DoneWithWarning(reply) => reply,
             Answer::Done(reply) if self.has_left || !self.out.is_empty() => reply,
             _ => return false,

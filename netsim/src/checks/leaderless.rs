@@ -28,8 +28,11 @@ impl Leaderless {
         let leads = |node: &Node| node.leadership().mine && followed.contains(&node.me());
         let led = world.hosts.iter().filter_map(|host| host.node.as_ref()).any(leads);
         let disturbed = !world.links.cuts().is_empty() || world.hosts.iter().any(|host| host.paused);
-        // Observers alone have nobody who could lead.
-        let disturbed = disturbed || up.iter().all(|host| world.observes(*host));
+        // Observers alone have nobody who could lead, nor have those who take themselves for out.
+        let is_in = |host: &usize| {
+            world.hosts[*host].node.as_ref().is_some_and(|node| node.store().members().is_active(&node.me()))
+        };
+        let disturbed = disturbed || up.iter().all(|host| world.observes(*host) || !is_in(host));
         if up != self.up || led || disturbed {
             *self = Leaderless { up, since_us: world.now_us };
         }

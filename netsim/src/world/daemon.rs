@@ -109,6 +109,7 @@ impl World {
     }
 
     fn switch_off(&mut self, number: usize) -> bool {
+        self.note_heir(number);
         let host = &mut self.hosts[number];
         if host.node.take().is_none() {
             return false;

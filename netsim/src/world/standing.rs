@@ -356,7 +356,17 @@ impl World {
         }
     }
 
+    /// Notes to whom a host that is about to leave leaves all that it holds, before its daemon may forget it.
+    pub(super) fn note_heir(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        let heir = host.node.as_ref().and_then(Node::heir).filter(|_| host.standing == Standing::Leaving);
+        if let Some(heir) = heir.and_then(|heir| self.host_of(&heir)) {
+            self.oracle.leaves_to(number, heir);
+        }
+    }
+
     pub(super) fn has_left(&mut self, number: usize) {
+        self.note_heir(number);
         let start = self.hosts[number].start;
         // Who leaves all to somebody of whose removal it has not heard leaves it to nobody.
         let heir = self.hosts[number].node.as_ref().and_then(Node::heir);
