@@ -63,14 +63,15 @@ impl Election {
     }
 
     /// Whether those of these voters that were seen to know the same decisions since this set was written speak for all. One whose disk has
-    /// damaged what it knew, or gone back in time, counts only where all are asked that were not removed: what it has lost one of the
-    /// others would know.
+    /// damaged what it knew, or gone back in time, counts only where all are asked that are members still: what it has lost one of the
+    /// others would know, or the heir of one that has left.
     fn have_compared(&self, holders: &[NodeId]) -> bool {
         let Role::Leader(reign) = &self.role else { return false };
         let alike = |node: &NodeId| reign.answers.get(node).filter(|answers| answers.alike == self.record.voters.at);
         let is_whole = |node: &&NodeId| alike(node).is_some_and(|answers| answers.whole);
-        let mut rest = self.record.voters.weights.keys().filter(|voter| !self.removed.contains(voter));
-        self.is_carried_by(holders.iter().filter(is_whole)) || rest.all(|voter| alike(voter).is_some())
+        let mut rest = self.record.voters.weights.keys().filter(|voter| self.members.contains(*voter));
+        self.is_carried_by(holders.iter().filter(is_whole))
+            || (!self.members.is_empty() && rest.all(|voter| alike(voter).is_some()))
     }
 
     /// Asks for a comparison with those that were not seen to know the same, once after each heartbeat.
