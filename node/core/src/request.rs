@@ -148,7 +148,7 @@ pub enum WriteError {
 pub enum LeaveError {
     /// What it holds may be on its disk alone.
     #[error(
-        "no other node has said that its disk holds everything that this one holds; what only this disk has would be lost. Connect this node to the others, see that their disks take writes (skein status) and try again, or stop it and give its data directory up"
+        "no other node has said that its disk holds everything that this one holds; what only this disk has would be lost. Connect this node to others whose disks take writes (kubectl describe nodes shows no DiskPressure there) and try again, or stop it and give its data directory up"
     )]
     Alone,
 }

@@ -92,7 +92,8 @@ impl Election {
     /// A voter knows the same decisions.
     pub(super) fn on_alike(&mut self, peer: NodeId, at: SetVersion, whole: bool) {
         let Role::Leader(reign) = &mut self.role else { return };
-        if at == self.record.voters.at && at.term == reign.term {
+        let is_voter = self.record.voters.weights.contains_key(&peer);
+        if is_voter && at == self.record.voters.at && at.term == reign.term {
             let answers = reign.answers.entry(peer).or_default();
             (answers.alike, answers.whole) = (at, whole);
             self.improve_voters();

@@ -107,6 +107,8 @@ pub(crate) struct Decisions {
     decider: decider::Deciding,
     /// What this leader knows itself, for the set that it is about to change.
     own: Option<comparison::Own>,
+    /// A hash of all that is wanted, and of what is known of Leases then.
+    known_of_leases: Option<([u8; 32], [u8; 32])>,
     /// What clients are told once what became different has been shown.
     concluded: Vec<(RequestId, Result<WriteReply, WriteError>)>,
 }

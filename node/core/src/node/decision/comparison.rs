@@ -21,13 +21,13 @@ pub(super) struct Own {
 impl Node {
     /// This leader is about to change the voters.
     pub(in super::super) fn compare_decisions(&mut self, now: Now, peer: NodeId, at: SetVersion) {
-        let kind = Kind::new(LEASE_KIND);
         // What it has learned in this term it must not forget with its power, once that counts.
         let after = self.batch_of_last_word();
         if peer != self.me {
-            return self.send(peer, &Frame::Compare { at, known: self.store.hash_of(&kind) }, after);
+            let known = self.known_of_leases();
+            return self.send(peer, &Frame::Compare { at, known }, after);
         }
-        let whole = !self.election.record().unseated && !self.store.has_lost_changes_of(&kind);
+        let whole = self.has_lost_nothing();
         self.decisions.own = Some(Own { at, whole, batch: after.unwrap_or_default() });
         self.own_is_written(now);
     }
@@ -47,13 +47,31 @@ impl Node {
         if !takes_part || self.outbox.refusal().is_some() {
             return;
         }
-        let kind = Kind::new(LEASE_KIND);
-        if self.store.hash_of(&kind) != *known {
+        if self.known_of_leases() != *known {
             return self.open_exchange_with(from);
         }
-        let whole = !self.election.record().unseated && !self.store.has_lost_changes_of(&kind);
+        let whole = self.has_lost_nothing();
         let after = self.batch_of_last_word().filter(|_| !planted::is(Bug::PromiseBeforeDisk));
         self.send(from, &Frame::Alike { at, whole }, after);
+    }
+
+    /// A hash of what is known of Leases. A leader compares with many voters at once, and there may be many Leases: it is found once for
+    /// each state.
+    fn known_of_leases(&mut self) -> [u8; 32] {
+        let state = self.store.state_hash();
+        match self.decisions.known_of_leases {
+            Some((of, known)) if of == state => known,
+            _ => {
+                let known = self.store.hash_of(&Kind::new(LEASE_KIND));
+                self.decisions.known_of_leases = Some((state, known));
+                known
+            }
+        }
+    }
+
+    /// Whether this disk has neither damaged what it knew of Leases nor gone back in time.
+    fn has_lost_nothing(&self) -> bool {
+        !self.election.record().unseated && !self.store.has_lost_changes_of(&Kind::new(LEASE_KIND))
     }
 }
 
