@@ -113,6 +113,25 @@ fn who_leaves_leaves_nothing_to_a_disk_that_does_not_take_it() {
     assert_eq!(script.configured(0, "only-here", "x"), Some(9));
 }
 
+/// Two that are asked to leave at one time would each leave all to the other.
+#[test]
+fn two_that_leave_at_once_do_not_leave_all_to_each_other() {
+    let mut script = Script::new(4);
+    script.cut(&[2, 3], &[0, 1]);
+    script.pass(5_000);
+    script.configure(3, "only-here", "x", 9);
+    script.pass(2_000);
+    script.world.busy = false;
+    script.world.leave(2);
+    script.world.leave(3);
+    script.pass(15_000);
+    let stays = |host: &usize| script.standing(*host) == Standing::Member;
+    assert!([2, 3].iter().any(stays), "nobody else holds what both hold");
+    script.world.heal();
+    script.settles();
+    assert_eq!(script.configured(0, "only-here", "x"), Some(9));
+}
+
 /// A node that leaves while nobody hears it must not be forgotten: told again, all let it go.
 #[test]
 fn who_leaves_unheard_is_let_go_when_it_is_heard() {

@@ -83,6 +83,12 @@ impl Node {
         !was_let_in_here || members.active().len() <= 2 || self.known_elsewhere.contains(peer)
     }
 
+    /// Whether this node's own disk stays, for somebody who asks whether it holds everything and is about to leave. Of two that leave at one
+    /// time each would leave all to the other.
+    pub(super) fn may_be_left_everything(&self) -> bool {
+        self.retiring.is_none()
+    }
+
     /// Whether a peer's disk holds all that this node holds, or there is nobody else. A peer that was removed meanwhile is none.
     fn has_heir(&self) -> bool {
         let members = self.store.members();

@@ -356,6 +356,9 @@ impl Node {
 
     /// Tells the author of a push that its news is on this disk, once it is. What could not be applied is not promised.
     pub(super) fn owe_stored(&mut self, to: NodeId, token: u64, envelopes: &[Arc<Envelope>]) {
+        if envelopes.is_empty() && !self.may_be_left_everything() {
+            return;
+        }
         if self.outbox.refusal().is_some() || !self.store.includes(envelopes) || self.effects.len() > MAX_OWED {
             return;
         }

@@ -75,3 +75,16 @@ fn who_leaves_again_leaves_later_than_somebody_can_have_let_it_in_meanwhile() {
     assert!(stamp(&host) > first && host.node.departure().is_some());
     assert!(stamp(&host) >= skein_crdt_state::Hlc::default().next(WALL_MS + 60_000), "by its clock");
 }
+
+#[test]
+fn who_is_about_to_leave_is_nobodys_heir() {
+    let (mut host, [peer, _]) = retiring();
+    let stored = |host: &mut Host, envelopes: &[Arc<Envelope>]| {
+        host.hear();
+        host.node.owe_stored(peer, 5, envelopes);
+        matches!(host.node.poll_effect(), Some(Effect::Send { to, .. }) if to == peer)
+    };
+    let known: Vec<_> = host.node.store.members().envelopes().map(|(_, said)| said.clone()).collect();
+    assert!(!stored(&mut host, &[]), "of two that leave at one time each would leave all to the other");
+    assert!(stored(&mut host, &known), "what it was sent it has");
+}
