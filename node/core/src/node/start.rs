@@ -236,7 +236,8 @@ mod tests {
         let (mut node, _) = Node::start(config(0), now(0), Vec::new()).unwrap();
         let told = |node: &mut Node| {
             while node.poll_effect().is_some() {}
-            node.tell_reports(super::super::desk::keys(1).node_id());
+            let frame = super::super::Frame::Reports { envelopes: Vec::new(), last: true };
+            node.send(super::super::desk::keys(1).node_id(), &frame, None);
             match node.poll_effect() {
                 Some(Effect::Send { after, .. }) => after,
                 other => panic!("{other:?}"),
