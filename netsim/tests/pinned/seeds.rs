@@ -270,6 +270,12 @@ fn a_voter_that_has_lost_what_nobody_knows_does_not_keep_the_removed_among_the_v
     }
 }
 
+/// A request of long ago let a node in after it had left, and its departure, told again, was older than that.
+#[test]
+fn who_leaves_again_is_let_go_though_somebody_let_it_in_since() {
+    holds(13_002_393);
+}
+
 /// One of two copies of a statement was damaged, and was set aside after it had been written anew; then the other was damaged.
 #[test]
 fn both_copies_of_a_statement_are_there_again_after_one_was_damaged() {
