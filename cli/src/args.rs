@@ -20,7 +20,7 @@ const ROLES: &str = "member|observer|client";
 #[derive(Debug, Parser)]
 #[command(name = "skein", version, subcommand_required = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Try it on this machine alone: skein demo\nAll else is kubectl's: skein kubeconfig > ~/.kube/config"
+    after_help = "Try it on this machine alone: skein demo\nAll else is kubectl's: skein kubeconfig > skein.yaml, then kubectl --kubeconfig skein.yaml"
 )]
 pub(crate) struct Args {
     /// Where the node keeps everything [default: /var/lib/skein as root, else ~/.local/share/skein]
@@ -62,7 +62,7 @@ pub(crate) enum Verb {
         /// The user's name
         user: String,
     },
-    /// List the cluster's nodes and whether they are alive
+    /// List the cluster's nodes: alive, down, refused (it broke the rules), left, removed, or unvouched (let in by a removed one alone)
     Peers,
     /// Say who leads now
     Leader,
@@ -93,17 +93,11 @@ pub(crate) struct RemoveFlags {
 /// What opens the data directory.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct OpenerFlags {
-    /// The file with the key that the data directory is sealed with [default: beside it, DATA_DIR.seal]
-    #[arg(long, env = "SKEIN_SEAL_KEY", hide_env_values = true, value_name = "FILE")]
+    /// The file with the key that the data directory is sealed with [env: SKEIN_SEAL_KEY] [default: beside it, DATA_DIR.seal]
+    #[arg(long, value_name = "FILE")]
     pub(crate) seal_key: Option<PathBuf>,
-    /// A file with the passphrase that the data directory is sealed with; it may also be in SKEIN_PASSPHRASE
-    #[arg(
-        long,
-        env = "SKEIN_PASSPHRASE_FILE",
-        hide_env_values = true,
-        value_name = "FILE",
-        conflicts_with = "seal_key"
-    )]
+    /// A file with the passphrase that the data directory is sealed with; it may also be in SKEIN_PASSPHRASE [env: SKEIN_PASSPHRASE_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "seal_key")]
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
@@ -160,8 +154,8 @@ pub(crate) struct DaemonFlags {
 /// How to join.
 #[derive(Debug, clap::Args)]
 pub(crate) struct JoinFlags {
-    /// The code or the token, or - to read it from stdin (others on this machine can read arguments)
-    #[arg(env = "SKEIN_TOKEN", hide_env_values = true, value_name = "CODE|TOKEN", num_args = 0..=8)]
+    /// The code or the token, or - to read it from stdin (others on this machine can read arguments) [env: SKEIN_TOKEN]
+    #[arg(value_name = "CODE|TOKEN", num_args = 0..=8)]
     pub(crate) ticket: Vec<String>,
     /// Read the code or the token from a file
     #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
@@ -186,10 +180,10 @@ pub(crate) struct InviteFlags {
     /// What whoever comes is to be: observers run nothing and do not vote, clients get a kubeconfig
     #[arg(long, value_enum, default_value = "member", value_name = ROLES, hide_possible_values = true)]
     pub(crate) role: Role,
-    /// How many may come with the code
+    /// How many may come with the code, at most 64
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) uses: u32,
-    /// How long the code counts, such as 10m or 1h
+    /// How long the code counts, such as 10m or 1h, at most 1d
     #[arg(long, default_value = "10m", value_parser = units::duration)]
     pub(crate) ttl: Duration,
     /// For clients: the role that they are given, such as view or edit [default: view]
@@ -203,7 +197,7 @@ pub(crate) struct InviteFlags {
 /// Whose kubeconfig to print.
 #[derive(Debug, clap::Args)]
 pub(crate) struct KubeconfigFlags {
-    /// A user's name [default: the administrator's own, which never expires]
+    /// A user's name [default: the administrator's own, which counts until the keys are changed: skein rotate, skein remove]
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// A group that the user is in; may be repeated
@@ -228,10 +222,10 @@ pub(crate) struct KubeconfigFlags {
 pub(crate) enum TokenVerb {
     /// Print a new join token, and nothing else
     Create {
-        /// How often it may be used
+        /// How often it may be used, at most 10000 times
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         uses: u32,
-        /// How long it is valid, such as 30m, 1h or 7d
+        /// How long it is valid, such as 30m, 1h or 7d, at most 365d
         #[arg(long, default_value = "1h", value_parser = units::duration)]
         ttl: Duration,
         /// What it is for: observers run nothing and do not vote, clients get a kubeconfig

@@ -15,6 +15,7 @@ use skein_node::api::server::SOCKET_FILE;
 use tokio::net::UnixStream;
 
 use crate::failure::Failure;
+use crate::settings::ROOT_DATA_DIR;
 
 /// How long an answer's head may take; the daemon itself gives up after a minute.
 const ANSWER_LIMIT: Duration = Duration::from_secs(65);
@@ -55,6 +56,9 @@ pub(crate) enum ClientError {
     /// The connection broke, or the answer is none.
     #[error("the daemon's answer was cut off: {0}")]
     Broken(String),
+    /// Its answer is whole, and not as this program reads it.
+    #[error("this skein and the daemon do not understand each other ({0}): they are of different versions")]
+    OtherVersion(serde_json::Error),
     /// It did not answer in time.
     #[error("the daemon did not answer within {} s", .0.as_secs_f32())]
     Late(Duration),
@@ -65,17 +69,28 @@ impl From<ClientError> for Failure {
         let failure = Failure::new(&error);
         match error {
             ClientError::NoDaemon { socket, .. } => {
-                let dir = socket.parent().unwrap_or(Path::new("")).display();
-                failure.next(format!(
-                    "start it with `skein up --data-dir {dir}`, or name the right one with --data-dir DIR"
-                ))
+                let dir = socket.parent().unwrap_or(Path::new(""));
+                failure.next(remedy(dir, Path::new(ROOT_DATA_DIR).exists()))
             }
             ClientError::Denied { .. } => failure.next("run this as the user who ran `skein up`, or as root"),
             ClientError::Refused { code: 503, .. } => failure.next("try again in a second"),
             ClientError::Refused { .. } => failure,
+            ClientError::OtherVersion(_) => {
+                failure.next("restart the daemon with this program, or use the one that the daemon runs")
+            }
             ClientError::Broken(_) | ClientError::Late(_) => failure.next("look at the daemon's log, and try again"),
         }
     }
+}
+
+/// What to do where no daemon answers. A node that runs as root keeps its data elsewhere than other users' nodes: who forgets `sudo`
+/// must not be told to start a second one.
+fn remedy(dir: &Path, is_root_s_there: bool) -> String {
+    let start = format!("start it with `skein up --data-dir {}`", dir.display());
+    if is_root_s_there && dir != Path::new(ROOT_DATA_DIR) {
+        return format!("if the node of {ROOT_DATA_DIR} is meant, run this as root (sudo); else {start}");
+    }
+    format!("{start}, or name the right one with --data-dir DIR")
 }
 
 /// Where a daemon is asked.
@@ -244,7 +259,7 @@ pub(crate) fn encode(text: &str) -> String {
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ClientError> {
-    serde_json::from_slice(bytes).map_err(|error| ClientError::Broken(format!("it is no JSON: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| ClientError::OtherVersion(error))
 }
 
 /// What a failed answer says: the message of its Status, or its text.

@@ -1,5 +1,6 @@
 //! What a daemon runs with: each setting from its flag, else from the environment, else from the settings' file, else a
-//! default. Flags and the environment are read by clap; the file is read here.
+//! default. Flags and most of the environment are read by clap; the file is read here, and of the environment what opens a data
+//! directory: a flag takes the place of whatever variable says how, and clap would call the two a conflict.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,12 +17,17 @@ use crate::units;
 /// The ports when nothing is said.
 const PEER_PORT: u16 = 7311;
 const API_PORT: u16 = 7443;
+/// Where a node keeps everything that runs as root.
+pub(crate) const ROOT_DATA_DIR: &str = "/var/lib/skein";
 /// The file in the data directory that is read if it is there.
 const FILE_NAME: &str = "skein.toml";
 /// What the file may hold.
 const KEYS: &str = "listen, api, advertise, runtime, docker-host, name, log, seal-key, passphrase-file";
 /// Where a passphrase may stand that no file holds.
 const PASSPHRASE: &str = "SKEIN_PASSPHRASE";
+/// The variables for the flags of the same names.
+const PASSPHRASE_FILE: &str = "SKEIN_PASSPHRASE_FILE";
+const SEAL_KEY: &str = "SKEIN_SEAL_KEY";
 
 /// All settings of a daemon.
 #[derive(Debug, Clone)]
@@ -57,8 +63,7 @@ pub(crate) fn data_dir(asked: Option<PathBuf>) -> Result<PathBuf, Failure> {
 /// When the file cannot be read or holds what no setting is.
 pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings, Failure> {
     let file = read_file(flags.config.as_deref(), &data_dir)?;
-    let passphrase = std::env::var(PASSPHRASE).ok();
-    let opener = opener(&flags.opener, passphrase.as_deref(), &file)?;
+    let opener = opener(&flags.opener, &OpenerVars::read(), &file)?;
     let on_all = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let advertise = if flags.advertise.is_empty() { file.advertise } else { flags.advertise };
     let daemon = DaemonConfig {
@@ -85,7 +90,7 @@ pub(crate) fn resolve(flags: DaemonFlags, data_dir: PathBuf) -> Result<Settings,
 /// When a file cannot be read, or there is no place beside the directory.
 pub(crate) fn opener_of(flags: &OpenerFlags, config: Option<&Path>, data_dir: &Path) -> Result<Opener, Failure> {
     let file = read_file(config, data_dir)?;
-    match opener(flags, std::env::var(PASSPHRASE).ok().as_deref(), &file)? {
+    match opener(flags, &OpenerVars::read(), &file)? {
         Some(opener) => Ok(opener),
         None => Opener::beside(data_dir).map_err(|error| failure(&error)),
     }
@@ -100,25 +105,56 @@ pub(crate) fn failure(error: &dyn std::error::Error) -> Failure {
     }
 }
 
-fn opener(flags: &OpenerFlags, passphrase: Option<&str>, file: &FileSettings) -> Result<Option<Opener>, Failure> {
-    // The daemon may be started elsewhere than where the path was written.
-    let key = |path: &PathBuf| Opener::KeyFile(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
-    if let Some(path) = &flags.seal_key {
-        return Ok(Some(key(path)));
+/// What the environment says of what opens a data directory.
+#[derive(Debug, Default)]
+struct OpenerVars {
+    seal_key: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
+    passphrase: Option<String>,
+}
+
+impl OpenerVars {
+    fn read() -> Self {
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        OpenerVars {
+            seal_key: path(SEAL_KEY),
+            passphrase_file: path(PASSPHRASE_FILE),
+            passphrase: std::env::var(PASSPHRASE).ok(),
+        }
     }
-    let words = match (&flags.passphrase_file, passphrase, &file.seal_key, &file.passphrase_file) {
-        (Some(path), ..) => Opener::passphrase_file(path),
-        (None, Some(text), ..) => Opener::passphrase(text),
-        (None, None, Some(path), _) => Ok(key(path)),
-        (None, None, None, Some(path)) => Opener::passphrase_file(path),
-        (None, None, None, None) => return Ok(None),
-    };
-    words.map(Some).map_err(|error| failure(&error))
+}
+
+fn opener(flags: &OpenerFlags, vars: &OpenerVars, file: &FileSettings) -> Result<Option<Opener>, Failure> {
+    let said = [
+        (&flags.seal_key, &flags.passphrase_file, None, "--seal-key, --passphrase-file"),
+        (
+            &vars.seal_key,
+            &vars.passphrase_file,
+            vars.passphrase.as_deref(),
+            "SKEIN_SEAL_KEY, SKEIN_PASSPHRASE_FILE, SKEIN_PASSPHRASE",
+        ),
+        (&file.seal_key, &file.passphrase_file, None, "seal-key, passphrase-file (in the settings' file)"),
+    ];
+    for (seal_key, passphrase_file, passphrase, names) in said {
+        let opener = match (seal_key, passphrase_file, passphrase) {
+            (None, None, None) => continue,
+            // The daemon may be started elsewhere than where the path was written.
+            (Some(path), None, None) => Ok(Opener::KeyFile(std::path::absolute(path).unwrap_or_else(|_| path.clone()))),
+            (None, Some(path), None) => Opener::passphrase_file(path),
+            (None, None, Some(text)) => Opener::passphrase(text),
+            _ => {
+                let what = format!("more than one of these says what opens the data directory: {names}");
+                return Err(Failure::usage(what).next("leave all but one out"));
+            }
+        };
+        return opener.map(Some).map_err(|error| failure(&error));
+    }
+    Ok(None)
 }
 
 fn usual_data_dir(root: bool, xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     if root {
-        return Some(PathBuf::from("/var/lib/skein"));
+        return Some(PathBuf::from(ROOT_DATA_DIR));
     }
     // The convention says that a relative path there counts as none.
     let base = xdg.filter(|path| path.is_absolute()).or_else(|| Some(home?.join(".local/share")));
@@ -256,7 +292,11 @@ mod tests {
         std::fs::write(&words, "several words\n").unwrap();
         let none = OpenerFlags::default;
         let file = FileSettings { seal_key: Some("/s".into()), ..FileSettings::default() };
-        let kind = |flags, passphrase, file: &FileSettings| match opener(&flags, passphrase, file).unwrap() {
+        let vars = |passphrase: Option<&str>| OpenerVars {
+            passphrase: passphrase.map(str::to_owned),
+            ..OpenerVars::default()
+        };
+        let kind = |flags, passphrase, file: &FileSettings| match opener(&flags, &vars(passphrase), file).unwrap() {
             Some(Opener::KeyFile(path)) => path.display().to_string(),
             Some(Opener::Passphrase(text)) => text.to_string(),
             None => "nothing".to_owned(),
@@ -268,7 +308,11 @@ mod tests {
         assert_eq!(kind(flag, Some("other words"), &file), "several words");
         let flag = OpenerFlags { seal_key: Some("/k".into()), ..none() };
         assert_eq!(kind(flag, Some("other words"), &file), "/k");
-        assert!(opener(&none(), Some(""), &file).is_err());
+        assert!(opener(&none(), &vars(Some("")), &file).is_err());
+        let both = OpenerVars { seal_key: Some("/e".into()), ..vars(Some("other words")) };
+        assert!(opener(&none(), &both, &file).unwrap_err().to_string().contains("SKEIN_SEAL_KEY"));
+        let flag = OpenerFlags { seal_key: Some("/k".into()), ..none() };
+        assert!(opener(&flag, &both, &file).is_ok(), "a flag makes up for whatever the environment says");
     }
 
     #[test]

@@ -161,6 +161,8 @@ pub struct World {
     numbers: BTreeMap<NodeId, usize>,
     /// Who asked to be let in under which request, and where.
     asked: BTreeMap<RequestId, (usize, usize)>,
+    /// How many tokens hosts made once the founder's counted no more.
+    tokens_made: u64,
     introductions: Vec<introductions::Introduction>,
     /// When each host (the first) was let in by which other, and under which number of that one's words.
     pub admissions: BTreeMap<(usize, usize), (Sequence, u64)>,
@@ -208,6 +210,7 @@ impl World {
             nonce,
             memo: Memo::new(MemoLimits::SIMULATOR),
             asked: BTreeMap::new(),
+            tokens_made: 0,
             introductions: Vec::new(),
             admissions: BTreeMap::new(),
             epochs: 0,

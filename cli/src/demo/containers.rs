@@ -97,7 +97,8 @@ impl Containers {
             }
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
-        Err(Failure::new("some of the demo's processes or containers could not be ended"))
+        let next = format!("see which are left: pgrep -af {}", path_begin.display());
+        Err(Failure::new("some of the demo's processes or containers could not be ended").next(next))
     }
 }
 

@@ -173,12 +173,17 @@ impl Stage {
         let mut cleared = self.containers.clear(&self.nodes, &self.bin()).await;
         if let (Containers::Docker(client), Some(image)) = (&self.containers, &self.image) {
             let removed = client.remove_image(image).await;
-            let removed = removed.map_err(|why| Failure::new(format!("the image {image} is left: {why}")));
+            let removed = removed.map_err(|why| {
+                Failure::new(format!("the image {image} is left: {why}")).next(format!("remove it: docker rmi {image}"))
+            });
             cleared = cleared.and(removed);
         }
         let place = self.base.path().to_owned();
         let removed = self.base.close();
-        let removed = removed.map_err(|error| Failure::new(format!("{} is left: {error}", place.display())));
+        let removed = removed.map_err(|error| {
+            Failure::new(format!("{} is left: {error}", place.display()))
+                .next(format!("remove it: rm -r {}", place.display()))
+        });
         cleared.and(removed)
     }
 

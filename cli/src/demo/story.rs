@@ -342,7 +342,8 @@ impl Deadline {
             return Ok(());
         }
         let seen = if self.seen.is_empty() { String::new() } else { format!(" (last seen: {})", self.seen) };
-        Err(Failure::new(format!("waited {} s for {}{seen}", ACT_LIMIT.as_secs(), self.what)))
+        let what = format!("waited {} s for {}{seen}", ACT_LIMIT.as_secs(), self.what);
+        Err(Failure::new(what).next("a busy machine may be too slow for it: try once more, or --runtime process"))
     }
 }
 

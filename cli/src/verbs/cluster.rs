@@ -144,13 +144,12 @@ fn rotated_lines(rotated: &Rotated, now_ms: u64) -> Vec<String> {
         vec![format!("The cluster has new keys ({}): members take them over within seconds.", rotated.epoch)];
     if left.is_zero() {
         lines.push("Kubeconfigs, tokens and certificates that were made before count no more.".to_owned());
-        lines.push("Next: make new ones, the administrator's with: skein kubeconfig > ~/.kube/config".to_owned());
+        lines.push("Next: make new ones, the administrator's with: skein kubeconfig > skein.yaml".to_owned());
     } else {
         let left = units::short(left);
         lines.push(format!("Kubeconfigs, tokens and certificates that were made before count for another {left}."));
         lines.push(
-            "Next: hand out new ones before that, the administrator's with: skein kubeconfig > ~/.kube/config"
-                .to_owned(),
+            "Next: hand out new ones before that, the administrator's with: skein kubeconfig > skein.yaml".to_owned(),
         );
     }
     lines.push("A member that cannot be reached goes on with the old keys until it can.".to_owned());
@@ -176,7 +175,7 @@ pub(crate) async fn why(client: Client, flags: WhyFlags) -> Result<(), Failure> 
 
 fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     let read = serde_json::from_value(answer);
-    Ok(read.map_err(|error| ClientError::Broken(format!("it is of another version: {error}")))?)
+    Ok(read.map_err(|error| ClientError::OtherVersion(error))?)
 }
 
 fn tokens_table(tokens: Vec<TokenInfo>) -> Table {

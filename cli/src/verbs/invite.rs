@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use skein_node::joining::{Over, Standing};
 
-use crate::args::InviteFlags;
+use crate::args::{InviteFlags, Role};
 use crate::client::{Client, ClientError};
 use crate::failure::Failure;
 use crate::screen::{Screen, print};
@@ -29,8 +29,14 @@ pub(crate) async fn invite(client: Client, flags: InviteFlags) -> Result<(), Fai
     let code: String = read(answer["code"].take())?;
     print(&format!("{code}\n"))?;
     let mut screen = Screen::stdout();
+    // What a client is given is a credential, which should not stay on a screen.
+    let rest = if matches!(flags.role, Role::Client) {
+        " > skein.yaml   (add --user NAME for another name than the login)"
+    } else {
+        ""
+    };
     screen.say([format!(
-        "on the other machine: skein join {code}\nit counts for {} and {} {}, or until three wrong codes were tried",
+        "on the other machine: skein join {code}{rest}\nit counts for {} and {} {}, or until three wrong codes were tried",
         units::short(flags.ttl),
         flags.uses,
         if flags.uses == 1 { "use" } else { "uses" },
@@ -62,7 +68,9 @@ async fn wait(client: &Client, number: &str, uses: u32, screen: &mut Screen) -> 
             Some(Over::UsedUp) => return Ok(()),
             _ if came >= uses as usize => return Ok(()),
             Some(Over::Expired) => {
-                return Err(Failure::new("nobody came in time").next("skein invite makes a new code"));
+                let what =
+                    if came == 0 { "nobody came in time".to_owned() } else { format!("{came} of {uses} came in time") };
+                return Err(Failure::new(what).next("skein invite makes a new code"));
             }
             Some(Over::Guessed) => {
                 let what = "wrong codes were tried three times, which has ended the invitation";
@@ -76,5 +84,5 @@ async fn wait(client: &Client, number: &str, uses: u32, screen: &mut Screen) -> 
 
 fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     let read = serde_json::from_value(answer);
-    Ok(read.map_err(|error| ClientError::Broken(format!("it is of another version: {error}")))?)
+    Ok(read.map_err(|error| ClientError::OtherVersion(error))?)
 }

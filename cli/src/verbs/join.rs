@@ -19,6 +19,8 @@ use crate::settings::failure;
 
 /// More than any token has.
 const TICKET_BYTES: u64 = 64 << 10;
+/// Where a token may stand that no argument and no file holds.
+const TOKEN_VAR: &str = "SKEIN_TOKEN";
 /// What every token begins with.
 const TOKEN: &str = "skein1-";
 
@@ -44,10 +46,13 @@ impl Joining {
     /// # Errors
     /// When there is nothing, or it is neither a code nor a token.
     pub(crate) fn of(flags: JoinFlags) -> Result<Self, Failure> {
+        let in_env = std::env::var(TOKEN_VAR).unwrap_or_default();
         let text = match (&flags.token_file, flags.ticket.as_slice()) {
-            (Some(path), _) => std::fs::File::open(path)
-                .and_then(read)
-                .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display())))?,
+            (Some(path), _) => std::fs::File::open(path).and_then(read).map_err(|error| {
+                Failure::new(format!("{} cannot be read: {error}", path.display()))
+                    .next("name a file with the code or the token in it, or give it on stdin: skein join -")
+            })?,
+            (None, []) => in_env,
             (None, [dash]) if dash == "-" => read(std::io::stdin())
                 .map_err(|error| Failure::new(format!("it cannot be read from stdin: {error}")))?,
             (None, words) => words.join(" "),

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::seq::IteratorRandom;
 use skein_core::node::{Input, Node, TOKEN_KIND};
 use skein_core::request::{AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteOp, WriteRequest};
-use skein_crdt_state::members::Ended;
+use skein_crdt_state::members::{Ended, Member};
 use skein_crdt_state::store::tables;
 use skein_crdt_state::{Edit, Envelope, Kind, NameKey, Operation, Record, Scalar};
 
@@ -39,9 +39,9 @@ impl World {
         self.hosts[0].standing = Standing::Member;
         self.hosts[0].is_founder = true;
         self.boot(0);
-        self.mint(0, "09", "member");
+        self.mint(0, 0, TOKEN, "member");
         if self.knobs.observers > 0 {
-            self.mint(1, "08", "observer");
+            self.mint(0, 1, OBSERVERS_TOKEN, "observer");
         }
         for host in 1..self.hosts.len().saturating_sub(self.knobs.outside()) {
             self.after(host as u64 * 10_000, Event::Join { host });
@@ -54,8 +54,26 @@ impl World {
         host > 0 && host + self.knobs.observers >= self.hosts.len()
     }
 
-    fn mint(&mut self, number: RequestId, byte: &str, role: &str) {
-        let name = NameKey::root(&Kind::new(TOKEN_KIND), &byte.repeat(32));
+    /// The founder's token while it counts at a host; else one that this host's user makes there.
+    fn token_of(&mut self, host: usize, observes: bool) -> [u8; 32] {
+        let (founders, role) = if observes { (OBSERVERS_TOKEN, "observer") } else { (TOKEN, "member") };
+        let Some(node) = &self.hosts[host].node else { return founders };
+        let names: Vec<String> = node.tokens().iter().map(|token| token.key.name().to_owned()).collect();
+        let is_there = |token: &[u8; 32]| names.contains(&hex(token));
+        let mut own = [if observes { OBSERVERS_TOKEN[0] } else { TOKEN[0] }; 32];
+        own[..8].copy_from_slice(&(1 + host as u64).to_be_bytes());
+        match [founders, own].into_iter().find(is_there) {
+            Some(token) => token,
+            None => {
+                self.tokens_made += 1;
+                self.mint(host, 2 + self.tokens_made, own, role);
+                own
+            }
+        }
+    }
+
+    fn mint(&mut self, host: usize, number: RequestId, token: [u8; 32], role: &str) {
+        let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&token));
         let mut edits =
             vec![Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)), Edit::set("spec.uses", Scalar::Int(1_000_000))];
         if role != "member" {
@@ -70,7 +88,7 @@ impl World {
             request_id: if role == "member" { "token".into() } else { format!("token for {role}") },
         };
         // Requests of this kind that ask for more come after these.
-        self.input(0, Input::Write(OTHER_REQUESTS + (number << 20), Box::new(request)));
+        self.input(host, Input::Write(OTHER_REQUESTS + (number << 20), Box::new(request)));
     }
 
     /// Asks a member to let a host in, and again after a while.
@@ -99,7 +117,7 @@ impl World {
         let id = OTHER_REQUESTS + 1 + self.asked.len() as u64;
         self.asked.insert(id, (number, via));
         let (node, name) = (self.hosts[number].keys.node_id(), self.hosts[number].name.clone());
-        let token = if self.observes(number) { OBSERVERS_TOKEN } else { TOKEN };
+        let token = self.token_of(via, self.observes(number));
         let input = Box::new(Input::Admit(id, AdmissionRequest { node, name, token }));
         let (start, delay) = (self.hosts[via].start, self.latency_us(number, via));
         self.after(delay, Event::Hear { host: via, start, input });
@@ -382,21 +400,23 @@ impl World {
         }
         self.kill(number);
         let me = self.hosts[number].keys.node_id();
-        let mut others = self.hosts.iter().filter_map(|host| host.node.as_ref());
-        if !others.any(|node| node.store().members().get(&me).is_some_and(|member| !member.is_active())) {
+        let together = self.together();
+        let as_what = |other: &usize| {
+            let node = self.hosts[*other].node.as_ref();
+            node.and_then(|node| node.store().members().get(&me).map(Member::is_active))
+        };
+        // What those alone know who are out themselves nobody else hears.
+        let is_told = together.iter().any(|other| as_what(other) == Some(false));
+        if self.oracle.asked_to_remove() && !is_told {
+            self.oracle.is_out(number);
+        }
+        if !is_told && together.iter().any(|other| as_what(other) == Some(true)) {
             // Its user sees elsewhere that nobody knows, starts it once more and repeats the wish.
             self.trace.line(self.now_us, format_args!("h{number} has left and nobody knows"));
             return self.boot(number);
         }
         self.trace.line(self.now_us, format_args!("h{number} has left"));
         self.oracle.leaves();
-        let is_told = |other: &usize| {
-            let node = self.hosts[*other].node.as_ref();
-            node.is_some_and(|node| node.store().members().get(&me).is_some_and(|member| !member.is_active()))
-        };
-        if self.oracle.asked_to_remove() && !self.together().iter().any(is_told) {
-            self.oracle.is_out(number);
-        }
         self.hosts[number].standing = Standing::Out;
         self.hosts[number].is_founder = false;
         if self.busy {
@@ -404,4 +424,8 @@ impl World {
             self.after(delay, Event::Join { host: number });
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,6 @@
 //! Bodies of requests as JSON objects, from JSON, YAML or protobuf. Whether an object is valid does not live here.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -7,6 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::protobuf;
 use crate::status::Status;
+
+/// How much aliases of a short YAML body may repeat, in values and bytes of texts.
+const LEAST_ROOM: usize = 64 << 10;
 
 /// The form of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +66,7 @@ pub fn decode(content_type: Option<&str>, body: &[u8]) -> Result<Value, Status> 
 /// 400 when it cannot be read.
 pub fn decode_json(body: &[u8]) -> Result<Value, Status> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = Unique { path: String::new() }.deserialize(&mut deserializer);
+    let value = Unique::of(&Room::of(body)).deserialize(&mut deserializer);
     let value = value.and_then(|value| deserializer.end().map(|()| value));
     value.map_err(|error| Status::bad_request(format!("the body is not JSON: {error}")))
 }
@@ -74,7 +78,7 @@ pub fn decode_json(body: &[u8]) -> Result<Value, Status> {
 pub fn decode_yaml(body: &[u8]) -> Result<Value, Status> {
     let wrong =
         |error: serde_yaml_ng::Error| Status::bad_request(format!("the body is not one YAML document: {error}"));
-    Unique { path: String::new() }.deserialize(serde_yaml_ng::Deserializer::from_slice(body)).map_err(wrong)
+    Unique::of(&Room::of(body)).deserialize(serde_yaml_ng::Deserializer::from_slice(body)).map_err(wrong)
 }
 
 /// What a JSON value is, in words.
@@ -90,20 +94,63 @@ pub fn kind_of(value: &Value) -> String {
     }
 }
 
-/// Reads a value and refuses a field that is named twice: the first or the last cannot both have been meant.
-struct Unique {
-    path: String,
+/// How much may still be read of a body: values, and bytes of texts and names. Written out, a body never holds more than it has
+/// bytes; only YAML's aliases can say something again without writing it, and aliases of aliases a billion times over.
+struct Room(Cell<usize>);
+
+impl Room {
+    fn of(body: &[u8]) -> Self {
+        // Each value and each byte of a text takes one byte of the body at least; some aliases are in order.
+        Room(Cell::new(body.len().saturating_mul(2).saturating_add(LEAST_ROOM)))
+    }
+
+    fn take<E: Error>(&self, much: usize) -> Result<(), E> {
+        let left = self.0.get().checked_sub(much);
+        self.0.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or_else(|| E::custom("its aliases repeat too much; write out what they stand for"))
+    }
 }
 
-impl<'de> DeserializeSeed<'de> for Unique {
+/// Where a value stands. It is written out for a mistake alone: a long name above many values would be copied for each of them.
+enum Place<'a> {
+    Top,
+    Field(&'a Place<'a>, &'a str),
+    Element(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Top => Ok(()),
+            Place::Field(Place::Top, name) => f.write_str(name),
+            Place::Field(above, name) => write!(f, "{above}.{name}"),
+            Place::Element(above, index) => write!(f, "{above}[{index}]"),
+        }
+    }
+}
+
+/// Reads a value and refuses a field that is named twice: the first or the last cannot both have been meant.
+struct Unique<'a> {
+    room: &'a Room,
+    place: Place<'a>,
+}
+
+impl<'a> Unique<'a> {
+    fn of(room: &'a Room) -> Self {
+        Unique { room, place: Place::Top }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Unique<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.room.take(1)?;
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Unique {
+impl<'de> Visitor<'de> for Unique<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,10 +174,12 @@ impl<'de> Visitor<'de> for Unique {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.room.take(value.len())?;
         Ok(value.into())
     }
 
     fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        self.room.take(value.len())?;
         Ok(value.into())
     }
 
@@ -148,9 +197,9 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(element) =
-            elements.next_element_seed(Unique { path: format!("{}[{}]", self.path, list.len()) })?
-        {
+        loop {
+            let place = Place::Element(&self.place, list.len());
+            let Some(element) = elements.next_element_seed(Unique { room: self.room, place })? else { break };
             list.push(element);
         }
         Ok(Value::Array(list))
@@ -159,12 +208,12 @@ impl<'de> Visitor<'de> for Unique {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(MapKey(field)) = entries.next_key()? {
-            let dot = if self.path.is_empty() { "" } else { "." };
-            let path = format!("{}{dot}{field}", self.path);
+            self.room.take(field.len())?;
+            let place = Place::Field(&self.place, &field);
             if map.contains_key(&field) {
-                return Err(A::Error::custom(format!("strict decoding error: duplicate field \"{path}\"")));
+                return Err(A::Error::custom(format!("strict decoding error: duplicate field \"{place}\"")));
             }
-            let value = entries.next_value_seed(Unique { path })?;
+            let value = entries.next_value_seed(Unique { room: self.room, place })?;
             map.insert(field, value);
         }
         Ok(Value::Object(map))
@@ -217,6 +266,32 @@ mod tests {
         assert_eq!(decode(None, object.to_string().as_bytes()).unwrap(), object);
         let yaml = "a:\n  b: [1, x, null, true, 1.5]\n80: y\n";
         assert_eq!(decode(Some("application/yaml; charset=utf-8"), yaml.as_bytes()).unwrap(), object);
+    }
+
+    #[test]
+    fn aliases_may_repeat_a_little_and_not_without_end() {
+        let value = decode(Some("application/yaml"), b"a: &a [1, 2]\nb: *a\nc: {d: *a}").unwrap();
+        assert_eq!(value, json!({"a": [1, 2], "b": [1, 2], "c": {"d": [1, 2]}}));
+        // Each says the list again, a hundred million values in all; and texts instead of values.
+        let of_values = format!("a: &a [{}]\nb: [{}]", "0,".repeat(10_000), "*a,".repeat(10_000));
+        let of_text = format!("a: &a {}\nb: [{}]", "x".repeat(100_000), "*a,".repeat(10_000));
+        let of_names = format!("a: &a\n  {}: 1\nb: [{}]", "x".repeat(900), "*a,".repeat(30_000));
+        let of_aliases = (0..20)
+            .fold("a0: &a0 [1, 1]\n".to_owned(), |text, n| format!("{text}a{}: &a{} [*a{n}, *a{n}]\n", n + 1, n + 1));
+        for bomb in [of_values, of_text, of_names, of_aliases] {
+            let said = decode(Some("application/yaml"), bomb.as_bytes()).unwrap_err().to_string();
+            // The library has a limit of its own, on aliases of aliases.
+            assert!(said.contains("aliases repeat too much") || said.contains("repetition limit"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_above_many_values_is_not_copied_for_each() {
+        let body = format!("{{\"{}\":[{}0]}}", "x".repeat(1_500_000), "0,".repeat(780_000));
+        let before = std::time::Instant::now();
+        assert!(decode(None, body.as_bytes()).is_ok());
+        // A copy for each would be a terabyte.
+        assert!(before.elapsed() < std::time::Duration::from_secs(20), "{:?}", before.elapsed());
     }
 
     #[test]

@@ -148,7 +148,9 @@ async fn token_ask(shell: &Arc<Shell>, call: &Call, max_uses: u32, max_seconds: 
         return Err(Status::bad_request(format!("uses: {} is not between 1 and {max_uses}", request.uses)));
     }
     if !(1..=max_seconds).contains(&request.ttl_seconds) {
-        let message = format!("ttl: {} s is not between 1 s and {max_seconds} s", request.ttl_seconds);
+        let longer =
+            if max_seconds < MAX_TTL_SECONDS { "; for longer make a token: skein token create --ttl 2d" } else { "" };
+        let message = format!("ttl: {} s is not between 1 s and {max_seconds} s{longer}", request.ttl_seconds);
         return Err(Status::bad_request(message));
     }
     if let Some(grant) = &request.grant {

@@ -73,7 +73,7 @@ pub enum SealError {
         source: io::Error,
     },
     /// The key file is not there.
-    #[error("{dir} is sealed, and its sealing key is not at {path}; put the key back there, or say where it is with --seal-key FILE (without it the directory cannot be opened; then start with another --data-dir and join again)", dir = dir.display(), path = path.display())]
+    #[error("{dir} is sealed, and its sealing key is not at {path} (if it is lost, only another --data-dir and a new join help); put the key back there, or say where it is with --seal-key FILE", dir = dir.display(), path = path.display())]
     NoKey {
         /// The data directory.
         dir: PathBuf,

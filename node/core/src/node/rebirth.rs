@@ -10,7 +10,7 @@ use skein_crdt_state::store::Unseen;
 use skein_crdt_state::{Kind, Leaf, LeafPath, ObjectKey, Scalar};
 use skein_gossip::{Instant, NodeId, Now};
 
-use super::{Node, Wait};
+use super::{Node, TOKEN_KIND, Wait};
 use crate::status::Event;
 
 /// How long each peer waits for the one before it in the order.
@@ -41,7 +41,9 @@ impl Node {
         for unseen in self.store.drain_unseen() {
             // What controllers make they make again by themselves, if it is still wanted.
             let owners = unseen.object.key().owner().into_iter().flat_map(|owner| owner.lineage().collect::<Vec<_>>());
-            if owners.into_iter().all(|owner| *owner.kind() == Kind::new("Namespace")) {
+            // Of a join token nobody makes two lives, and who makes one again would vouch for it.
+            let is_token = *unseen.object.key().kind() == Kind::new(TOKEN_KIND);
+            if !is_token && owners.into_iter().all(|owner| *owner.kind() == Kind::new("Namespace")) {
                 let turn = now.mono + TURN * self.place_for(unseen.object.key());
                 let until = now.mono + TEXTS_WAIT;
                 self.rebirths.insert(unseen.object.key().clone(), Rebirth { turn, until, unseen });

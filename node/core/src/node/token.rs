@@ -1,13 +1,13 @@
 //! Tokens: what their objects say, and whether one may be used. Whom one lets in is decided in `admission`.
 
 use serde::{Deserialize, Serialize};
-use skein_crdt_state::members::Role;
-use skein_crdt_state::{Kind, NameKey, ObjectKey, ObjectState, WriteId};
-use skein_gossip::Now;
+use skein_crdt_state::members::{Ended, Role};
+use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, ObjectState, Scalar, WriteId};
+use skein_gossip::{NodeId, Now};
 
 use super::Node;
 use super::admission::hex;
-use crate::request::AdmissionError;
+use crate::request::{AdmissionError, WriteOp};
 
 /// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
 pub const TOKEN_KIND: &str = "Token.skein.dev";
@@ -109,19 +109,50 @@ impl Node {
         Ok(token)
     }
 
-    /// All tokens that are known here, those that are over or used up included, in the order of their names.
+    /// All tokens that somebody may have let others in with, those that are over or used up included, in the order of their names.
     #[must_use]
     pub fn tokens(&self) -> Vec<KnownToken> {
         self.store.live(&Kind::new(TOKEN_KIND)).filter_map(|object| self.known_token(object)).collect()
     }
 
+    /// Whether all that was ever said of a token was said by nodes that may let others in. Its secret lets in whoever knows it, so a token
+    /// counts as its authors' word on who belongs to the cluster, and ends with them as their admissions do.
+    fn is_vouched_for(&self, object: &ObjectState) -> bool {
+        let members = self.store.members();
+        let may = |author: NodeId| {
+            let member = members.get(&author);
+            let is_in = member.is_some_and(|member| matches!(member.ended, None | Some(Ended::Left(_))));
+            is_in && !members.is_observer(&author)
+        };
+        object.changes().values().all(|change| may(change.envelope.author()))
+    }
+
+    /// Whether a peer may have this write of a token decided.
+    pub(super) fn is_fit_to_decide(&self, op: &WriteOp) -> bool {
+        let kind = Kind::new(TOKEN_KIND);
+        let Some(name) = op.name().filter(|name| *name.kind() == kind) else { return true };
+        let object = self.store.current_life(&name).and_then(|key| self.store.object(&key));
+        object.and_then(|object| self.known_token(object)).is_some_and(|token| is_use(op, &token.spec))
+    }
+
     fn known_token(&self, object: &ObjectState) -> Option<KnownToken> {
+        if !self.is_vouched_for(object) {
+            return None;
+        }
         let spec: TokenSpec = serde_json::from_value(object.to_json().get("spec")?.clone()).ok()?;
         let hash = unhex(object.key().name())?;
         let nodes = i64::try_from(self.store.members().admitted_with(&hash)).unwrap_or(i64::MAX);
         let used = nodes.saturating_add(spec.clients.max(0));
         Some(KnownToken { key: object.key().clone(), heads: object.heads().to_vec(), spec, used })
     }
+}
+
+/// Whether what a peer wants decided of a token is that it was used once more. Whoever decides signs the write, so nothing else of a
+/// token may be asked for: it would count as made by a member.
+fn is_use(op: &WriteOp, spec: &TokenSpec) -> bool {
+    let WriteOp::Edit { edits, .. } = op else { return false };
+    let used = Edit::set("spec.clients", Scalar::Int(spec.clients.saturating_add(1)));
+    matches!(&edits[..], [edit] if *edit == used)
 }
 
 /// Thirty-two bytes out of hexadecimal.

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use skein_crdt_state::Envelope;
+use skein_crdt_state::{Edit, Envelope, Scalar};
 
 use super::*;
-use crate::node::Input;
+use crate::node::admission::hex;
 use crate::node::desk::*;
+use crate::node::{Frame, Input, TOKEN_KIND};
 use crate::request::WriteRequest;
 
 #[test]
@@ -91,4 +92,78 @@ fn the_thousandth_that_is_admitted_starts_as_a_member_that_knows_all_the_others(
     let members = newcomer.node.store().members();
     assert!(members.is_active(&newcomer.node.me()));
     assert_eq!(members.active().len(), 1001);
+}
+
+/// What a peer says of a token and signs, as changes that others hear.
+fn minted_by(host: &mut Host, name: [u8; 32], role: &str) -> Vec<Arc<Envelope>> {
+    let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&name));
+    let edits = vec![
+        Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)),
+        Edit::set("spec.uses", Scalar::Int(9)),
+        Edit::set("spec.role", Scalar::str(role)),
+    ];
+    let op = WriteOp::Create { name: name.clone(), edits };
+    host.input(Input::Write(7, Box::new(WriteRequest { op: op.clone(), ..statement_write(op) })));
+    host.write_down();
+    let key = host.node.store().current_life(&name).unwrap();
+    let object = host.node.store().object(&key).unwrap();
+    object.changes().values().map(|change| change.envelope.clone()).collect()
+}
+
+/// A host that was let in, as it starts.
+fn let_in(founder: &mut Host, n: u16) -> Host {
+    let statements = founder.answer(n, &format!("n{n}"), TOKEN).unwrap();
+    let rows = statements.iter().map(|said| ("members".to_owned(), said.digest().to_vec(), said.encode()));
+    let mut host = Host::start(n, rows.collect());
+    host.write_down();
+    host
+}
+
+fn hear_from(host: &mut Host, from: &Host, envelopes: Vec<Arc<Envelope>>) {
+    let from = from.node.me();
+    host.input(Input::LinkUp(from));
+    let push = Frame::Push { envelopes, token: None, pass_to: Vec::new() };
+    host.input(Input::Frame { from, bytes: postcard::to_stdvec(&push).unwrap().into() });
+    host.write_down();
+}
+
+#[test]
+fn a_token_ends_with_the_removal_of_who_made_it() {
+    let mut founder = Host::founder(9, "member");
+    let mut thief = let_in(&mut founder, 1);
+    let token = [5; 32];
+    let said = minted_by(&mut thief, token, "member");
+    hear_from(&mut founder, &thief, said);
+    founder.answer(2, "n2", token).expect("a member's token counts at every member");
+    let node = thief.node.me();
+    founder.input(Input::Write(8, Box::new(statement_write(WriteOp::Remove { node }))));
+    let refused = founder.answer(3, "n3", token).unwrap_err();
+    assert!(matches!(refused, AdmissionError::UnknownToken), "{refused}");
+    assert_eq!(founder.node.tokens().len(), 1, "the founder's is there still");
+    assert!(founder.answer(4, "n4", TOKEN).is_ok());
+}
+
+#[test]
+fn a_token_that_an_observer_has_made_lets_nobody_in() {
+    let mut founder = Host::founder(9, "observer");
+    let mut observer = let_in(&mut founder, 1);
+    let token = [5; 32];
+    // Its program was changed: an honest one refuses.
+    let said = minted_by(&mut observer, token, "member");
+    hear_from(&mut founder, &observer, said);
+    assert!(matches!(founder.answer(1, "n1", token), Err(AdmissionError::UnknownToken)));
+    assert!(matches!(founder.answer(2, "n2", token), Err(AdmissionError::UnknownToken)));
+}
+
+#[test]
+fn of_a_token_peers_have_nothing_decided_but_that_it_was_used() {
+    let founder = Host::founder(9, "client");
+    let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&TOKEN));
+    let key = founder.node.store().current_life(&name).unwrap();
+    let edit = |edits: Vec<Edit>| WriteOp::Edit { key: key.clone(), edits, if_heads: Some(Vec::new()) };
+    let fits = |op: WriteOp| founder.node.is_fit_to_decide(&op);
+    assert!(fits(edit(vec![Edit::set("spec.clients", Scalar::Int(1))])));
+    assert!(!fits(edit(vec![Edit::set("spec.clients", Scalar::Int(0))])), "uses are not given back");
+    assert!(!fits(edit(vec![Edit::set("spec.role", Scalar::str("member"))])));
+    assert!(!fits(WriteOp::Delete { key: key.clone(), if_heads: Some(Vec::new()) }));
 }

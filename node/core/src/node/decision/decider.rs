@@ -66,6 +66,10 @@ impl Node {
             let what = "a question that cannot be read".into();
             return self.effects.push_back(Effect::Offence { peer: from, offence: Offence::Unreadable, what });
         };
+        if !self.is_fit_to_decide(&request.op) {
+            let error = WriteError::Refused("of a join token peers decide that it was used, and nothing else".into());
+            return self.tell_verdict(now, origin, request.op.name(), Verdict::Failed(error));
+        }
         match self.decisions.decider.answers.get(&(from, token)) {
             Some(Some(verdict)) => {
                 let verdict = verdict.clone();
