@@ -41,7 +41,8 @@ impl Store {
         self.hurt.objects().any(|key| has_lost(&key))
     }
 
-    /// A hash of the live objects of a kind and of their changes: the same at two peers exactly if these are.
+    /// A hash of the live objects of a kind, of their changes, and of which lives of such names are over: the same at two peers exactly if
+    /// these are. Who has not heard of a deletion would make the life again that it ended.
     #[must_use]
     pub fn hash_of(&self, kind: &Kind) -> [u8; 32] {
         let mut hasher = Sha256::new();
@@ -51,6 +52,11 @@ impl Store {
             hasher.update(key);
             hasher.update((object.heads().len() as u64).to_be_bytes());
             object.heads().iter().for_each(|head| hasher.update(head.0));
+        }
+        for (name, over) in self.deletions().filter(|(name, _)| name.kind() == kind) {
+            let life = name.life(over).to_string();
+            hasher.update((life.len() as u64).to_be_bytes());
+            hasher.update(life);
         }
         hasher.finalize().into()
     }
@@ -126,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_kind_is_that_of_its_live_objects_and_their_changes() {
+    fn the_hash_of_a_kind_is_that_of_its_live_objects_their_changes_and_what_was_deleted() {
         let (mut a, mut b) = desk::pair(at(1));
         let (kind, key) = (Kind::new("Lease.coordination.k8s.io"), lease().life(1));
         let nothing = a.hash_of(&kind);
@@ -140,8 +146,10 @@ mod tests {
             assert_eq!(a.hash_of(&kind), b.hash_of(&kind));
             known.push(a.hash_of(&kind));
         }
-        a.delete(at(3), &key).unwrap();
-        assert_eq!(a.hash_of(&kind), nothing, "that life is over");
+        let over = a.delete(at(3), &key).unwrap();
+        assert!(!known.contains(&a.hash_of(&kind)), "who has not heard of it may think that there never was any");
+        b.receive(at(3), &over);
+        assert_eq!(a.hash_of(&kind), b.hash_of(&kind));
     }
 
     #[test]

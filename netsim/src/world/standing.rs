@@ -214,6 +214,7 @@ impl World {
         });
         self.note_unheard_of(&together, &in_for_some, &ended);
         self.note_mistaken(&in_for_some, &ended);
+        self.note_misled(&in_for_some);
         for (number, why) in ended {
             match (self.hosts[number].standing, why) {
                 (Standing::Removed | Standing::Out, _) => {}
@@ -290,6 +291,19 @@ impl World {
             if host.standing == Standing::Removed && is_in {
                 self.trace.line(self.now_us, format_args!("h{number} was removed by nobody who counts"));
                 self.hosts[number].standing = Standing::Member;
+            }
+        }
+    }
+
+    /// Who takes itself for out, since it has only heard of the admission by somebody that was removed, stays stopped though others know
+    /// of another one. Once all is mended its user does what its log says.
+    fn note_misled(&mut self, in_for_some: &BTreeSet<usize>) {
+        for number in 0..self.hosts.len() {
+            let host = &self.hosts[number];
+            let is_out = |node: &Node| !node.store().members().is_active(&node.me());
+            let is_misled = host.standing == Standing::Member && host.node.as_ref().is_some_and(is_out);
+            if is_misled && in_for_some.contains(&number) && !self.busy {
+                self.begins_again(number);
             }
         }
     }

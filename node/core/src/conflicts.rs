@@ -114,6 +114,13 @@ pub fn of(store: &Store, object: &ObjectState) -> Vec<Conflict> {
     found.take(MAX_CONFLICTS).collect()
 }
 
+/// Whether different values of a leaf below this path were set apart, and nobody has settled it.
+#[must_use]
+pub fn is_contested(object: &ObjectState, below: &str) -> bool {
+    let mut leaves = object.leaves().iter().filter(|(path, _)| path.starts_with(below));
+    leaves.any(|(_, leaf)| leaf.others.iter().any(|other| other.value != leaf.value))
+}
+
 /// Whether a leaf is something that people set: neither a note, nor the place of an element in its list, nor what tools leave.
 fn is_meant(leaf: &str) -> bool {
     if leaf.starts_with(NOTE_PREFIX) {

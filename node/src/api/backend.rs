@@ -194,6 +194,9 @@ pub trait Backend: LogSource + UsageSource {
     /// All objects of a kind, in one namespace or in all, in the order of namespace and name.
     fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>>;
 
+    /// Those of a kind of which a field below this path was set to different values apart, and nobody has settled it.
+    fn contested(&self, kind: Kind, below: &'static str) -> BoxFuture<'_, Result<Vec<ApiRef>, Stopped>>;
+
     /// The leaves' edits that lead from one form of a stored object to another. Both are what clients may set: neither
     /// has status or metadata that the system keeps. A key that is not stored yet has no leaves; the text of an error is
     /// for the client.

@@ -2,15 +2,18 @@
 //! token counts is decided before.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::{HeaderMap, Method, Uri};
 use bytes::Bytes;
+use skein_gossip::NodeId;
 use skein_kube::resource::{CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS};
 use skein_kube::status::Status;
 
 use super::access::Caller;
 use super::access::authenticate::{ROOT, master};
 use super::access::credential::Credential;
+use super::audit::Entry;
 use super::shell::{Call, Origin, Shell};
 use super::users::{UserRequest, bind, binding_name, check_new_user, issue, unbind};
 
@@ -44,18 +47,39 @@ fn taken(user: &str) -> Status {
     Status::bad_request(message)
 }
 
-/// Gives a role to a user; their kubeconfig. Others may have taken the same name since it was looked at: then nothing is given.
+/// Who wants to become a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest<'a> {
+    /// The key that it came with.
+    pub node: NodeId,
+    /// What `skein token list` shows of its token.
+    pub token: &'a str,
+    /// What it wants to be called.
+    pub user: &'a str,
+}
+
+/// Gives a role to a user; their kubeconfig. Others may have taken the same name since it was looked at: then nothing is given. The audit
+/// log says whom who let in.
 ///
 /// # Errors
 /// When there is no such role, the binding could not be written, or somebody else has the name.
-pub async fn admit(shell: &Arc<Shell>, user: &str, role: &str) -> Result<String, Status> {
+pub async fn admit(shell: &Arc<Shell>, guest: Guest<'_>, role: &str) -> Result<String, Status> {
+    let (began, entry) = (Instant::now(), Entry::of_client(guest.node, guest.token, guest.user, role));
+    let made = give(shell, guest, role).await;
+    if let Some(audit) = shell.audit.get() {
+        audit.write(entry.end(made.as_ref().map_or_else(|status| status.code, |_| 201), began.elapsed()));
+    }
+    made
+}
+
+async fn give(shell: &Arc<Shell>, Guest { node, user, .. }: Guest<'_>, role: &str) -> Result<String, Status> {
     let request = UserRequest::with_role(user, role);
     let call = Call {
         method: Method::POST,
         uri: Uri::from_static("/skein/v1/users"),
         headers: HeaderMap::new(),
         body: Bytes::new(),
-        origin: Origin::Socket,
+        origin: Origin::Peer(node),
         caller: Caller::of(master(ROOT)),
         credential: Arc::new(Credential::Socket),
         upgrade: None,

@@ -13,6 +13,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::upgrade::OnUpgrade;
+use skein_gossip::NodeId;
 use skein_gossip::once::Once;
 use skein_kube::authorize::User;
 use skein_kube::status::Status;
@@ -57,6 +58,8 @@ pub enum Origin {
     /// Over the socket, which only this node's administrator can open.
     #[default]
     Socket,
+    /// Over what peers speak: somebody showed a token to become a client.
+    Peer(NodeId),
 }
 
 /// What the API is made of. One for the daemon.

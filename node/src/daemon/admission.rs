@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::identity::AddressBook;
 use super::keys::Keeper;
 use super::token::JoinToken;
+use super::tokens::id_of;
 use crate::api::clients;
 use crate::api::shell::Shell as ApiShell;
 use crate::core_handle::{CoreHandle, Stopped};
@@ -269,7 +270,9 @@ impl Doorkeeper {
         let api = self.api.get().ok_or_else(|| failed("this member is just starting; try again".into()))?;
         clients::check(api, user).await.map_err(|status| AdmissionError::Name(status.message))?;
         let grant = self.use_client_token(hash).await?;
-        let made = clients::admit(api, user, &grant).await.map_err(|status| failed(status.message))?;
+        let token = id_of(&hash);
+        let guest = clients::Guest { node: stranger, token: &token, user };
+        let made = clients::admit(api, guest, &grant).await.map_err(|status| failed(status.message))?;
         info!(%stranger, user, role = %grant, "let a client in");
         Ok(made)
     }

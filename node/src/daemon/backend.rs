@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use skein_core::conflicts;
 use skein_core::ephemeral::EPHEMERAL_FIELD;
 use skein_core::node::Node;
 use skein_core::request as core;
@@ -115,6 +116,16 @@ impl Backend for Daemon {
     fn list(&self, kind: Kind, namespace: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<Arc<Rendered>>, Stopped>> {
         self.ask(move |node, _| {
             node.projection().list(&kind, namespace.as_deref()).map(|(_, rendered)| rendered.clone()).collect()
+        })
+        .boxed()
+    }
+
+    fn contested(&self, kind: Kind, below: &'static str) -> BoxFuture<'_, Result<Vec<ApiRef>, Stopped>> {
+        self.ask(move |node, _| {
+            let object = |rendered: &Rendered| node.store().object(rendered.key.as_ref()?);
+            let is_contested = |rendered| object(rendered).is_some_and(|object| conflicts::is_contested(object, below));
+            let all = node.projection().list(&kind, None);
+            all.filter(|(_, rendered)| is_contested(rendered)).map(|(name, _)| name.clone()).collect()
         })
         .boxed()
     }

@@ -214,7 +214,7 @@ impl Keeper {
         let epoch = set.epoch();
         // It must be on this disk before anybody hears of it.
         self.take(vec![set]).await.map_err(failed)?;
-        let lapse_ms = now_ms().saturating_add(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+        let lapse_ms = lapse_of(now_ms(), grace);
         let stopped = |error: crate::core_handle::Stopped| AdminError(error.to_string());
         let said = self.core.rotate(epoch, lapse_ms).await.map_err(stopped)?;
         let mut warnings = said.map_err(|error| AdminError(format!("the keys were not rotated: {error}")))?;
@@ -384,6 +384,11 @@ async fn until(at: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// When what was issued before ends. At once is at no time: other peers' clocks may be behind.
+fn lapse_of(now_ms: u64, grace: Duration) -> u64 {
+    if grace.is_zero() { 0 } else { now_ms.saturating_add(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)) }
 }
 
 #[cfg(test)]

@@ -127,3 +127,12 @@ fn info(token: &KnownToken, now_ms: i64) -> TokenInfo {
 fn shown(key: &ObjectKey) -> String {
     key.name().chars().take(ID_DIGITS).collect()
 }
+
+/// The id of a token, which tells nothing of its secret.
+pub(super) fn id_of(hash: &[u8; 32]) -> String {
+    hash.iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .take(ID_DIGITS)
+        .collect()
+}

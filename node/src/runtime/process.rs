@@ -38,6 +38,8 @@ use super::logs::{LineFilter, LogError, LogOptions, LogStream};
 use super::usage::{Counters, Processes};
 use super::{RuntimeConfig, RuntimeError, ShimCommand, probe, timestamp};
 
+/// What the daemon may have been told in its environment that opens its data directory or lets somebody in.
+const SECRET_VARIABLES: [&str; 2] = ["SKEIN_PASSPHRASE", "SKEIN_TOKEN"];
 /// How long a shim may take to start its process.
 const SHIM_LIMIT: Duration = Duration::from_secs(10);
 /// How long after the grace a container may take to be gone.
@@ -148,6 +150,8 @@ impl ProcessEngine {
         let mut command = tokio::process::Command::new(&shim.program);
         command.args(&shim.args).arg(dir.path()).current_dir("/").arg0("skein");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // The shim outlives the daemon, and /proc shows what it was started with.
+        SECRET_VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
         let mut child = command
             .spawn()
             .map_err(|error| StartError::run(format!("the shim {} cannot be run: {error}", shim.program.display())))?;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Ask, Got, World};
+use crate::fake::reference;
 
 const ROLE: &str = "ClusterRole.rbac.authorization.k8s.io";
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
@@ -117,4 +118,30 @@ async fn what_a_role_is_made_of_is_said_by_those_alone_who_hold_everything() {
     assert_eq!(alice(&world, "POST", ROLES).json(&role).send().await.status.as_u16(), 201);
     assert_eq!(merged(&world, "big", &labelled(INTO_VIEW)).await.status.as_u16(), 200);
     assert_eq!(world.user("bob", &[], "GET", SECRETS).send().await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_binding_whose_role_was_set_apart_gives_nothing_and_is_settled_by_who_may_give_it() {
+    let world = world().await;
+    const BINDING: &str = "ClusterRoleBinding.rbac.authorization.k8s.io";
+    let (role, subject) =
+        (json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}), "eve");
+    let subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": subject}]);
+    world.fake.put(BINDING, "", "met", &json!({"roleRef": role, "subjects": subjects}));
+    assert_eq!(world.user(subject, &[], "GET", SECRETS).send().await.status.as_u16(), 200);
+    world.fake.contest(&reference(BINDING, "", "met"));
+    // What is known is known anew once something of that kind changed.
+    world.bind("carol", "view", "");
+    assert_eq!(world.user(subject, &[], "GET", SECRETS).send().await.status.as_u16(), 403);
+    let rules = json!([{"verbs": ["get", "patch"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterrolebindings"]}]);
+    world.fake.put(ROLE, "", "binder", &json!({"rules": rules}));
+    world.bind("alice", "binder", "");
+    // Alice may write bindings. To write this one as it is would make it count.
+    let path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/met";
+    let same = json!({"roleRef": role, "subjects": subjects});
+    let got = alice(&world, "PATCH", path).patch("merge-patch+json", &same).send().await;
+    assert_eq!(got.status.as_u16(), 403, "{}", got.text);
+    assert!(got.text.contains("attempting to grant RBAC permissions not currently held"), "{}", got.text);
+    let got = world.request("PATCH", path).patch("merge-patch+json", &same).send().await;
+    assert_eq!(got.status.as_u16(), 200, "{}", got.text);
 }

@@ -1,6 +1,6 @@
 //! A node in memory behind the API: objects that are written are there at once, Deployments are always complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,6 +59,8 @@ struct Inner {
     objects: BTreeMap<ApiRef, Stored>,
     /// What is shown in the place of objects.
     held_back: BTreeMap<ApiRef, Option<Stored>>,
+    /// What was set apart.
+    contested: BTreeSet<ApiRef>,
     lives: BTreeMap<NameKey, u32>,
     clock: u64,
     /// What each change says of who asked for it.
@@ -168,6 +170,11 @@ impl Fake {
         let mut inner = self.inner.lock().unwrap();
         let now = inner.objects.get(object).cloned();
         inner.held_back.insert(object.clone(), now);
+    }
+
+    /// Different values of an object were set apart. Whoever asked before is told of a change.
+    pub fn contest(&self, object: &ApiRef) {
+        self.inner.lock().unwrap().contested.insert(object.clone());
     }
 
     /// What was held back is shown.
@@ -440,6 +447,12 @@ impl Backend for Fake {
                 |object: &&ApiRef| object.kind == kind && namespace.as_ref().is_none_or(|n| *n == object.namespace);
             Ok(inner.objects.keys().filter(wanted).map(|object| inner.objects[object].rendered.clone()).collect())
         })
+    }
+
+    fn contested(&self, kind: Kind, _: &'static str) -> BoxFuture<'_, Result<Vec<ApiRef>, Stopped>> {
+        let inner = self.inner.lock().unwrap();
+        let contested = inner.contested.iter().filter(|object| object.kind == kind).cloned().collect();
+        Box::pin(async move { Ok(contested) })
     }
 
     fn edits(

@@ -56,7 +56,7 @@ impl Node {
 
     /// A peer knows all that this node knows. While this one makes ready to leave, it is asked to say when that is on its disk.
     pub(super) fn knows_as_much(&mut self, peer: NodeId) {
-        if self.retiring.is_none() || self.has_heir() || !self.may_inherit(&peer) {
+        if self.retiring.is_none() || self.has_given() || !self.may_inherit(&peer) {
             return;
         }
         if self.inheritance.asked.is_empty() {
@@ -89,10 +89,15 @@ impl Node {
         self.retiring.is_none()
     }
 
-    /// Whether a peer's disk holds all that this node holds, or there is nobody else. A peer that was removed meanwhile is none.
+    /// Whether a peer's disk holds all that this node holds, or there is nobody else. A peer that was removed meanwhile is none. What is
+    /// to be made again is in no state that peers compare, and this node may be the only one that can make it.
     fn has_heir(&self) -> bool {
-        let members = self.store.members();
-        members.active().len() <= 1 || self.inheritance.heir.is_some_and(|heir| members.is_active(&heir))
+        self.store.members().active().len() <= 1 || (self.rebirths.is_empty() && self.has_given())
+    }
+
+    /// Whether a member's disk had all that this node held when it wrote something last.
+    fn has_given(&self) -> bool {
+        self.inheritance.heir.is_some_and(|heir| self.store.members().is_active(&heir))
     }
 
     /// Leaves once all is ready for it; whether it did.

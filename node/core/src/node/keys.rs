@@ -40,6 +40,7 @@ impl Node {
             // It holds already: whoever asks again after its answer got lost is not told anything else.
             return self.effects.push_back(Effect::Rotated(id, Ok(Vec::new())));
         };
+        self.inheritance.begin_anew();
         let node = NameKey::root(&Kind::new("Node"), &self.config.name).life(1);
         let request = statement_write(WriteOp::Delete { key: node.clone(), if_heads: None });
         self.await_durable(now, ReplyTo::Rotation(id), &request, node, &[said], Rule::Disks);

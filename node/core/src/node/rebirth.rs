@@ -89,6 +89,8 @@ impl Node {
         let key = self.store.next_life(&name);
         // Its owner may be over by now; then it is too.
         let Ok(said) = self.store.make_again(now, &key, unseen, MESSAGE) else { return };
+        // No peer has it yet that was to have everything.
+        self.inheritance.begin_anew();
         self.push(&said);
         if !is_complete {
             // What it mentions nobody has who could be asked, so it is made without.

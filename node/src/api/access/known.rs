@@ -1,7 +1,7 @@
 //! What this peer knows of roles, bindings and revoked credentials, compiled once for each change of them. A decision is a
 //! lookup; a request that comes after a write of a binding was answered is decided by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -22,11 +22,20 @@ pub const REVOKED: (&str, &str) = ("kube-system", "skein-revoked");
 pub struct Known {
     /// Who may do what.
     pub policy: Policy,
+    /// Bindings that were made apart with one name and different roles. Their roles and subjects merge one by one, so what they say
+    /// together nobody was ever allowed to say: they give nothing until somebody settles it who may.
+    contested: BTreeSet<ApiRef>,
     /// Users, and the moment (in seconds since the Unix epoch) up to which what was issued to them counts no more.
     revoked_s: BTreeMap<String, u64>,
 }
 
 impl Known {
+    /// Whether a binding gives nothing since its role was set apart.
+    #[must_use]
+    pub fn is_contested(&self, binding: &ApiRef) -> bool {
+        self.contested.contains(binding)
+    }
+
     /// Whether what was issued to a user then counts no more.
     #[must_use]
     pub fn is_revoked(&self, user: &str, issued_s: u64) -> bool {
@@ -126,13 +135,21 @@ async fn compile(backend: &dyn Backend) -> Result<Known, Stopped> {
     let revoked =
         ApiRef { kind: Kind::new(CONFIG_MAPS.stored_kind), namespace: REVOKED.0.into(), name: REVOKED.1.into() };
     let revoked_s = backend.get(revoked).await?.map(|map| revocations(&map.value)).unwrap_or_default();
+    let mut contested = BTreeSet::new();
+    for resource in [&CLUSTER_ROLE_BINDINGS, &ROLE_BINDINGS] {
+        contested.extend(backend.contested(resource.kind(), "roleRef").await?);
+    }
+    let counts = |binding: &&Value| {
+        let text = |field: &str| binding["metadata"][field].as_str().unwrap_or_default();
+        !contested.iter().any(|other| *other.namespace == *text("namespace") && *other.name == *text("name"))
+    };
     let policy = Policy::new(Objects {
         cluster_roles: &values(&cluster_roles),
-        cluster_role_bindings: &values(&cluster_role_bindings),
+        cluster_role_bindings: &values(&cluster_role_bindings).into_iter().filter(counts).collect::<Vec<_>>(),
         roles: &values(&roles),
-        role_bindings: &values(&role_bindings),
+        role_bindings: &values(&role_bindings).into_iter().filter(counts).collect::<Vec<_>>(),
     });
-    Ok(Known { policy, revoked_s })
+    Ok(Known { policy, contested, revoked_s })
 }
 
 fn values(objects: &[Arc<Rendered>]) -> Vec<&Value> {

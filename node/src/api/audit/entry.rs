@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::{Request, header};
 use serde_json::{Map, Value, json};
+use skein_gossip::NodeId;
 use skein_kube::authorize::User;
 use skein_kube::time::rfc3339_micro;
 
@@ -79,6 +80,19 @@ impl Entry {
         }
     }
 
+    /// Somebody who becomes a client by a token, of which this is what `skein token list` shows.
+    #[must_use]
+    pub fn of_client(stranger: NodeId, token: &str, user: &str, role: &str) -> Self {
+        Entry {
+            received_ms: now_ms(),
+            origin: Origin::Peer(stranger),
+            method: "POST".to_owned(),
+            path: format!("/skein/v1/clients/{}/{}", cut(user, PART_LIMIT), cut(role, PART_LIMIT)),
+            user: Some(User::new(&format!("system:token:{token}"), [])),
+            ..Entry::default()
+        }
+    }
+
     /// Says who it is from.
     pub fn is_from(&mut self, caller: &Caller) {
         self.user = Some(caller.user.clone());
@@ -123,6 +137,7 @@ impl Entry {
         let from = match self.origin {
             Origin::Network(address) => address.ip().to_canonical().to_string(),
             Origin::Socket => "unix socket".to_owned(),
+            Origin::Peer(node) => format!("peer {node}"),
         };
         let took_ms = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         // Of somebody who acts as another, `user` is themselves and `impersonatedUser` the other.
@@ -256,6 +271,14 @@ pub(super) mod tests {
         assert_eq!((&event["verb"], &event["responseStatus"]["code"]), (&json!("get"), &json!(403)));
         assert_eq!(event["sourceIPs"], json!(["192.0.2.7"]));
         assert!(!event.to_string().contains("canary"), "{event}");
+    }
+
+    #[test]
+    fn who_becomes_a_client_is_written_down_with_the_token_that_let_them_in() {
+        let event = Entry::of_client(NodeId([7; 32]), "00ff", "bob", "edit").end(201, Duration::ZERO).to_value(1);
+        assert_eq!(event["user"]["username"], "system:token:00ff");
+        assert_eq!(event["requestURI"], "/skein/v1/clients/bob/edit");
+        assert_eq!(event["sourceIPs"], json!([format!("peer {}", NodeId([7; 32]))]));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use skein_crdt_state::{Edit, Kind, ObjectKey, Scalar};
 
 use super::rig::{Rig, namespace};
+use crate::conflicts::is_contested;
 
 const WEB: &str = "Deployment.apps";
 const LAST_APPLIED: &str = r#"metadata.annotations["kubectl.kubernetes.io/last-applied-configuration"]"#;
@@ -130,4 +131,24 @@ fn the_same_secret_set_apart_is_no_conflict_and_another_one_is() {
     assert_eq!(events[0], events[1]);
     let [event] = events[0].as_slice() else { panic!("{events:?}") };
     assert!(event["message"].as_str().unwrap().starts_with("data.other was set apart"), "{event}");
+}
+
+#[test]
+fn a_role_that_was_set_apart_is_contested_until_it_is_set_again_and_the_same_one_never_is() {
+    let (mut rig, _) = apart();
+    let binding = |name: &str| namespace().child(&Kind::new("RoleBinding.rbac.authorization.k8s.io"), name, 1);
+    let (same, other) = (binding("same"), binding("other"));
+    let role = |name: &str| Edit::set("roleRef.name", Scalar::str(name));
+    for (n, name) in ["view", "admin"].into_iter().enumerate() {
+        let subject = Edit::set("subjects", Scalar::Json(format!("[{{\"name\":\"{n}\"}}]").into()));
+        rig.edit(n, &same, &[role("view"), subject.clone()]);
+        rig.edit(n, &other, &[role(name), subject]);
+    }
+    rig.meet(0);
+    let is = |rig: &Rig, key: &ObjectKey| is_contested(rig.stores[1].object(key).unwrap(), "roleRef");
+    assert!(!is(&rig, &same) && is(&rig, &other));
+    rig.edit(1, &other, &[Edit::set("subjects", Scalar::Json("[]".into()))]);
+    assert!(is(&rig, &other), "to write something else of it settles nothing");
+    rig.edit(1, &other, &[role("admin")]);
+    assert!(!is(&rig, &other));
 }
