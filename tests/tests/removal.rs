@@ -1,5 +1,6 @@
 //! A member is removed against its will: it stops, its key stays out, and a partition makes no difference to that.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use skein_tests::cluster::Cluster;
@@ -16,10 +17,11 @@ const AFTER_A_HEAL: Duration = Duration::from_secs(30);
 
 type Step = fn(&mut Cluster) -> Outcome<String>;
 
-const STEPS: [(&str, Step); 4] = [
+const STEPS: [(&str, Step); 5] = [
     ("somebody who is no member", nobody),
     ("a member hears that it is out, and stops", removed),
     ("its key stays out", stays_out),
+    ("a token that it had made lets nobody in", its_token),
     ("a member that was apart is out after the heal", removed_apart),
 ];
 
@@ -56,7 +58,20 @@ fn nobody(cluster: &mut Cluster) -> Outcome<String> {
     Ok(said.trim().to_owned())
 }
 
+/// Where the token is kept that h5 makes before it is removed.
+fn token_file(cluster: &Cluster) -> PathBuf {
+    cluster.lab().host(5).directory.join("token-of-h5")
+}
+
 fn removed(cluster: &mut Cluster) -> Outcome<String> {
+    let token = skein(cluster, 5, &["token", "create", "--uses", "9", "--ttl", "365d"])?;
+    std::fs::write(token_file(cluster), &token)?;
+    let id = || {
+        let tokens = skein(cluster, 2, &["token", "list"])?;
+        ensure(tokens.contains("0/9"), || format!("h2 has not heard of the token:\n{tokens}"))
+    };
+    eventually("the token at h2", SOON, id)?;
+
     let said = skein(cluster, 1, &["remove", "h5"])?;
     ensure(said.contains("h5 is removed") && !said.contains("warning"), || said.clone())?;
     for at in 1..=4 {
@@ -80,6 +95,17 @@ fn stays_out(cluster: &mut Cluster) -> Outcome<String> {
     cluster.daemon(5).stop()?;
     let (code, said) = cluster.daemon(5).start().clone().refused(&["join", &token, "--discard"])?;
     ensure(code == 1 && said.contains("was removed from the cluster"), || format!("exit {code}: {said}"))?;
+    Ok(said.lines().last().unwrap_or_default().to_owned())
+}
+
+fn its_token(cluster: &mut Cluster) -> Outcome<String> {
+    let token = std::fs::read_to_string(token_file(cluster))?;
+    let new = cluster.lab().host(5).directory.join("new");
+    let start = cluster.daemon(5).start().clone().in_directory(&new);
+    let (code, said) = start.refused(&["join", token.trim()])?;
+    ensure(code == 1 && said.contains("token"), || format!("exit {code}: {said}"))?;
+    let tokens = skein(cluster, 2, &["token", "list"])?;
+    ensure(!tokens.contains("0/9"), || format!("it is listed still:\n{tokens}"))?;
     Ok(said.lines().last().unwrap_or_default().to_owned())
 }
 

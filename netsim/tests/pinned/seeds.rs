@@ -276,6 +276,15 @@ fn who_leaves_again_is_let_go_though_somebody_let_it_in_since() {
     holds(13_002_393);
 }
 
+/// Who left was known to have left by those alone who were out themselves, or took itself for out though the others knew better: what
+/// their users did was not what a user does.
+#[test]
+fn who_is_known_to_have_left_by_nobody_who_counts_says_it_again_and_who_takes_itself_for_out_joins_anew() {
+    for seed in [18_000_409, 18_001_989] {
+        holds(seed);
+    }
+}
+
 /// One of two copies of a statement was damaged, and was set aside after it had been written anew; then the other was damaged.
 #[test]
 fn both_copies_of_a_statement_are_there_again_after_one_was_damaged() {

@@ -151,7 +151,9 @@ impl ProcessEngine {
         command.args(&shim.args).arg(dir.path()).current_dir("/").arg0("skein");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         // The shim outlives the daemon, and /proc shows what it was started with.
-        SECRET_VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
+        for name in SECRET_VARIABLES {
+            command.env_remove(name);
+        }
         let mut child = command
             .spawn()
             .map_err(|error| StartError::run(format!("the shim {} cannot be run: {error}", shim.program.display())))?;
