@@ -259,7 +259,7 @@ pub(crate) fn encode(text: &str) -> String {
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ClientError> {
-    serde_json::from_slice(bytes).map_err(|error| ClientError::OtherVersion(error))
+    serde_json::from_slice(bytes).map_err(ClientError::OtherVersion)
 }
 
 /// What a failed answer says: the message of its Status, or its text.

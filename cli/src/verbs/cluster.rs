@@ -175,7 +175,7 @@ pub(crate) async fn why(client: Client, flags: WhyFlags) -> Result<(), Failure> 
 
 fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     let read = serde_json::from_value(answer);
-    Ok(read.map_err(|error| ClientError::OtherVersion(error))?)
+    Ok(read.map_err(ClientError::OtherVersion)?)
 }
 
 fn tokens_table(tokens: Vec<TokenInfo>) -> Table {

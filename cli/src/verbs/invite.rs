@@ -84,5 +84,5 @@ async fn wait(client: &Client, number: &str, uses: u32, screen: &mut Screen) -> 
 
 fn read<T: serde::de::DeserializeOwned>(answer: Value) -> Result<T, Failure> {
     let read = serde_json::from_value(answer);
-    Ok(read.map_err(|error| ClientError::OtherVersion(error))?)
+    Ok(read.map_err(ClientError::OtherVersion)?)
 }

@@ -129,3 +129,12 @@ async fn a_connection_that_answers_nothing_makes_room_before_one_that_does() {
     world.fake.put("ConfigMap", "default", "m", &serde_json::json!({}));
     assert!(crate::client::Lines::new(watched).next().await.is_some(), "the watch goes on");
 }
+
+#[test]
+fn a_long_name_above_many_values_is_not_copied_for_each() {
+    let body = format!("{{\"{}\":[{}0]}}", "x".repeat(1_500_000), "0,".repeat(780_000));
+    let before = std::time::Instant::now();
+    assert!(skein_kube::body::decode(None, body.as_bytes()).is_ok());
+    // A copy for each would be a terabyte.
+    assert!(before.elapsed() < std::time::Duration::from_secs(20), "{:?}", before.elapsed());
+}

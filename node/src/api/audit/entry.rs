@@ -88,7 +88,7 @@ impl Entry {
             origin: Origin::Peer(stranger),
             method: "POST".to_owned(),
             path: format!("/skein/v1/clients/{}/{}", cut(user, PART_LIMIT), cut(role, PART_LIMIT)),
-            user: Some(User::new(&format!("system:token:{token}"), [])),
+            user: Some(User::new(format!("system:token:{token}"), [])),
             ..Entry::default()
         }
     }
