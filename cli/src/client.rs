@@ -70,7 +70,8 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::NoDaemon { socket, .. } => {
                 let dir = socket.parent().unwrap_or(Path::new(""));
-                failure.next(remedy(dir, Path::new(ROOT_DATA_DIR).exists()))
+                let is_elsewhere = !nix::unistd::geteuid().is_root() && Path::new(ROOT_DATA_DIR).exists();
+                failure.next(remedy(dir, is_elsewhere))
             }
             ClientError::Denied { .. } => failure.next("run this as the user who ran `skein up`, or as root"),
             ClientError::Refused { code: 503, .. } => failure.next("try again in a second"),
@@ -85,12 +86,14 @@ impl From<ClientError> for Failure {
 
 /// What to do where no daemon answers. A node that runs as root keeps its data elsewhere than other users' nodes: who forgets `sudo`
 /// must not be told to start a second one.
-fn remedy(dir: &Path, is_root_s_there: bool) -> String {
+fn remedy(dir: &Path, is_elsewhere: bool) -> String {
     let start = format!("start it with `skein up --data-dir {}`", dir.display());
-    if is_root_s_there && dir != Path::new(ROOT_DATA_DIR) {
-        return format!("if the node of {ROOT_DATA_DIR} is meant, run this as root (sudo); else {start}");
-    }
-    format!("{start}, or name the right one with --data-dir DIR")
+    let root = if is_elsewhere {
+        format!("if the node of {ROOT_DATA_DIR} is meant, run this as root (sudo); else ")
+    } else {
+        String::new()
+    };
+    format!("{root}{start}, or name the right one with --data-dir DIR")
 }
 
 /// Where a daemon is asked.

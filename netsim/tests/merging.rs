@@ -107,6 +107,38 @@ fn what_is_made_again_does_not_replace_what_was_written_after_it() {
     }
 }
 
+/// What such a binding gives nobody was ever allowed to give; one that is made again would give it, in the name of who makes it.
+#[test]
+fn a_binding_whose_role_was_set_apart_is_not_made_again() {
+    let mut world = formed(4);
+    let name = in_default(&world, "RoleBinding.rbac.authorization.k8s.io", "team");
+    let create = |world: &mut World, peer: usize, role: &str| {
+        let edits = vec![Edit::set("roleRef.name", Scalar::str(role))];
+        write(world, peer, WriteOp::Create { name: name.clone(), edits });
+    };
+    let apart = |world: &mut World, host: usize| {
+        (0..4).filter(|other| *other != host).for_each(|other| {
+            world.cut(host, other);
+            world.cut(other, host);
+        });
+    };
+    apart(&mut world, 1);
+    pass(&mut world, 5);
+    create(&mut world, 0, "view");
+    create(&mut world, 1, "admin");
+    pass(&mut world, 2);
+    // Whoever deletes it has seen one of the two, and those that made them have met.
+    world.heal();
+    apart(&mut world, 3);
+    pass(&mut world, 10);
+    let contested = world.hosts[2].node.as_ref().unwrap().store().object(&current(&world, 2, &name).unwrap()).unwrap();
+    assert!(skein_core::conflicts::is_contested(contested, "roleRef"));
+    delete(&mut world, 3, &name);
+    world.heal();
+    pass(&mut world, 20);
+    assert_eq!(lives(&world, &name), vec![None; 4]);
+}
+
 #[test]
 fn what_its_deleter_had_seen_stays_deleted() {
     let mut world = formed(4);

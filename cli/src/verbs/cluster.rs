@@ -113,7 +113,7 @@ pub(crate) async fn remove(client: Client, flags: &RemoveFlags) -> Result<(), Fa
     let mut lines = vec![
         format!("{} is removed: its pods start elsewhere, and its key never comes back.", removed.name),
         "What it has read it keeps: change passwords and other secrets that its pods or its disk held.".to_owned(),
-        "Join tokens that it had made let nobody in any more; skein token list shows those of others.".to_owned(),
+        "Join tokens that it had made (or counted a client of) let nobody in where this is known; skein token list shows the rest.".to_owned(),
     ];
     match &rotated {
         Some(rotated) => lines.extend(rotated_lines(rotated, now_ms())),

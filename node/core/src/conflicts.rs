@@ -108,7 +108,9 @@ pub fn of(store: &Store, object: &ObjectState) -> Vec<Conflict> {
         }
         lost.truncate(MAX_LOST);
         let is_by_system = |setting: &Setting| setting.user.starts_with(SYSTEM);
-        let is_untold = lost.is_empty() || is_by_system(&kept) && lost.iter().all(is_by_system);
+        // A binding whose role was set apart gives nothing, whoever set it.
+        let is_of_system = is_by_system(&kept) && lost.iter().all(is_by_system) && !path.starts_with("roleRef");
+        let is_untold = lost.is_empty() || is_of_system;
         (!is_untold).then(|| Conflict { path: path.clone(), kept, lost })
     });
     found.take(MAX_CONFLICTS).collect()

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::protobuf;
 use crate::status::Status;
 
-/// How much aliases of a short YAML body may repeat, in values and bytes of texts.
+/// What a short YAML body may come to with its aliases written out, in values and bytes of texts; a long one comes to twice its length more.
 const LEAST_ROOM: usize = 64 << 10;
 
 /// The form of a body.

@@ -92,7 +92,8 @@ impl Node {
     /// Whether a peer's disk holds all that this node holds, or there is nobody else. A peer that was removed meanwhile is none. What is
     /// to be made again is in no state that peers compare, and this node may be the only one that can make it.
     fn has_heir(&self) -> bool {
-        self.store.members().active().len() <= 1 || (self.rebirths.is_empty() && self.has_given())
+        let is_to_make = self.rebirths.keys().any(|key| self.store.current_life(&key.name_key()).is_none());
+        self.store.members().active().len() <= 1 || (!is_to_make && self.has_given())
     }
 
     /// Whether a member's disk had all that this node held when it wrote something last.

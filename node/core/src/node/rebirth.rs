@@ -11,6 +11,7 @@ use skein_crdt_state::{Kind, Leaf, LeafPath, ObjectKey, Scalar};
 use skein_gossip::{Instant, NodeId, Now};
 
 use super::{Node, TOKEN_KIND, Wait};
+use crate::conflicts;
 use crate::status::Event;
 
 /// How long each peer waits for the one before it in the order.
@@ -43,7 +44,11 @@ impl Node {
             let owners = unseen.object.key().owner().into_iter().flat_map(|owner| owner.lineage().collect::<Vec<_>>());
             // Of a join token nobody makes two lives, and who makes one again would vouch for it.
             let is_token = *unseen.object.key().kind() == Kind::new(TOKEN_KIND);
-            if !is_token && owners.into_iter().all(|owner| *owner.kind() == Kind::new("Namespace")) {
+            if conflicts::is_contested(&unseen.object, "roleRef") {
+                // Of a binding whose role was set apart nobody says what it gives; one that is made again would give it.
+                self.store.forget_unseen(unseen.object.key());
+                self.edit_lost(now, unseen.object.key(), &unseen.by);
+            } else if !is_token && owners.into_iter().all(|owner| *owner.kind() == Kind::new("Namespace")) {
                 let turn = now.mono + TURN * self.place_for(unseen.object.key());
                 let until = now.mono + TEXTS_WAIT;
                 self.rebirths.insert(unseen.object.key().clone(), Rebirth { turn, until, unseen });

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use skein_crdt_state::members::{Ended, Role};
-use skein_crdt_state::{Edit, Kind, NameKey, ObjectKey, ObjectState, Scalar, WriteId};
+use skein_crdt_state::{Kind, NameKey, ObjectKey, ObjectState, Scalar, WriteId};
 use skein_gossip::{NodeId, Now};
 
 use super::Node;
@@ -127,12 +127,14 @@ impl Node {
         object.changes().values().all(|change| may(change.envelope.author()))
     }
 
-    /// Whether a peer may have this write of a token decided.
-    pub(super) fn is_fit_to_decide(&self, op: &WriteOp) -> bool {
-        let kind = Kind::new(TOKEN_KIND);
-        let Some(name) = op.name().filter(|name| *name.kind() == kind) else { return true };
-        let object = self.store.current_life(&name).and_then(|key| self.store.object(&key));
-        object.and_then(|object| self.known_token(object)).is_some_and(|token| is_use(op, &token.spec))
+    /// Whether a write of a token says of it what this node knows already, or less: nobody gives uses back. Of a state of the token that is
+    /// not the present one nothing is said here: such a write conflicts.
+    pub(super) fn gives_uses_back(&self, op: &WriteOp) -> bool {
+        let WriteOp::Edit { key, if_heads, .. } = op else { return false };
+        let token = self.store.object(key).filter(|_| *key.kind() == Kind::new(TOKEN_KIND));
+        let Some(token) = token.filter(|token| if_heads.as_deref() == Some(token.heads())) else { return false };
+        let known = token.get("spec.clients").and_then(count).unwrap_or(0);
+        uses_said(op).is_some_and(|said| said <= known)
     }
 
     fn known_token(&self, object: &ObjectState) -> Option<KnownToken> {
@@ -147,12 +149,25 @@ impl Node {
     }
 }
 
-/// Whether what a peer wants decided of a token is that it was used once more. Whoever decides signs the write, so nothing else of a
-/// token may be asked for: it would count as made by a member.
-fn is_use(op: &WriteOp, spec: &TokenSpec) -> bool {
-    let WriteOp::Edit { edits, .. } = op else { return false };
-    let used = Edit::set("spec.clients", Scalar::Int(spec.clients.saturating_add(1)));
-    matches!(&edits[..], [edit] if *edit == used)
+/// Whether a peer may have this write decided. Of a join token it may only say how often it was used: whoever decides signs the write, so
+/// that anything else would count as made by a member.
+pub(super) fn is_fit_to_decide(op: &WriteOp) -> bool {
+    op.name().is_none_or(|name| *name.kind() != Kind::new(TOKEN_KIND)) || uses_said(op).is_some()
+}
+
+/// How often a token was used, if that is all that a write says.
+fn uses_said(op: &WriteOp) -> Option<i64> {
+    let WriteOp::Edit { edits, .. } = op else { return None };
+    let [edit] = &edits[..] else { return None };
+    let said = edit.value.as_ref().and_then(count)?;
+    (*edit.path == *"spec.clients").then_some(said)
+}
+
+fn count(value: &Scalar) -> Option<i64> {
+    match value {
+        Scalar::Int(count) => Some(*count),
+        _ => None,
+    }
 }
 
 /// Thirty-two bytes out of hexadecimal.

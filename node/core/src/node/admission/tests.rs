@@ -8,7 +8,8 @@ use skein_crdt_state::{Edit, Envelope, Scalar};
 use super::*;
 use crate::node::admission::hex;
 use crate::node::desk::*;
-use crate::node::{Frame, Input, TOKEN_KIND};
+use crate::node::token::is_fit_to_decide;
+use crate::node::{Frame, Input, KnownToken, TOKEN_KIND};
 use crate::request::WriteRequest;
 
 #[test]
@@ -157,13 +158,35 @@ fn a_token_that_an_observer_has_made_lets_nobody_in() {
 
 #[test]
 fn of_a_token_peers_have_nothing_decided_but_that_it_was_used() {
-    let founder = Host::founder(9, "client");
+    let mut founder = Host::founder(9, "client");
     let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&TOKEN));
     let key = founder.node.store().current_life(&name).unwrap();
-    let edit = |edits: Vec<Edit>| WriteOp::Edit { key: key.clone(), edits, if_heads: Some(Vec::new()) };
-    let fits = |op: WriteOp| founder.node.is_fit_to_decide(&op);
-    assert!(fits(edit(vec![Edit::set("spec.clients", Scalar::Int(1))])));
-    assert!(!fits(edit(vec![Edit::set("spec.clients", Scalar::Int(0))])), "uses are not given back");
-    assert!(!fits(edit(vec![Edit::set("spec.role", Scalar::str("member"))])));
-    assert!(!fits(WriteOp::Delete { key: key.clone(), if_heads: Some(Vec::new()) }));
+    let heads = founder.node.store().object(&key).unwrap().heads().to_vec();
+    let edit = |path: &str, value| WriteOp::Edit {
+        key: key.clone(),
+        edits: vec![Edit::set(path, value)],
+        if_heads: Some(heads.clone()),
+    };
+    let (used, other) = (edit("spec.clients", Scalar::Int(1)), edit("spec.role", Scalar::str("member")));
+    assert!(is_fit_to_decide(&used) && !is_fit_to_decide(&other));
+    assert!(!is_fit_to_decide(&WriteOp::Delete { key: key.clone(), if_heads: Some(heads.clone()) }));
+    // A question that is asked again finds its answer: what it says is known by then, and nothing is refused for that.
+    let verdict = |founder: &mut Host, op: &WriteOp| {
+        let request = WriteRequest { op: op.clone(), ..statement_write(op.clone()) };
+        founder.input(Input::Write(9, Box::new(request)));
+        founder.write_down();
+        let clients = |token: &KnownToken| token.spec.clients;
+        founder.node.tokens().iter().map(clients).sum::<i64>()
+    };
+    assert_eq!(verdict(&mut founder, &used), 1);
+    assert!(is_fit_to_decide(&used) && !founder.node.gives_uses_back(&used), "its state is over: it conflicts");
+    let heads = founder.node.store().object(&key).unwrap().heads().to_vec();
+    let again = |count| WriteOp::Edit {
+        key: key.clone(),
+        edits: vec![Edit::set("spec.clients", Scalar::Int(count))],
+        if_heads: Some(heads.clone()),
+    };
+    assert!(founder.node.gives_uses_back(&again(0)) && !founder.node.gives_uses_back(&again(2)));
+    assert_eq!(verdict(&mut founder, &again(0)), 1, "nobody gives uses back");
+    assert_eq!(verdict(&mut founder, &again(2)), 2);
 }

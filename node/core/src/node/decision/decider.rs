@@ -15,6 +15,7 @@ use skein_gossip::{Instant, NodeId, Now, Offence};
 
 use super::super::durability::{ReplyTo, Rule};
 use super::super::spread::batches;
+use super::super::token::is_fit_to_decide;
 use super::super::{Effect, Frame, Node, Wait};
 use super::{ASK_AGAIN, Ask, By, Origin, PATIENCE, Verdict, about_question, decided_by};
 use crate::request::{WriteError, WriteOp, WriteReply, WriteRequest};
@@ -66,7 +67,7 @@ impl Node {
             let what = "a question that cannot be read".into();
             return self.effects.push_back(Effect::Offence { peer: from, offence: Offence::Unreadable, what });
         };
-        if !self.is_fit_to_decide(&request.op) {
+        if !is_fit_to_decide(&request.op) {
             let error = WriteError::Refused("of a join token peers decide that it was used, and nothing else".into());
             return self.tell_verdict(now, origin, request.op.name(), Verdict::Failed(error));
         }
@@ -120,6 +121,10 @@ impl Node {
         };
         if let Some(heads) = lacks {
             return self.tell_verdict(now, origin, Some(name), Verdict::Behind(heads));
+        }
+        if self.gives_uses_back(&request.op) {
+            let error = WriteError::Refused("a join token was used more often than this says".into());
+            return self.tell_verdict(now, origin, Some(name), Verdict::Failed(error));
         }
         self.decide_now(now, origin, request, name, Rule::Next(next), 0);
     }
