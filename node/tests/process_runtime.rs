@@ -324,7 +324,9 @@ async fn what_cannot_be_connected_is_refused_with_the_reason() {
     let input = handle.attach(&id("y1"), Wires { stdin: true, ..output }).await;
     assert!(words(input).contains("no standard input"));
     let mut attached = handle.attach(&id("y1"), output).await.unwrap();
-    assert_eq!(attached.output.next().await.unwrap().unwrap(), Output::Stdout("tick\n".into()));
+    // On a busy machine two lines may be there at the first look.
+    let Output::Stdout(said) = attached.output.next().await.unwrap().unwrap() else { panic!("an error") };
+    assert!(said.starts_with(b"tick\n"), "{said:?}");
     let refused = handle.dial(&id("y1"), 1).await.err().unwrap().to_string();
     assert!(refused.ends_with("connect: connection refused"), "{refused}");
     runtime.clean_up().await;
