@@ -210,17 +210,35 @@ async fn logs_are_followed_through_rotations_to_the_end() {
     runtime.clean_up().await;
 }
 
+/// Starts a container whose port 8080 is published at a port of this host that nobody has. Only the bind itself tells
+/// which one that is: what a look finds free, another process may have taken since. The system gives none below 32768
+/// to whoever asks for any port.
+async fn publish(runtime: &mut Runtime, spec: ContainerSpec) -> (Port, ContainerInfo) {
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    for host_port in first..first + 20 {
+        let port = Port { container_port: 8080, host_port: Some(host_port), host_ip: None, protocol: "TCP".to_owned() };
+        let spec = ContainerSpec { ports: vec![port.clone()], ..spec.clone() };
+        runtime.handle.act(RuntimeAction::Start(Box::new(spec)));
+        let is_answer =
+            |event: &RuntimeEvent| matches!(event, RuntimeEvent::Started(_) | RuntimeEvent::StartFailed { .. });
+        match runtime.event(is_answer).await {
+            RuntimeEvent::Started(info) => return (port, info),
+            RuntimeEvent::StartFailed { message, .. } => assert!(message.contains("is taken already"), "{message}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("20 ports from {first} on are all taken");
+}
+
 #[tokio::test]
 async fn a_published_port_leads_to_the_address_of_the_pod() {
     let dir = tempfile::tempdir().unwrap();
     let mut runtime = open(dir.path()).await;
-    let host_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let port = Port { container_port: 8080, host_port: Some(host_port), host_ip: None, protocol: "TCP".to_owned() };
     let serve = r#"mkdir -p $DIR; echo found > $DIR/page; exec busybox httpd -f -p $POD_IP:8080 -h $DIR"#;
     let www = dir.path().join("www").display().to_string();
     let env = vec![("DIR".to_owned(), www)];
-    let spec = ContainerSpec { ports: vec![port.clone()], env, ..shell("f1", serve) };
-    let info = runtime.run(spec).await;
+    let (port, info) = publish(&mut runtime, ContainerSpec { env, ..shell("f1", serve) }).await;
+    let host_port = port.host_port.unwrap();
     let ip = info.ip.unwrap();
 
     let http = |path: &str| ProbeAction::HttpGet {

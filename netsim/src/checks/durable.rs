@@ -1,9 +1,12 @@
 //! A write that was acknowledged without a warning is on the disks of two members, or of the only one (promise P2,
 //! INVARIANTS I11).
 
+use skein_core::node::Node;
 use skein_core::request::{WriteOp, WriteReply};
 use skein_crdt_state::store::tables;
+use skein_crdt_state::{Body, Envelope, NameKey, ObjectKey};
 
+use crate::host::Host;
 use crate::world::World;
 
 /// Looks at the disks at the moment of an acknowledgement; what is missing.
@@ -28,11 +31,21 @@ pub(crate) fn check(world: &World, host: usize, op: &WriteOp, reply: &WriteReply
     (most < wanted).then(|| format!("{key} was acknowledged by h{host} and is on {most} of {wanted} disks"))
 }
 
-/// A peer that knows that the object or an owner is over needs nothing more of it.
-fn is_over(host: &crate::host::Host, reply: &WriteReply) -> bool {
-    let is_over = |link: skein_crdt_state::ObjectKey| {
-        let store = host.node.as_ref().map(skein_core::node::Node::store);
+/// A peer that knows that the object or an owner is over needs nothing more of it. One that went down since it said so knows by its disk.
+fn is_over(host: &Host, reply: &WriteReply) -> bool {
+    let is_over = |link: ObjectKey| {
+        let store = host.node.as_ref().map(Node::store);
         store.is_some_and(|store| store.next_life(&link.name_key()).incarnation() > link.incarnation())
+            || ended_on_disk(host, &link.name_key()).is_some_and(|ended| ended >= link.incarnation())
     };
     reply.key.lineage().any(is_over)
+}
+
+/// The highest life of a name that is over by what the host's disk holds.
+fn ended_on_disk(host: &Host, name: &NameKey) -> Option<u32> {
+    let row = host.disk.row(tables::DELETIONS, name.to_string().as_bytes())?;
+    match Envelope::decode(row).and_then(|said| said.open_verified()) {
+        Ok(Body::Deletion { incarnation, .. }) => Some(incarnation),
+        _ => None,
+    }
 }

@@ -315,3 +315,10 @@ fn sides_of_which_nobody_knows_both_find_each_other() {
         assert_eq!(run(&knobs).end, End::Clean, "seed {seed}");
     }
 }
+
+/// A peer said that it needed nothing of a write, since it knew of the object's deletion, and lost its power before who had written
+/// was answered: the check `durable` asked what was on for what it knew, and not its disk.
+#[test]
+fn what_is_over_by_a_disk_is_over_though_its_machine_is_off() {
+    holds(1_082_792_038);
+}

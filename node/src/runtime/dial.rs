@@ -36,8 +36,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_listen_refuses_and_is_named() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = dial("127.0.0.1", free).await.unwrap_err().to_string();
-        assert_eq!(error, format!("failed to connect to 127.0.0.1:{free}: connect: connection refused"));
+        // Held without listening, so that nobody else comes to listen there meanwhile.
+        let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+        deaf.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = deaf.local_addr().unwrap().port();
+        let error = dial("127.0.0.1", port).await.unwrap_err().to_string();
+        assert_eq!(error, format!("failed to connect to 127.0.0.1:{port}: connect: connection refused"));
     }
 }

@@ -257,15 +257,18 @@ async fn echo() -> u16 {
     port
 }
 
-/// A port where nobody listens.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port where nobody listens while this is held.
+fn deaf() -> (tokio::net::TcpSocket, u16) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
 }
 
 #[tokio::test]
 async fn ports_are_forwarded_over_channels() {
     let world = world().await;
-    let (port, nobody) = (echo().await, free_port());
+    let (port, (_deaf, nobody)) = (echo().await, deaf());
     let forward = path("there", &format!("portforward?ports={port},{nobody}"));
     let mut socket = dial(&world, &forward, &format!("{V5}, {V4}")).await.unwrap();
     socket.send(binary(0, b"question")).await.unwrap();
@@ -349,7 +352,7 @@ fn assert_forwarded(said: &[Vec<u8>], nobody: u16) {
 #[tokio::test]
 async fn ports_are_forwarded_by_spdy_in_a_websocket_however_its_messages_cut_it() {
     let world = world().await;
-    let (port, nobody) = (echo().await, free_port());
+    let (port, (_deaf, nobody)) = (echo().await, deaf());
     let mut socket = dial(&world, &path("there", "portforward"), TUNNEL).await.unwrap();
     let mut spdy = Spdy::default();
     let mut bytes = spdy.connection(1, port, b"question");
@@ -393,7 +396,7 @@ async fn read_some(stream: &mut TlsStream<TcpStream>) -> Vec<u8> {
 #[tokio::test]
 async fn ports_are_forwarded_by_plain_spdy() {
     let world = world().await;
-    let (port, nobody) = (echo().await, free_port());
+    let (port, (_deaf, nobody)) = (echo().await, deaf());
     let (mut stream, answer) = upgrade(&world, &path("there", "portforward"), &["portforward.k8s.io"]).await;
     assert!(answer.contains("x-stream-protocol-version: portforward.k8s.io"), "{answer}");
     let mut spdy = Spdy::default();

@@ -139,9 +139,11 @@ async fn compile(backend: &dyn Backend) -> Result<Known, Stopped> {
     for resource in [&CLUSTER_ROLE_BINDINGS, &ROLE_BINDINGS] {
         contested.extend(backend.contested(resource.kind(), "roleRef").await?);
     }
+    // A binding of the whole cluster has no namespace, so the two kinds are told apart by it.
+    let names: BTreeSet<(&str, &str)> = contested.iter().map(|other| (&*other.namespace, &*other.name)).collect();
     let counts = |binding: &&Value| {
         let text = |field: &str| binding["metadata"][field].as_str().unwrap_or_default();
-        !contested.iter().any(|other| *other.namespace == *text("namespace") && *other.name == *text("name"))
+        !names.contains(&(text("namespace"), text("name")))
     };
     let policy = Policy::new(Objects {
         cluster_roles: &values(&cluster_roles),

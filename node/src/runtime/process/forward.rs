@@ -92,10 +92,11 @@ mod tests {
     #[test]
     fn a_connection_reaches_the_pod_and_ends_with_it() {
         let pod = TcpListener::bind("127.0.0.1:0").unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let ports = [port(free.port(), pod.local_addr().unwrap().port())];
-        serve(bind(&ports, Some(Ipv4Addr::LOCALHOST)).unwrap());
-        let mut client = TcpStream::connect(free).unwrap();
+        // Port 0 is one that the system picks, so that nobody takes it between a look and the bind.
+        let published = bind(&[port(0, pod.local_addr().unwrap().port())], Some(Ipv4Addr::LOCALHOST)).unwrap();
+        let address = published[0].listener.local_addr().unwrap();
+        serve(published);
+        let mut client = TcpStream::connect(address).unwrap();
         client.write_all(b"question").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
         let (mut server, _) = pod.accept().unwrap();
@@ -111,9 +112,8 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_named() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let other = TcpListener::bind(taken);
-        let holder = other.unwrap();
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = holder.local_addr().unwrap();
         let error = bind(&[port(taken.port(), 80)], Some(Ipv4Addr::LOCALHOST)).unwrap_err();
         assert!(error.contains(&taken.port().to_string()) && error.contains("taken"), "{error}");
         drop(holder);
