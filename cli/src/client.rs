@@ -52,6 +52,8 @@ pub(crate) enum ClientError {
         code: u16,
         /// In the daemon's words.
         message: String,
+        /// After how many seconds it may be asked again, if it says so; else 0.
+        retry_after_s: u64,
     },
     /// The connection broke, or the answer is none.
     #[error("the daemon's answer was cut off: {0}")]
@@ -74,7 +76,10 @@ impl From<ClientError> for Failure {
                 failure.next(remedy(dir, is_elsewhere))
             }
             ClientError::Denied { .. } => failure.next("run this as the user who ran `skein up`, or as root"),
-            ClientError::Refused { code: 503, .. } => failure.next("try again in a second"),
+            ClientError::Refused { retry_after_s: 1, .. } => failure.next("try again in a second"),
+            ClientError::Refused { retry_after_s: seconds @ 2.., .. } => {
+                failure.next(format!("try again in {seconds} seconds"))
+            }
             ClientError::Refused { .. } => failure,
             ClientError::OtherVersion(_) => {
                 failure.next("restart the daemon with this program, or use the one that the daemon runs")
@@ -274,7 +279,8 @@ fn refused(code: u16, body: &[u8]) -> ClientError {
         None if text.trim().is_empty() => format!("the daemon answered with status {code}"),
         None => format!("the daemon answered with status {code}: {}", text.trim()),
     };
-    ClientError::Refused { code, message }
+    let retry_after_s = status["details"]["retryAfterSeconds"].as_u64().unwrap_or(0);
+    ClientError::Refused { code, message, retry_after_s }
 }
 
 #[cfg(test)]
@@ -310,7 +316,10 @@ mod tests {
     async fn a_refusal_is_told_in_the_daemon_s_words() {
         let (_dir, client) = says("HTTP/1.1 503 X\r\ncontent-length: 27\r\n\r\n{\"message\":\"no leader now\"}").await;
         let error = client.get("/x").await.unwrap_err();
-        assert!(matches!(&error, ClientError::Refused { code: 503, message } if message == "no leader now"), "{error}");
+        assert!(
+            matches!(&error, ClientError::Refused { code: 503, message, .. } if message == "no leader now"),
+            "{error}"
+        );
         let (_dir, client) = says("HTTP/1.1 500 X\r\ncontent-length: 5\r\n\r\nnope\n").await;
         assert!(client.get("/x").await.unwrap_err().to_string().ends_with("500: nope"));
     }

@@ -109,6 +109,11 @@ impl Disk {
         self.rows.iter().map(|((table, key), value)| ((*table).to_owned(), key.to_vec(), value.to_vec())).collect()
     }
 
+    /// The names of all rows.
+    pub(crate) fn into_rows(self) -> impl Iterator<Item = RowKey> {
+        self.rows.into_keys()
+    }
+
     /// One row.
     #[must_use]
     pub fn row(&self, table: &'static str, key: &[u8]) -> Option<&Arc<[u8]>> {

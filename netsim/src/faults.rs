@@ -43,6 +43,8 @@ pub enum Fault {
     DiskTakes(usize),
     /// A daemon is killed, and its disk changes a bit before it starts again.
     Corrupt,
+    /// A machine loses its power, and comes back with an empty disk.
+    LoseDisk,
     /// A wall clock jumps.
     Jump,
     /// A container ends by itself, or is removed behind the daemon's back.
@@ -55,7 +57,7 @@ const MS: u64 = 1000;
 
 impl Fault {
     /// The faults that come again and again, each with the mean time between two of its kind in milliseconds.
-    fn recurring(faults: &Faults) -> [(Fault, u64); 14] {
+    fn recurring(faults: &Faults) -> [(Fault, u64); 15] {
         [
             (Fault::Partition, faults.partition_every_ms),
             (Fault::OneWay, faults.one_way_every_ms),
@@ -68,6 +70,7 @@ impl Fault {
             (Fault::Remove, faults.remove_every_ms),
             (Fault::DiskRefuses, faults.disk_refuses_every_ms),
             (Fault::Corrupt, faults.corrupt_every_ms),
+            (Fault::LoseDisk, faults.lose_disk_every_ms),
             (Fault::Jump, faults.jump_every_ms),
             (Fault::Exit, faults.exit_every_ms),
             (Fault::Orphan, faults.orphan_every_ms),
@@ -94,6 +97,7 @@ impl Fault {
             Fault::DiskRefuses => machine::disk_refuses(world),
             Fault::DiskTakes(host) => world.hosts[*host].disk.fail(None),
             Fault::Corrupt => machine::corrupt(world),
+            Fault::LoseDisk => machine::lose_disk(world),
             Fault::Jump => machine::jump(world),
             Fault::Exit => machine::exit(world),
             Fault::Orphan => machine::orphan(world),

@@ -1,6 +1,6 @@
 //! A host: a machine with a disk, an engine and clocks, on which a daemon runs or does not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use skein_core::node::{Lane, Node};
@@ -8,7 +8,7 @@ use skein_crdt_state::{DataKey, EpochId, Keyring};
 use skein_gossip::{Instant, Keypair, NodeId, Now};
 
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, RowKey};
 use crate::engine::Engine;
 use crate::link::profile::Distance;
 use crate::world::Event;
@@ -84,6 +84,8 @@ pub struct Host {
     pub held: BTreeMap<u64, Vec<HeldFrame>>,
     /// The last batch that is on disk.
     pub on_disk: u64,
+    /// What was on disks that it has lost.
+    pub lost: BTreeSet<RowKey>,
 }
 
 impl Host {
@@ -107,6 +109,7 @@ impl Host {
             standing: Standing::Out,
             is_founder: false,
             let_in: 0,
+            lost: BTreeSet::new(),
             gone_for_good: false,
             paused: false,
             keyring: founding_keyring(),

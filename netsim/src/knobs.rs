@@ -84,6 +84,8 @@ pub struct Faults {
     pub disk_refuses_every_ms: u64,
     /// Between daemons that are killed and whose disk changes a bit before they start again.
     pub corrupt_every_ms: u64,
+    /// Between machines that lose their power and come back with an empty disk.
+    pub lose_disk_every_ms: u64,
     /// How far apart the wall clocks start, at most, in milliseconds.
     pub clock_spread_ms: u64,
     /// By how many parts in a million clocks run too fast or too slow, at most.
@@ -117,8 +119,11 @@ const FEWEST_WITH_REMOVALS: usize = 6;
 /// The first seed whose users may delete ConfigMaps.
 const FIRST_WITH_CONFIG_DELETES: u64 = 10_000_000;
 
+/// The first seed in which disks may be lost.
+const FIRST_WITH_LOST_DISKS: u64 = 20_000_000;
+
 /// How many kinds of faults there are.
-pub const FAULTS: usize = 20;
+pub const FAULTS: usize = 21;
 
 impl Faults {
     /// Each by its name, for printing them and for leaving some out.
@@ -137,6 +142,7 @@ impl Faults {
             ("remove_every_ms", &mut self.remove_every_ms),
             ("disk_refuses_every_ms", &mut self.disk_refuses_every_ms),
             ("corrupt_every_ms", &mut self.corrupt_every_ms),
+            ("lose_disk_every_ms", &mut self.lose_disk_every_ms),
             ("clock_spread_ms", &mut self.clock_spread_ms),
             ("drift_ppm", &mut self.drift_ppm),
             ("jump_every_ms", &mut self.jump_every_ms),
@@ -168,6 +174,7 @@ impl Faults {
             remove_every_ms,
             disk_refuses_every_ms: sometimes(5_000, 20_000),
             corrupt_every_ms: sometimes(5_000, 20_000),
+            lose_disk_every_ms: 0,
             clock_spread_ms: sometimes(1, 600_000),
             drift_ppm: sometimes(10, 10_000),
             jump_every_ms: sometimes(5_000, 20_000),
@@ -183,7 +190,7 @@ impl Knobs {
     /// The knobs of a seed. Each seed turns on another subset of the faults.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
-        Knobs::without_removals(seed).with_removals().with_config_deletes()
+        Knobs::without_removals(seed).with_removals().with_config_deletes().with_lost_disks()
     }
 
     /// The knobs that a seed had before there were stories of removals.
@@ -256,6 +263,16 @@ impl Knobs {
         Knobs { config_deletes_permille: if is_on { permille } else { 0 }, ..self }
     }
 
+    /// Drawn apart as well, since it was added later.
+    fn with_lost_disks(mut self) -> Self {
+        let mut later = random::from_seed(self.seed ^ 0x6469_736b);
+        let (every_ms, is_on) = (later.random_range(6_000..30_000), later.random_bool(0.5));
+        if is_on && self.seed >= FIRST_WITH_LOST_DISKS {
+            self.faults.lose_disk_every_ms = every_ms;
+        }
+        self
+    }
+
     /// How many hosts stay outside until a story lets them in.
     #[must_use]
     pub fn outside(&self) -> usize {
@@ -295,7 +312,9 @@ impl fmt::Display for Knobs {
         }
         let mut faults = self.faults;
         for (name, value) in faults.by_name() {
-            write!(f, " {name} {value}")?;
+            if name != "lose_disk_every_ms" || *value > 0 {
+                write!(f, " {name} {value}")?;
+            }
         }
         Ok(())
     }
@@ -308,7 +327,7 @@ mod tests {
     #[test]
     fn each_fault_is_off_in_some_seeds_and_on_in_others() {
         let mut on = [0; FAULTS];
-        for seed in 0..100 {
+        for seed in FIRST_WITH_LOST_DISKS..FIRST_WITH_LOST_DISKS + 100 {
             let mut faults = Knobs::draw(seed).faults;
             for (count, (_, value)) in on.iter_mut().zip(faults.by_name()) {
                 *count += u32::from(*value > 0);
@@ -324,6 +343,12 @@ mod tests {
         let some = later.iter().filter(|knobs| knobs.observers > 0).count();
         assert!((60..140).contains(&some), "{some}");
         assert!(later.iter().all(|knobs| knobs.observers + 3 <= knobs.nodes));
+    }
+
+    #[test]
+    fn no_disk_is_lost_in_the_earlier_seeds_and_their_first_lines_do_not_name_it() {
+        let earlier = (0..1_000).chain(FIRST_WITH_LOST_DISKS - 1_000..FIRST_WITH_LOST_DISKS).map(Knobs::draw);
+        assert!(earlier.map(|knobs| knobs.to_string()).all(|line| !line.contains("lose_disk")));
     }
 
     #[test]

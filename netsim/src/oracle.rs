@@ -44,8 +44,8 @@ pub struct Oracle {
     asked: BTreeMap<RequestId, Asked>,
     damaged: BTreeMap<String, BTreeSet<usize>>,
     out: BTreeSet<usize>,
-    /// Whether a host has left for good, and its disk with it.
-    has_left: bool,
+    /// Whether a host has left for good and its disk with it, or has lost its disk.
+    has_fewer_copies: bool,
     /// To whom hosts have left what they held.
     heirs: BTreeMap<usize, BTreeSet<usize>>,
 }
@@ -84,9 +84,9 @@ impl Oracle {
         self.out.insert(host);
     }
 
-    /// A host has left for good: of what it and another had there is one copy less.
-    pub fn leaves(&mut self) {
-        self.has_left = true;
+    /// A host has left for good, or lost its disk: of what it and another had there is one copy less.
+    pub fn loses_copies(&mut self) {
+        self.has_fewer_copies = true;
     }
 
     /// A host leaves all that it holds to another.
@@ -115,14 +115,14 @@ impl Oracle {
     }
 
     /// Whether a write may be gone: the peer that took it was removed, or left all to one that was; or it was on one disk alone, as the user was told or
-    /// since the other's host has left or was removed, and that disk was damaged.
+    /// since the other's host has left, was removed or has lost its disk, and that disk was damaged.
     #[must_use]
     pub fn may_be_lost(&self, asked: &Asked) -> bool {
         let reply = match &asked.answer {
             _ if self.out.contains(&asked.peer) => return true,
             _ if self.heirs.get(&asked.peer).is_some_and(|heirs| !heirs.is_disjoint(&self.out)) => return true,
             Answer::DoneWithWarning(reply) => reply,
-            Answer::Done(reply) if self.has_left || !self.out.is_empty() => reply,
+            Answer::Done(reply) if self.has_fewer_copies || !self.out.is_empty() => reply,
             _ => return false,
         };
         let links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -263,6 +264,7 @@ async fn assemble(
         stop: stop.clone(),
         host: host.clone(),
         outbound: Outbound::default(),
+        has_state: AtomicBool::default(),
     });
     let opened = Arc::new(OnceLock::new());
     let door = Doorkeeper {

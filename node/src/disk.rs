@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use skein_core::node::is_founding_row;
 use skein_crdt_state::Record;
 use skein_crdt_state::store::tables;
 use tracing::{debug, error};
@@ -117,7 +118,7 @@ fn read_all(database: &Database) -> Result<Rows, redb::Error> {
 pub fn begin_with(dir: &Path, database: &Database, found: &mut Rows, first: Rows) -> Result<(), DiskError> {
     let unusable = |reason: redb::Error| DiskError::Unusable { path: dir.join(FILE_NAME), reason: reason.to_string() };
     // Each start writes records of other tables first.
-    let is_unused = found.iter().all(|(table, _, _)| table == tables::MEMBERS);
+    let is_unused = found.iter().all(|(table, key, _)| table == tables::MEMBERS || is_founding_row(table, key));
     let left_behind = if is_unused { std::mem::take(found) } else { Rows::new() };
     replace(database, &left_behind, &first).map_err(unusable)?;
     found.extend(first);

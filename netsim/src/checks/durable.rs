@@ -25,7 +25,9 @@ pub(crate) fn check(world: &World, host: usize, op: &WriteOp, reply: &WriteReply
         _ => reply.heads.iter().map(|head| (tables::CHANGES, [key.as_bytes(), &[0], &head.0].concat())).collect(),
     };
     let copies = |(table, row): &(&'static str, Vec<u8>)| {
-        world.hosts.iter().filter(|host| host.disk.row(table, row).is_some() || is_over(host, reply)).count()
+        // A disk that was lost since it had what is acknowledged now had it.
+        let had = |host: &&Host| host.disk.row(table, row).is_some() || host.lost.contains(&(*table, row[..].into()));
+        world.hosts.iter().filter(|host| had(host) || is_over(host, reply)).count()
     };
     let most = rows.iter().map(copies).max().unwrap_or(0);
     (most < wanted).then(|| format!("{key} was acknowledged by h{host} and is on {most} of {wanted} disks"))

@@ -92,6 +92,22 @@ pub(super) fn corrupt(world: &mut World) {
     start_later(world, host, 200..3_000);
 }
 
+/// Its node's key and the file that names its cluster are elsewhere. One at a time: those who are left must be able to give it its vote
+/// again.
+pub(super) fn lose_disk(world: &mut World) {
+    let host = any_host(world);
+    let votes = |host: &Host| host.node.as_ref().is_some_and(|node| !node.has_lost_vote() && node.voters().count() > 2);
+    let mut members = world.hosts.iter().filter(|host| host.standing == Standing::Member);
+    let are_well = members.all(|host| votes(host) || world.observes(host.number));
+    if world.hosts[host].standing != Standing::Member || !are_well {
+        return;
+    }
+    world.trace.line(world.now_us, format_args!("h{host} loses its power and its disk"));
+    world.power_off(host);
+    world.lose_disk(host);
+    start_later(world, host, 1_000..12_000);
+}
+
 /// By a second, a minute or an hour, there or back.
 pub(super) fn jump(world: &mut World) {
     let host = any_host(world);

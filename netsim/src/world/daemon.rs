@@ -108,6 +108,18 @@ impl World {
         }
     }
 
+    /// Puts a new disk in the place of the one that the state of a daemon was on that does not run.
+    pub fn lose_disk(&mut self, number: usize) {
+        let lost = std::mem::take(&mut self.hosts[number].disk);
+        for (table, key) in lost.into_rows() {
+            let object = key.split(|byte| *byte == 0).next().unwrap_or_default();
+            self.oracle.damaged(number, &String::from_utf8_lossy(object));
+            self.hosts[number].lost.insert((table, key));
+        }
+        self.oracle.loses_copies();
+        self.watch.begins_anew(number);
+    }
+
     fn switch_off(&mut self, number: usize) -> bool {
         self.note_heir(number);
         let host = &mut self.hosts[number];

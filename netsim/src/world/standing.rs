@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rand::RngExt;
 use rand::seq::IteratorRandom;
-use skein_core::node::{Input, Node, TOKEN_KIND};
+use skein_core::node::{Input, Node, TOKEN_KIND, founding_record};
 use skein_core::request::{AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteOp, WriteRequest};
 use skein_crdt_state::members::{Ended, Member};
 use skein_crdt_state::store::tables;
@@ -38,6 +38,9 @@ impl World {
     pub(super) fn found(&mut self) {
         self.hosts[0].standing = Standing::Member;
         self.hosts[0].is_founder = true;
+        self.hosts[0].disk.begin(0, [founding_record(self.cluster)].into(), false);
+        // A new disk refuses nothing.
+        let _ = self.hosts[0].disk.sync(0);
         self.boot(0);
         self.mint(0, 0, TOKEN, "member");
         if self.knobs.observers > 0 {
@@ -430,7 +433,7 @@ impl World {
             return self.boot(number);
         }
         self.trace.line(self.now_us, format_args!("h{number} has left"));
-        self.oracle.leaves();
+        self.oracle.loses_copies();
         self.hosts[number].standing = Standing::Out;
         self.hosts[number].is_founder = false;
         if self.busy {

@@ -4,6 +4,7 @@
 mod apart;
 mod comings_and_goings;
 mod damage;
+mod lost_disks;
 mod removals;
 mod restarts;
 mod rotations;

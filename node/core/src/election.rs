@@ -81,8 +81,8 @@ pub struct VoteRecord {
     pub voted_for: Option<NodeId>,
     /// The voters, as far as it knows.
     pub voters: VoterSet,
-    /// Whether it learned that its disk went back in time: then its vote does not count among the voters until they have
-    /// gone on without it once.
+    /// Whether its disk does not hold what it voted for, as far as it knows: it is new, or was lost, damaged or set back. Then its vote
+    /// does not count among the voters until they have gone on without it once.
     pub unseated: bool,
 }
 
@@ -91,6 +91,12 @@ impl VoteRecord {
     #[must_use]
     pub fn founder(me: NodeId) -> Self {
         VoteRecord { voters: VoterSet::founded_by(me), ..VoteRecord::default() }
+    }
+
+    /// What a node starts with that knows nothing of the votes: none of them counts on it before it has heard of some without it.
+    #[must_use]
+    pub fn newcomer() -> Self {
+        VoteRecord { unseated: true, ..VoteRecord::default() }
     }
 }
 

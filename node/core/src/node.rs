@@ -55,7 +55,7 @@ mod token;
 pub use credentials::{MAX_CREDENTIALS_BYTES, MAX_INTRODUCTION, MAX_REMOVALS_BYTES, credentials, removals};
 pub use durability::MAX_PENDING_WRITES;
 pub use inspect::{Inspected, inspect, push_frame, question_frame};
-pub use meta::read_vote;
+pub use meta::{founding_record, founding_row, is_founding_row, read_vote};
 pub use start::StartError;
 pub use token::{KnownToken, TOKEN_KIND, TokenRole, TokenSpec};
 
@@ -78,7 +78,7 @@ pub struct NodeConfig {
     pub keys: Keypair,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// The nonce and wish to found that cluster, at the first start of a founder.
+    /// What the id of that cluster was made of, on its founder. It founds it if its disk holds [`founding_record`] and nothing else.
     pub found: Option<[u8; 32]>,
     /// What it is called.
     pub name: String,

@@ -103,6 +103,11 @@ pub struct WriteReply {
     pub changed: bool,
 }
 
+/// What there is to say of a node that belongs to a cluster of which its disk knows nobody.
+pub const LOST_STATE: &str = "the state of this node is lost: its disk holds nothing of the cluster that it belongs to. It has all again \
+                              once another member reaches it; until then it decides nothing. If no other member is left, begin \
+                              anew with another --data-dir";
+
 /// A write that was not done. The state is as it was, but for [`WriteError::Disk`] and [`WriteError::Uncertain`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WriteError {
@@ -141,6 +146,9 @@ pub enum WriteError {
     /// There is no such member to remove.
     #[error("{0} was never a member of this cluster; see skein peers")]
     NoSuchMember(NodeId),
+    /// This node's disk was lost, and it has not heard of its cluster since: nobody would take what it writes.
+    #[error("{LOST_STATE}")]
+    Lost,
 }
 
 /// Why a node did not leave. It goes on as before.
@@ -151,6 +159,16 @@ pub enum LeaveError {
         "no other node has said that its disk holds everything that this one holds; what only this disk has would be lost. Connect this node to others whose disks take writes (kubectl describe nodes shows no DiskPressure there) and try again, or stop it and give its data directory up"
     )]
     Alone,
+    /// It was asked to already, and is at it.
+    #[error(
+        "this node makes ready to leave already, since it was asked before; see skein peers on another node in a few seconds"
+    )]
+    Underway,
+    /// Its disk was lost, and it has not heard of its cluster since.
+    #[error(
+        "the state of this node is lost, so it can tell nobody that it leaves; connect it to another member and try again, or say skein remove there"
+    )]
+    Lost,
 }
 
 /// Why an epoch was not begun. The one before holds.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use skein_core::request::LOST_STATE;
 use skein_kube::resource::CLUSTER_ROLES;
 use skein_kube::status::Status;
 
@@ -101,6 +102,10 @@ pub async fn serve(shell: &Arc<Shell>, call: &Call) -> Result<Answer, Status> {
     access::permit(shell, &call.caller.user, &action).await?;
     if call.method != expected {
         return Err(Status::new(405, "MethodNotAllowed", format!("{verb} takes {expected}, not {}", call.method)));
+    }
+    // Leaving has an answer of its own, and the administrator's kubeconfig comes from a file.
+    if !matches!(verb, "leave" | "kubeconfig") && !shell.backend.has_state().await {
+        return Err(Status::unavailable(LOST_STATE, 5));
     }
     match verb {
         "tokens" if both => Ok(json_answer(StatusCode::OK, &json!({"tokens": shell.backend.tokens().await?}))),

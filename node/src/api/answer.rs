@@ -61,7 +61,7 @@ pub fn refused(resource: &Resource, name: &str, error: &WriteError) -> Status {
         WriteError::Disk(_) => Status::new(507, "InternalError", message),
         WriteError::Busy => too_many(message, 1),
         WriteError::Left => Status::unavailable(message, 0),
-        WriteError::Undecided(_) => Status::unavailable(message, 1),
+        WriteError::Undecided(_) | WriteError::Lost => Status::unavailable(message, 1),
         WriteError::Uncertain(_) => Status::new(504, "Timeout", message),
     }
 }

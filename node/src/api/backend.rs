@@ -258,6 +258,10 @@ pub trait Backend: LogSource + UsageSource {
     /// Brings the numbers up to date that are counted behind the API: who is alive, who leads, what the network did.
     fn measure<'a>(&'a self, metrics: &'a Metrics) -> BoxFuture<'a, ()>;
 
+    /// Whether this node knows its cluster: not one whose disk was lost, before it has heard of it again. What it would show is empty,
+    /// which a client would take for everything being deleted.
+    fn has_state(&self) -> BoxFuture<'_, bool>;
+
     /// Whether this node takes requests: its state is loaded and its core runs.
     fn ready(&self) -> BoxFuture<'_, bool>;
 }

@@ -37,8 +37,11 @@ pub async fn answer(shell: &Shell, uri: &Uri) -> Option<Answer> {
         }
         let holds = check != STATE || shell.backend.ready().await;
         well &= holds;
-        let line =
-            if holds { format!("[+]{check} ok\n") } else { format!("[-]{check} failed: it is not loaded yet\n") };
+        let line = if holds {
+            format!("[+]{check} ok\n")
+        } else {
+            format!("[-]{check} failed: it is not loaded, or lost; skein peers says more\n")
+        };
         report.push_str(&line);
     }
     let verbose = query.iter().any(|(field, _)| field == "verbose");

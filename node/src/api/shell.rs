@@ -13,6 +13,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::upgrade::OnUpgrade;
+use skein_core::request::LOST_STATE;
 use skein_gossip::NodeId;
 use skein_gossip::once::Once;
 use skein_kube::authorize::User;
@@ -284,6 +285,9 @@ impl Shell {
         }
         if call.path().starts_with("/skein/") {
             return admin::serve(self, &call).await;
+        }
+        if !self.backend.has_state().await {
+            return Err(Status::unavailable(LOST_STATE, 5));
         }
         routes::serve(self, call).await
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub(crate) struct Daemon {
     pub(crate) host: Arc<Host>,
     /// What is open to peers.
     pub(crate) outbound: Outbound,
+    /// Whether it was seen to know its cluster, which it does not forget.
+    pub(crate) has_state: AtomicBool,
 }
 
 impl LogSource for Daemon {
@@ -273,8 +276,20 @@ impl Backend for Daemon {
         .boxed()
     }
 
+    fn has_state(&self) -> BoxFuture<'_, bool> {
+        async move {
+            if self.has_state.load(Ordering::Relaxed) {
+                return true;
+            }
+            let known = self.ask(|node, _| node.store().members().is_known(&node.me())).await.unwrap_or(false);
+            self.has_state.fetch_or(known, Ordering::Relaxed);
+            known
+        }
+        .boxed()
+    }
+
     fn ready(&self) -> BoxFuture<'_, bool> {
-        async move { self.ask(|_, _| ()).await.is_ok() }.boxed()
+        async move { self.has_state().await && self.ask(|_, _| ()).await.is_ok() }.boxed()
     }
 }
 

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use redb::Database;
+use skein_core::node::founding_row;
 use skein_crdt_state::ClusterId;
 use skein_crdt_state::store::tables;
 use skein_gossip::Keypair;
@@ -63,7 +64,7 @@ pub(super) async fn enter(
     let cluster = skein_crdt_state::members::cluster_id(&keys.node_id(), &nonce);
     let epochs = Epochs::founded(ClusterSecrets::found(&cluster.to_string())?);
     let cluster_file = ClusterFile::new(&cluster, &name, Some(nonce));
-    disk::begin_with(dir, place.database, rows, Rows::new())?;
+    disk::begin_with(dir, place.database, rows, vec![founding_row(cluster)])?;
     file::store(dir, seal, &epochs)?;
     cluster_file.store(dir)?;
     info!(%cluster, %name, "founded a cluster");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use skein_core::node::{Effect, Input, Node, NodeConfig, TOKEN_KIND, TokenRole};
+use skein_core::node::{Effect, Input, Node, NodeConfig, TOKEN_KIND, TokenRole, founding_row};
 use skein_core::request::{AdmissionError, AdmissionRequest, Durability, WriteOp, WriteRequest};
 use skein_crdt_state::memo::MemoLimits;
 use skein_crdt_state::store::tables;
@@ -85,7 +85,8 @@ impl World {
         let seal = Seal::open(&dir, &Opener::beside(&dir).unwrap()).unwrap();
         let epochs = Epochs::founded(ClusterSecrets::found("home").unwrap());
         let clock = Clock::start();
-        let (node, _) = Node::start(config(keys(FOUNDER), "n1", &epochs), clock.now(), Vec::new()).unwrap();
+        let (node, _) =
+            Node::start(config(keys(FOUNDER), "n1", &epochs), clock.now(), vec![founding_row(cluster())]).unwrap();
         let (core, receiver) = CoreHandle::new();
         tokio::spawn(serve(node, receiver, core.clone(), clock));
         let net_config = NetConfig::new(keys(FOUNDER), vec!["127.0.0.1:0".parse().unwrap()]);

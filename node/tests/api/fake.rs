@@ -1,7 +1,7 @@
 //! A node in memory behind the API: objects that are written are there at once, Deployments are always complete.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub struct Fake {
     /// How many removals were begun, and how many rotations were made.
     pub removals: AtomicUsize,
     pub rotations: AtomicUsize,
+    /// Whether the node's disk was lost, and it has heard of nobody since.
+    pub is_lost: AtomicBool,
 }
 
 #[derive(Default)]
@@ -107,6 +109,7 @@ impl Fake {
             node_stops,
             removals: AtomicUsize::new(0),
             rotations: AtomicUsize::new(0),
+            is_lost: AtomicBool::new(false),
         };
         fake.put("Namespace", "", "default", &json!({"spec": {"finalizers": ["kubernetes"]}}));
         for (name, id) in [("goose", ME), ("gander", PEER)] {
@@ -578,7 +581,11 @@ impl Backend for Fake {
         Box::pin(std::future::ready(()))
     }
 
+    fn has_state(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { !self.is_lost.load(Relaxed) })
+    }
+
     fn ready(&self) -> BoxFuture<'_, bool> {
-        Box::pin(async { true })
+        self.has_state()
     }
 }

@@ -106,6 +106,29 @@ async fn verbs_that_give_out_secrets_are_on_the_socket_alone() {
     assert!(kubeconfig.text.contains("https://127.0.0.1:7443"));
 }
 
+/// What it would show is empty, and a client would take everything for deleted.
+#[tokio::test]
+async fn a_node_that_lost_its_state_shows_nothing_and_says_why() {
+    let world = World::new().await;
+    world.fake.is_lost.store(true, std::sync::atomic::Ordering::Relaxed);
+    for path in [
+        "/api/v1/pods",
+        "/api/v1/namespaces/shop/pods/web",
+        "/skein/v1/peers",
+        "/skein/v1/leader",
+        "/skein/v1/why?object=web",
+    ] {
+        let answer = world.socket("GET", path).send().await;
+        assert_eq!(answer.status.as_u16(), 503, "{path}");
+        assert!(answer.json()["message"].as_str().unwrap().contains("state of this node is lost"), "{path}");
+    }
+    let ready = world.request("GET", "/readyz").send().await;
+    assert!(ready.status.as_u16() == 503 && ready.text.contains("state failed"), "{}", ready.text);
+    assert_eq!(world.request("GET", "/livez").send().await.status.as_u16(), 200);
+    world.fake.is_lost.store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(world.socket("GET", "/api/v1/pods").send().await.status.as_u16(), 200);
+}
+
 #[tokio::test]
 async fn the_command_line_reads_peers_leader_why_and_hash() {
     let world = World::new().await;

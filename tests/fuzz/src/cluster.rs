@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use skein_core::node::{Effect, Input, Node, NodeConfig, TOKEN_KIND};
+use skein_core::node::{Effect, Input, Node, NodeConfig, TOKEN_KIND, founding_row};
 use skein_core::request::{AdmissionRequest, Durability, WriteOp, WriteRequest};
 use skein_crdt_state::keyring::{DataKey, EpochId, Keyring};
 use skein_crdt_state::memo::MemoLimits;
@@ -63,7 +63,8 @@ impl Cluster {
             now_ms: 10_000,
             next_request: 0,
         };
-        cluster.boot(0, Rows::new());
+        let (table, key, value) = founding_row(cluster_id());
+        cluster.boot(0, [((table, key), value)].into());
         let name = NameKey::root(&Kind::new(TOKEN_KIND), &"09".repeat(32));
         let edits = vec![Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)), Edit::set("spec.uses", Scalar::Int(99))];
         cluster.write(0, WriteOp::Create { name, edits });

@@ -212,9 +212,10 @@ impl Pod {
     pub(super) fn step(&mut self, ctx: &mut Context<'_>) {
         let grace = self.grace();
         match self.stray_until {
-            Some(until) if until <= ctx.now.mono => self.stop(ctx),
-            Some(until) => ctx.wake_at(until),
-            None => {}
+            // Its slot may be among what this node is still being told.
+            Some(until) if until <= ctx.now.mono && ctx.caught_up => self.stop(ctx),
+            Some(until) if until > ctx.now.mono => ctx.wake_at(until),
+            _ => {}
         }
         self.leftovers.iter_mut().for_each(|instance| instance.dispose(grace, ctx));
         if self.is_stopping() {

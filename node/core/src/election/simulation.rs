@@ -107,7 +107,7 @@ impl World {
             quorate: BTreeMap::new(),
         };
         for host in 0..n {
-            let disk = if host == 0 { VoteRecord::founder(id(0)) } else { VoteRecord::default() };
+            let disk = if host == 0 { VoteRecord::founder(id(0)) } else { VoteRecord::newcomer() };
             world.add(disk, members.clone());
         }
         world.at(0, Event::Detect);
@@ -194,7 +194,7 @@ impl World {
         self.hosts[by].members.insert(id(new));
         let members = self.hosts[by].members.clone();
         self.give(by, Input::Members(members.clone()));
-        self.add(VoteRecord::default(), members);
+        self.add(VoteRecord::newcomer(), members);
         let blocked: Vec<(usize, usize)> = self.cut.iter().copied().filter(|(a, b)| *a == by || *b == by).collect();
         for (a, b) in blocked {
             self.cut.insert(if a == by { (new, b) } else { (a, new) });

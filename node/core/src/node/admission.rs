@@ -132,6 +132,7 @@ impl Node {
         let linked: Vec<NodeId> = self.peers.linked.iter().copied().collect();
         linked.into_iter().for_each(|peer| self.tell_why_out(peer));
         self.go(now);
+        self.is_out_before_leaving(now);
     }
 
     /// Somebody else has removed nodes that this one has connections to: they are told why these end. Whether there were any; then

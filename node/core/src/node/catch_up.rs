@@ -11,6 +11,8 @@ use crate::agent;
 
 /// How long a node waits for a peer that would tell it what is new, before it goes by its own disk.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one waits that has lost its state and has met a member: what its own disk says is nothing.
+const PATIENCE_WITHOUT_STATE: Duration = Duration::from_secs(30);
 /// How often it compares with peers meanwhile. Where others write all the time the two are never quite alike.
 const MAX_COMPARISONS: u32 = 16;
 /// How long one peer has to answer before another may be asked, in a large cluster. In one where a third of all come back at
@@ -21,18 +23,33 @@ const ONE_AT_A_TIME: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct CatchUp {
     done: bool,
+    /// Whether this node knows nobody, not even itself, and so cannot begin.
+    lacks_state: bool,
     comparisons: u32,
     /// Whom it waits for, and since when.
     asked: Option<(NodeId, Instant)>,
 }
 
 impl Node {
-    /// Begins: at once done for who has no peers.
+    /// Begins: at once done for who has no peers. Whose disk was lost begins when it hears of its cluster, or it would take all that
+    /// runs here for what nobody asked for.
     pub(super) fn begin_catching_up(&mut self, now: Now) {
-        if self.store.members().active().iter().all(|member| *member == self.me) {
+        let members = self.store.members();
+        let had_state = !std::mem::replace(&mut self.catch_up.lacks_state, !members.is_known(&self.me));
+        if self.catch_up.lacks_state {
+            return;
+        }
+        if members.active().iter().all(|member| *member == self.me) {
             return self.caught_up(now);
         }
-        self.timers.set(Wait::CatchUp, now.mono + PATIENCE);
+        self.timers.set(Wait::CatchUp, now.mono + if had_state { PATIENCE } else { PATIENCE_WITHOUT_STATE });
+    }
+
+    /// This node has heard that it is a member.
+    pub(super) fn has_state_again(&mut self, now: Now) {
+        if self.catch_up.lacks_state {
+            self.begin_catching_up(now);
+        }
     }
 
     /// Nobody said anything for so long that this node goes on alone, or somebody said all.

@@ -48,6 +48,13 @@ impl Node {
     /// Begins to leave: the voters are asked to go on without this node first, or most of a small cluster's votes would
     /// leave with it; and a peer must hold all that this node holds, or writes that no other disk has would.
     pub(super) fn leave(&mut self, now: Now, id: RequestId) {
+        let refusal = match self.retiring {
+            Some(_) => Some(LeaveError::Underway),
+            None => (!self.store.members().is_known(&self.me)).then_some(LeaveError::Lost),
+        };
+        if let Some(error) = refusal {
+            return self.effects.push_back(Effect::Left(id, Err(error)));
+        }
         self.retiring = Some(id);
         self.inheritance.begin_anew();
         self.timers.set(Wait::Depart, now.mono + RETIRE_PATIENCE);
@@ -142,6 +149,14 @@ impl Node {
         self.membership.handle(now, skein_gossip::membership::Input::Leave);
         self.agent.handle(now, crate::agent::Input::Leave);
         self.left = true;
+    }
+
+    /// The node is out while it makes ready to leave: whoever asked it to has what was asked for.
+    pub(super) fn is_out_before_leaving(&mut self, now: Now) {
+        if let Some(id) = self.retiring.take() {
+            self.timers.clear(&Wait::Depart);
+            self.leave_again(now, id);
+        }
     }
 
     /// The user repeats the wish to leave at a node that has left: whoever has not heard of it is told. It leaves anew, since somebody may

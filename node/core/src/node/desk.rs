@@ -11,7 +11,7 @@ use skein_crdt_state::{ClusterId, Edit, Envelope, Kind, Layout, Memo, NameKey, O
 use skein_gossip::{Instant, Keypair, Now};
 
 use super::admission::hex;
-use super::{Effect, Input, Node, NodeConfig, TOKEN_KIND};
+use super::{Effect, Input, Node, NodeConfig, TOKEN_KIND, founding_row};
 use crate::request::{AdmissionError, AdmissionRequest, Durability, WriteOp, WriteRequest};
 
 pub(super) const NONCE: [u8; 32] = [7; 32];
@@ -73,7 +73,7 @@ impl Host {
 
     /// A founder with a token for so many.
     pub(super) fn founder(uses: i64, role: &str) -> Self {
-        let mut host = Host::start(0, Vec::new());
+        let mut host = Host::start(0, vec![founding_row(cluster())]);
         let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(&TOKEN));
         let edits = vec![
             Edit::set("spec.expiresMs", Scalar::Int(i64::MAX)),

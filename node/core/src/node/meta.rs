@@ -71,17 +71,38 @@ impl Meta {
         Ok((u64::from_be_bytes(bytes) + 1).max(by_clock))
     }
 
-    /// The vote. `first`: what a node begins with that has none. Whoever has lost its vote cannot know whom it voted for, so
-    /// its vote does not count until the voters have gone on without it once.
-    pub(super) fn vote(&self, first: VoteRecord) -> Result<VoteRecord, StartError> {
-        if self.damaged.iter().any(|row| row.record.0 == VOTE) {
-            return Ok(VoteRecord { unseated: true, ..VoteRecord::default() });
-        }
+    /// The vote. Whoever has lost its vote cannot know whom it voted for, and a disk that holds none is a new one or one that
+    /// came in the place of another.
+    pub(super) fn vote(&self) -> Result<VoteRecord, StartError> {
         match self.rows.get(VOTE) {
             Some(bytes) => postcard::from_bytes(bytes).map_err(|_| StartError::Unreadable("vote".into())),
-            None => Ok(first),
+            None => Ok(VoteRecord::newcomer()),
         }
     }
+
+    /// Whether no start has written anything yet on the disk of who is to found this cluster.
+    pub(super) fn is_founders_first(&self) -> bool {
+        self.rows.contains_key(CLUSTER) && self.rows.len() == 1 && self.damaged.is_empty()
+    }
+}
+
+/// What the disk of a founder holds before its first start. Without it the disk is not the one on which it was to found its cluster.
+#[must_use]
+pub fn founding_record(cluster: ClusterId) -> Record {
+    cluster_row(cluster)
+}
+
+/// [`founding_record`] as a start reads it.
+#[must_use]
+pub fn founding_row(cluster: ClusterId) -> Row {
+    let Record { table, key, value } = founding_record(cluster);
+    (table.to_owned(), key.to_vec(), value.unwrap_or_default().to_vec())
+}
+
+/// Whether a row is the [`founding_record`] of whichever cluster.
+#[must_use]
+pub fn is_founding_row(table: &str, key: &[u8]) -> bool {
+    table == META && key == CLUSTER
 }
 
 /// The row that holds a vote.
@@ -154,7 +175,7 @@ mod tests {
         let sound = rows([vote_row(&vote), boot_row(5), cluster_row(ClusterId([1; 16]))]);
         let now = Now { mono: Instant::ZERO, wall_ms: 0 };
         let meta = Meta::read(sound.clone());
-        assert_eq!(meta.vote(VoteRecord::default()).unwrap(), vote);
+        assert_eq!(meta.vote().unwrap(), vote);
         assert_eq!(meta.next_boot(now, 0).unwrap(), 6);
         assert!(meta.check_cluster(ClusterId([2; 16])).is_err() && meta.damaged().is_empty());
         for row in 0..sound.len() {
@@ -163,7 +184,8 @@ mod tests {
                 rows[row].2[bit / 8] ^= 1 << (bit % 8);
                 let meta = Meta::read(rows);
                 assert!(meta.check_cluster(ClusterId([1; 16])).is_ok());
-                assert_eq!(meta.vote(VoteRecord::default()).unwrap().unseated, row == 0);
+                assert_eq!(meta.vote().unwrap().unseated, row == 0);
+                assert!(!meta.is_founders_first());
                 assert_eq!(meta.damaged().len(), 1, "row {row} bit {bit}");
             }
         }

@@ -15,7 +15,7 @@ use super::{Effect, Frame, Input, Lane, MAX_CONTROL_BYTES, Node, Wait};
 use crate::agent;
 use crate::election::{self, Input as ToElection};
 use crate::project::Sources;
-use crate::request::WriteRequest;
+use crate::request::{WriteError, WriteRequest};
 
 /// How long those who come to a large cluster wait to be looked at together.
 const COMINGS_TOGETHER: Duration = Duration::from_millis(100);
@@ -344,9 +344,19 @@ impl Node {
         }
         self.timers.clear(&Wait::Members);
         let members = self.store.members().active().clone();
+        let was_known = self.known_members.contains(&self.me);
         self.known_members.clone_from(&members);
+        if !was_known && members.contains(&self.me) {
+            self.ensure_node_object(now);
+            self.has_state_again(now);
+        }
         self.membership.handle(now, ToMembership::Members(members.clone()));
-        self.election.handle(now, ToElection::Observers(self.store.members().observers()));
+        let mut observers = self.store.members().observers();
+        // Whose disk was lost does not know what it is in the cluster. It may be an observer, so it has no say until it hears.
+        if !members.contains(&self.me) {
+            observers.insert(self.me);
+        }
+        self.election.handle(now, ToElection::Observers(observers));
         let removed = self.store.members().iter().filter(|member| member.is_removed()).map(|member| member.id);
         self.election.on_removed(removed.collect());
         self.election.handle(now, ToElection::Members(members.clone()));
@@ -366,7 +376,7 @@ impl Node {
 
     fn refuse_after_leaving(&mut self, now: Now, input: &Input) {
         match *input {
-            Input::Write(id, _) => self.effects.push_back(Effect::Written(id, Err(crate::request::WriteError::Left))),
+            Input::Write(id, _) => self.effects.push_back(Effect::Written(id, Err(WriteError::Left))),
             Input::Admit(id, _) => {
                 let reason = crate::request::AdmissionError::Unavailable(NOT_IN_ANY_MORE.into());
                 self.effects.push_back(Effect::Admitted(id, Err(reason)));
@@ -390,6 +400,9 @@ impl Node {
     }
 
     fn write(&mut self, now: Now, id: crate::request::RequestId, request: WriteRequest) {
+        if !self.store.members().is_known(&self.me) {
+            return self.effects.push_back(Effect::Written(id, Err(WriteError::Lost)));
+        }
         if let Some(by) = decided_by(&request.op) {
             return self.ask_decider(now, id, request, by);
         }

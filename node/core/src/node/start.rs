@@ -15,6 +15,7 @@ use crate::agent::{Agent, AgentConfig};
 use crate::controllers::Notes;
 use crate::election::{Election, ElectionConfig, VoteRecord};
 use crate::project::{Projection, Sources};
+use crate::request::LOST_STATE;
 use crate::slot::Claims;
 use crate::status::{Events, NodeStatus};
 use crate::view::ViewCache;
@@ -62,11 +63,13 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     };
     let mut store = Store::new(identity, config.memo.clone());
     let mut damaged = store.restore(now, said);
-    let founder = VoteRecord::founder(config.keys.node_id());
-    // Nobody else can have seen a vote of the only member.
-    let is_alone = config.found.is_some() && store.members().active().len() <= 1;
-    let vote = if is_alone { meta.vote(founder.clone())? } else { meta.vote(VoteRecord::default())? };
-    let vote = if is_alone && vote.unseated { founder } else { vote };
+    let mut vote = meta.vote()?;
+    // Nobody else can have seen a vote of the only member. Who has founded and knows nobody has lost its disk.
+    let me = config.keys.node_id();
+    let is_alone = meta.is_founders_first() || store.members().active().iter().eq([&me]);
+    if config.found.is_some() && is_alone && vote.unseated {
+        vote = VoteRecord::founder(me);
+    }
     damaged.extend(meta.damaged());
     let boot = store.boot();
     let mut node = assemble(config, store, vote, boot);
@@ -150,14 +153,13 @@ fn assemble(config: NodeConfig, store: Store, vote: VoteRecord, boot: u64) -> No
 impl Node {
     fn first_records(&mut self, boot: u64) {
         self.outbox.add([meta::boot_row(boot), meta::cluster_row(self.config.cluster)]);
-        if self.config.found.is_some() || self.election.record().unseated {
-            self.outbox.add([meta::vote_row(self.election.record())]);
-        }
+        self.outbox.add([meta::vote_row(self.election.record())]);
     }
 
     /// What a node does before its first input: a founder founds, everybody takes up what it knows.
     fn first_words(&mut self, now: Now) {
-        if let Some(nonce) = self.config.found.filter(|_| !self.store.members().is_known(&self.me)) {
+        let founds = !self.store.members().is_known(&self.me) && !self.election.record().unseated;
+        if let Some(nonce) = self.config.found.filter(|_| founds) {
             let name = self.config.name.clone();
             self.store.found(now, nonce, &name);
             for namespace in FIRST_NAMESPACES {
@@ -183,9 +185,12 @@ impl Node {
             let text = self.why_out(&why);
             self.effects.push_back(Effect::Notice(text));
         }
+        let members = self.store.members();
+        if members.active().is_empty() && !members.is_known(&self.me) {
+            self.effects.push_back(Effect::Notice(LOST_STATE.to_owned()));
+        }
         self.effects.push_back(Effect::Rotations(self.store.rotations()));
         self.members_changed(now);
-        self.ensure_node_object(now);
         self.restore_pods(now);
         if self.left {
             self.agent.handle(now, crate::agent::Input::Leave);
@@ -209,12 +214,17 @@ mod tests {
 
     use super::super::desk::{config, now};
     use super::*;
+    use crate::request::{WriteError, WriteOp};
     use skein_crdt_state::store::tables;
 
     type Disk = BTreeMap<(String, Vec<u8>), Vec<u8>>;
 
     /// Starts on a disk, and writes to it what the start asks for.
     fn start_on(disk: &mut Disk) -> Vec<Damaged> {
+        start(disk).1
+    }
+
+    fn start(disk: &mut Disk) -> (Node, Vec<Damaged>) {
         let rows = disk.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone())).collect();
         let (mut node, damaged) = Node::start(config(0), now(0), rows).unwrap();
         while let Some(effect) = node.poll_effect() {
@@ -228,12 +238,17 @@ mod tests {
             }
             node.handle(now(0), crate::node::Input::Persisted(batch));
         }
-        damaged
+        (node, damaged)
+    }
+
+    fn founders_disk() -> Disk {
+        let (table, key, value) = meta::founding_row(config(0).cluster);
+        [((table, key), value)].into()
     }
 
     #[test]
     fn a_node_tells_nobody_how_it_is_before_the_number_of_its_start_is_on_disk() {
-        let (mut node, _) = Node::start(config(0), now(0), Vec::new()).unwrap();
+        let (mut node, _) = Node::start(config(0), now(0), vec![meta::founding_row(config(0).cluster)]).unwrap();
         let told = |node: &mut Node| {
             while node.poll_effect().is_some() {}
             let frame = super::super::Frame::Reports { envelopes: Vec::new(), last: true };
@@ -251,7 +266,7 @@ mod tests {
     #[test]
     fn of_a_damaged_statement_both_copies_are_on_disk_again_after_the_start() {
         for table in [tables::MEMBERS, tables::MEMBERS_COPY] {
-            let mut disk = Disk::new();
+            let mut disk = founders_disk();
             start_on(&mut disk);
             let count = |disk: &Disk| disk.keys().filter(|(of, _)| of == table).count();
             assert_eq!(count(&disk), 1);
@@ -260,5 +275,35 @@ mod tests {
             assert_eq!(count(&disk), 1, "{table}");
             assert_eq!(start_on(&mut disk), [], "it is sound");
         }
+    }
+    #[test]
+    fn a_founder_founds_on_the_disk_that_was_made_for_it_and_on_no_other() {
+        let mut disk = founders_disk();
+        for _ in 0..2 {
+            let (node, damaged) = start(&mut disk);
+            assert!(node.store().members().is_active(&node.me()) && !node.has_lost_vote() && damaged.is_empty());
+        }
+        // What it said before it is gone, and so is what it voted for: also after another start.
+        let mut empty = Disk::new();
+        for _ in 0..2 {
+            let (node, _) = start(&mut empty);
+            assert!(!node.store().members().is_known(&node.me()) && node.has_lost_vote());
+        }
+        let (mut node, _) = start(&mut empty);
+        let op = WriteOp::Create { name: NameKey::root(&Kind::new("Namespace"), "shop"), edits: Vec::new() };
+        let request = durability::statement_write(op);
+        node.handle(now(1), crate::node::Input::Write(1, Box::new(request)));
+        let mut answers = std::iter::from_fn(|| node.poll_effect());
+        assert!(answers.any(|effect| matches!(effect, Effect::Written(1, Err(WriteError::Lost)))));
+    }
+
+    #[test]
+    fn the_only_member_whose_vote_is_damaged_has_it_again_since_nobody_else_has_seen_it() {
+        let mut disk = founders_disk();
+        start_on(&mut disk);
+        disk.iter_mut().filter(|((_, key), _)| key == b"vote").for_each(|(_, value)| value.truncate(3));
+        let (node, damaged) = start(&mut disk);
+        assert_eq!(damaged.len(), 1);
+        assert!(!node.has_lost_vote() && node.voters().eq([&node.me()]));
     }
 }

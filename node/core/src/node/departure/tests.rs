@@ -88,3 +88,40 @@ fn who_is_about_to_leave_is_nobodys_heir() {
     assert!(!stored(&mut host, &[]), "of two that leave at one time each would leave all to the other");
     assert!(stored(&mut host, &known), "what it was sent it has");
 }
+
+fn told(host: &mut Host) -> Vec<(RequestId, Result<(), LeaveError>)> {
+    let effects = std::iter::from_fn(|| host.node.poll_effect());
+    effects.filter_map(|effect| if let Effect::Left(id, result) = effect { Some((id, result)) } else { None }).collect()
+}
+
+#[test]
+fn who_is_removed_while_it_makes_ready_to_leave_has_left() {
+    let mut host = Host::founder(9, "member");
+    let statements = host.answer(1, "n1", TOKEN).unwrap();
+    let rows = statements.iter().map(|said| ("members".to_owned(), said.digest().to_vec(), said.encode()));
+    let mut remover = Host::start(1, rows.collect());
+    host.node.leave(now(0), 9);
+    assert_eq!(told(&mut host), []);
+    let removal = remover.node.store.remove(now(1), host.node.me()).unwrap();
+    let give = skein_crdt_state::exchange::Exchange::Give { envelopes: vec![removal], answer: false };
+    host.node.store.exchange(now(2), give);
+    host.node.members_changed(now(2));
+    assert_eq!(told(&mut host), [(9, Ok(()))]);
+    host.node.handle(now(60_000), Input::Timeout);
+    assert_eq!(told(&mut host), [], "nobody waits for it any more");
+}
+
+#[test]
+fn who_makes_ready_to_leave_is_not_asked_to_twice() {
+    let (mut host, _) = retiring();
+    host.hear();
+    host.node.handle(now(0), Input::Leave(10));
+    assert_eq!(told(&mut host), [(10, Err(LeaveError::Underway))]);
+}
+
+#[test]
+fn who_has_lost_its_disk_does_not_leave_behind_the_backs_of_all_others() {
+    let mut host = Host::start(1, Vec::new());
+    host.node.handle(now(1), Input::Leave(1));
+    assert_eq!(told(&mut host), [(1, Err(LeaveError::Lost))]);
+}
