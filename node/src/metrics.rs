@@ -222,6 +222,8 @@ table! {
     term: Gauge, "gauge", "skein_leader_term";
     /// Whether that leader is backed by more than half of the voters.
     is_quorate: Gauge, "gauge", "skein_leader_is_quorate";
+    /// Whether this node is one of the voters, and its vote counts.
+    votes: Gauge, "gauge", "skein_votes";
     /// Writes that were acknowledged.
     writes: Counter, "counter", "skein_writes_total";
     /// Writes that were acknowledged with a warning, such as that no other disk has them yet.

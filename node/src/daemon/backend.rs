@@ -259,10 +259,11 @@ impl Backend for Daemon {
                 let leads = leadership.leader == Some(node.me());
                 let refuses = usize::from(!node.status().disk.is_empty());
                 let counts = [node.projection().len(), node.alive().len(), node.pending_writes(), refuses];
-                (counts, leads, leadership.term, leadership.quorate)
+                let votes = !node.has_lost_vote() && node.voters().any(|voter| *voter == node.me());
+                (counts, leads, leadership.term, leadership.quorate, votes)
             });
             // A daemon that stops shows what it knew last.
-            if let Ok(([objects, alive, pending, refuses], leads, term, quorate)) = counted.await {
+            if let Ok(([objects, alive, pending, refuses], leads, term, quorate, votes)) = counted.await {
                 metrics.objects.set(objects as u64);
                 metrics.peers_alive.set(alive as u64);
                 metrics.writes_pending.set(pending as u64);
@@ -270,6 +271,7 @@ impl Backend for Daemon {
                 metrics.is_leader.set(u64::from(leads));
                 metrics.term.set(term);
                 metrics.is_quorate.set(u64::from(quorate));
+                metrics.votes.set(u64::from(votes));
             }
             measure_net(&self.net.metrics(), metrics);
         }
