@@ -55,11 +55,13 @@ pub enum Bug {
     SealsStay,
     /// What is made again of a deleted life counts as written now.
     MadeAgainIsNew,
+    /// A founder whose disk was lost founds its cluster again, and its vote alone is most of them.
+    FoundsAgain,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 23] = [
         Bug::VoteBeforeDisk,
         Bug::DeletionForgotten,
         Bug::PromiseBeforeDisk,
@@ -82,6 +84,7 @@ impl Bug {
         Bug::LeaseWithoutRecall,
         Bug::SealsStay,
         Bug::MadeAgainIsNew,
+        Bug::FoundsAgain,
     ];
 }
 

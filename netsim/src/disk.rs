@@ -114,6 +114,11 @@ impl Disk {
         self.rows.into_keys()
     }
 
+    /// Whether there is a row of which that is so, by table and key.
+    pub(crate) fn has(&self, is_meant: impl Fn(&str, &[u8]) -> bool) -> bool {
+        self.rows.keys().any(|(table, key)| is_meant(table, key))
+    }
+
     /// One row.
     #[must_use]
     pub fn row(&self, table: &'static str, key: &[u8]) -> Option<&Arc<[u8]>> {

@@ -44,8 +44,10 @@ pub struct Oracle {
     asked: BTreeMap<RequestId, Asked>,
     damaged: BTreeMap<String, BTreeSet<usize>>,
     out: BTreeSet<usize>,
-    /// Whether a host has left for good and its disk with it, or has lost its disk.
-    has_fewer_copies: bool,
+    /// Whether a host has left for good, and its disk with it.
+    has_left: bool,
+    /// Objects and names of which the last copy of something was lost with its disk, or damaged where other disks were lost before.
+    gone: BTreeSet<String>,
     /// To whom hosts have left what they held.
     heirs: BTreeMap<usize, BTreeSet<usize>>,
 }
@@ -84,9 +86,14 @@ impl Oracle {
         self.out.insert(host);
     }
 
-    /// A host has left for good, or lost its disk: of what it and another had there is one copy less.
-    pub fn loses_copies(&mut self) {
-        self.has_fewer_copies = true;
+    /// A host has left for good: of what it and another had there is one copy less.
+    pub fn leaves(&mut self) {
+        self.has_left = true;
+    }
+
+    /// No disk holds something of this object or name any more: the only one that did was lost, or is damaged and others were lost.
+    pub fn is_gone(&mut self, key: &str) {
+        self.gone.insert(key.to_owned());
     }
 
     /// A host leaves all that it holds to another.
@@ -115,18 +122,18 @@ impl Oracle {
     }
 
     /// Whether a write may be gone: the peer that took it was removed, or left all to one that was; or it was on one disk alone, as the user was told or
-    /// since the other's host has left, was removed or has lost its disk, and that disk was damaged.
+    /// since the other's host has left or was removed, and that disk was damaged; or no disk has it any more since disks were lost.
     #[must_use]
     pub fn may_be_lost(&self, asked: &Asked) -> bool {
-        let reply = match &asked.answer {
+        let (reply, was_on_one) = match &asked.answer {
             _ if self.out.contains(&asked.peer) => return true,
             _ if self.heirs.get(&asked.peer).is_some_and(|heirs| !heirs.is_disjoint(&self.out)) => return true,
-            Answer::DoneWithWarning(reply) => reply,
-            Answer::Done(reply) if self.has_fewer_copies || !self.out.is_empty() => reply,
+            Answer::DoneWithWarning(reply) => (reply, true),
+            Answer::Done(reply) => (reply, self.has_left || !self.out.is_empty()),
             _ => return false,
         };
-        let links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);
-        links.into_iter().any(|name| self.damaged.contains_key(&name))
+        let mut links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);
+        links.any(|name| self.gone.contains(&name) || (was_on_one && self.damaged.contains_key(&name)))
     }
 
     /// The most replicas that anybody ever asked for.

@@ -26,7 +26,7 @@ const REMOVALS: [&str; 5] =
 const REMOVALS_APART: [&str; 5] =
     ["removal_every_ms=14000", "busy_ms=50000", "nodes=8", "partition_every_ms=0", "one_way_every_ms=0"];
 
-const PLANTED: [Planted; 22] = [
+const PLANTED: [Planted; 23] = [
     Planted {
         bug: Bug::VoteBeforeDisk,
         knobs: &["crash_every_ms=900", "tenure_ms=1500", "disk_us=300000", "busy_ms=20000"],
@@ -115,6 +115,18 @@ const PLANTED: [Planted; 22] = [
         ],
         checks: &["latest"],
         within: 60,
+    },
+    Planted {
+        bug: Bug::FoundsAgain,
+        knobs: &[
+            "nodes=3",
+            "candidate_every_ms=20",
+            "lose_disk_every_ms=2000",
+            "partition_every_ms=1500",
+            "busy_ms=30000",
+        ],
+        checks: &["locks", "leader"],
+        within: 40,
     },
 ];
 

@@ -34,7 +34,9 @@ pub enum DiskError {
     #[error("{0} is in use by another skein daemon; stop it first, or use another --data-dir")]
     InUse(PathBuf),
     /// It cannot be opened or read.
-    #[error("{path} cannot be used: {reason}; move it away to start empty and take the state from the peers again")]
+    #[error(
+        "{path} cannot be used: {reason}; move it away to start empty and take the state from the other members again, if there are any"
+    )]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -111,14 +113,17 @@ fn read_all(database: &Database) -> Result<Rows, redb::Error> {
 }
 
 /// Writes what a node begins with, and waits until it is on disk. What an earlier beginning left there that was cut short goes:
-/// no start has used it, and it may be of another cluster.
+/// no start has used it, and it may be of another cluster. A disk that a start has used stays that of its cluster.
 ///
 /// # Errors
 /// When the disk refuses; then all is as it was.
-pub fn begin_with(dir: &Path, database: &Database, found: &mut Rows, first: Rows) -> Result<(), DiskError> {
+pub fn begin_with(dir: &Path, database: &Database, found: &mut Rows, mut first: Rows) -> Result<(), DiskError> {
     let unusable = |reason: redb::Error| DiskError::Unusable { path: dir.join(FILE_NAME), reason: reason.to_string() };
-    // Each start writes records of other tables first.
+    // Each start writes other records than a beginning does.
     let is_unused = found.iter().all(|(table, key, _)| table == tables::MEMBERS || is_founding_row(table, key));
+    if !is_unused {
+        first.retain(|(table, key, _)| !is_founding_row(table, key));
+    }
     let left_behind = if is_unused { std::mem::take(found) } else { Rows::new() };
     replace(database, &left_behind, &first).map_err(unusable)?;
     found.extend(first);
@@ -215,6 +220,9 @@ fn commit(database: &Database, batches: &[Batch]) -> Result<(), redb::Error> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use skein_core::node::founding_row;
+    use skein_crdt_state::ClusterId;
+
     use super::*;
 
     fn record(key: &str, value: Option<&str>) -> Record {
@@ -258,6 +266,20 @@ mod tests {
         assert_eq!(begin(vec![row("members", 1), row("members", 2)]).len(), 2);
         assert_eq!(begin(vec![row("members", 3), row("t", 0)]), [row("members", 3), row("t", 0)]);
         assert_eq!(begin(vec![row("u", 4)]).len(), 3, "a start has used it: it stays");
+    }
+
+    #[test]
+    fn a_disk_that_was_used_stays_that_of_its_cluster_whoever_founds_on_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mine, other) = (founding_row(ClusterId([1; 16])), founding_row(ClusterId([2; 16])));
+        let (database, mut found) = open(dir.path()).unwrap();
+        for (first, kept) in [(&other, &other), (&mine, &mine)] {
+            begin_with(dir.path(), &database, &mut found, vec![first.clone()]).unwrap();
+            assert_eq!(found, [kept.clone()], "nobody has started on it");
+        }
+        found.push(("meta".to_owned(), b"boot".to_vec(), vec![1]));
+        begin_with(dir.path(), &database, &mut found, vec![other]).unwrap();
+        assert!(found.len() == 2 && found[0] == mine);
     }
 
     #[test]

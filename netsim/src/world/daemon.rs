@@ -8,9 +8,11 @@ use skein_core::node::{Effect, Input, Node, NodeConfig};
 use skein_core::request::{RequestId, WriteError, WriteReply};
 use skein_core::runtime::{RuntimeAction, RuntimeEvent};
 use skein_crdt_state::Hlc;
+use skein_crdt_state::store::tables;
 
 use super::{Event, World, hears, layout};
 use crate::checks;
+use crate::disk::RowKey;
 use crate::engine::Engine;
 use crate::host::{HeldFrame, Host, Standing};
 use crate::workload::LOCK_KIND;
@@ -36,6 +38,7 @@ impl World {
         host.timeout_at = None;
         host.on_disk = 0;
         host.held.clear();
+        host.lost.clear();
         let (config, now, start) =
             (self.config(number, seed), self.hosts[number].now(now_us), self.hosts[number].start);
         let rows = self.hosts[number].disk.read();
@@ -50,6 +53,9 @@ impl World {
                     let line = format_args!("h{number} sets aside {}: {}", record.name(), record.reason);
                     self.trace.line(now_us, line);
                     self.oracle.damaged(number, &record.key);
+                    if let Some(table) = tables::ALL.iter().find(|table| **table == record.table) {
+                        self.note_copy_less(number, &(*table, record.record.0.into()));
+                    }
                 }
             }
             Err(error) => return self.violate("boot", format!("h{number} does not start: {error}")),
@@ -111,13 +117,24 @@ impl World {
     /// Puts a new disk in the place of the one that the state of a daemon was on that does not run.
     pub fn lose_disk(&mut self, number: usize) {
         let lost = std::mem::take(&mut self.hosts[number].disk);
-        for (table, key) in lost.into_rows() {
-            let object = key.split(|byte| *byte == 0).next().unwrap_or_default();
-            self.oracle.damaged(number, &String::from_utf8_lossy(object));
-            self.hosts[number].lost.insert((table, key));
+        for row in lost.into_rows() {
+            let object = object_of(&row.1);
+            self.oracle.damaged(number, &object);
+            self.note_copy_less(number, &row);
+            self.hosts[number].lost.insert(row);
         }
-        self.oracle.loses_copies();
         self.watch.begins_anew(number);
+        self.note_forgotten_removals();
+    }
+
+    /// A host has a row no more that can be used. If no other has it, and disks are lost, whoever wrote it may miss it.
+    fn note_copy_less(&mut self, number: usize, row: &RowKey) {
+        let has_it = |host: &Host| {
+            host.number != number && host.disk.row(row.0, &row.1).is_some() && !host.disk.corrupted().contains(row)
+        };
+        if self.knobs.faults.lose_disk_every_ms > 0 && !self.hosts.iter().any(has_it) {
+            self.oracle.is_gone(&object_of(&row.1));
+        }
     }
 
     fn switch_off(&mut self, number: usize) -> bool {
@@ -194,17 +211,18 @@ impl World {
         let wall_ms = self.hosts[number].wall_ms(self.now_us);
         let faults = if self.busy { self.knobs.faults } else { crate::knobs::Faults::default() };
         let event = self.hosts[number].engine.perform(&mut self.chance.engines, wall_ms, &faults, action);
-        // Of what runs for no slot that the state knows nobody says any more what it asked for.
+        // The engine does its work whether or not the daemon that asked is still there to hear of it.
+        if self.hosts[number].start == start {
+            self.input(number, Input::Runtime(event));
+        }
+        // Of what runs for no slot that the state knows nobody says any more what it asked for. A daemon that has just started knows which
+        // these are once it has heard what runs.
         let overload = self.hosts[number].node.as_ref().and_then(|node| {
             let strays = node.strays().map(|uid| &**uid).collect();
             self.hosts[number].engine.overload(&strays)
         });
         if let Some(what) = overload.filter(|_| !self.is_knocking(number)) {
             self.violate("capacity", format!("h{number} {what}"));
-        }
-        // The engine does its work whether or not the daemon that asked is still there to hear of it.
-        if self.hosts[number].start == start {
-            self.input(number, Input::Runtime(event));
         }
     }
 
@@ -326,4 +344,9 @@ impl World {
         };
         self.hosts.iter().filter(holds).map(|host| (host.number, host.let_in)).collect()
     }
+}
+
+/// The object or the name that a row is about.
+fn object_of(key: &[u8]) -> String {
+    String::from_utf8_lossy(key.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }

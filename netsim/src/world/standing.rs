@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::seq::IteratorRandom;
 use skein_core::node::{Input, Node, TOKEN_KIND, founding_record};
 use skein_core::request::{AdmissionError, AdmissionRequest, Durability, LeaveError, RequestId, WriteOp, WriteRequest};
-use skein_crdt_state::members::{Ended, Member};
+use skein_crdt_state::members::{Ended, Member, REMOVAL};
 use skein_crdt_state::store::tables;
 use skein_crdt_state::{Edit, Envelope, Kind, NameKey, Operation, Record, Scalar};
 
@@ -298,6 +298,25 @@ impl World {
         }
     }
 
+    /// Whose removal was on a disk alone that is lost is a member like others: its remover was warned of that, and nobody knows of it.
+    pub(super) fn note_forgotten_removals(&mut self) {
+        for number in 0..self.hosts.len() {
+            let id = self.hosts[number].keys.node_id();
+            let is_removal = |table: &str, key: &[u8]| {
+                table == tables::MEMBERS
+                    && key.strip_prefix(&id.0[..]).is_some_and(|rest| rest.first() == Some(&REMOVAL))
+            };
+            let knows = |host: &Host| {
+                let member = host.node.as_ref().and_then(|node| node.store().members().get(&id));
+                member.is_some_and(Member::is_removed) || host.disk.has(is_removal)
+            };
+            if self.hosts[number].standing == Standing::Removed && !self.hosts.iter().any(knows) {
+                self.trace.line(self.now_us, format_args!("that h{number} was removed nobody knows any more"));
+                self.hosts[number].standing = Standing::Member;
+            }
+        }
+    }
+
     /// Who takes itself for out, since it has only heard of the admission by somebody that was removed, stays stopped though others know
     /// of another one. Once all is mended its user does what its log says.
     fn note_misled(&mut self, in_for_some: &BTreeSet<usize>) {
@@ -386,7 +405,8 @@ impl World {
     /// A daemon says that it cannot leave now, and its user leaves it at that.
     pub(super) fn does_not_leave(&mut self, number: usize, error: &LeaveError) {
         self.trace.line(self.now_us, format_args!("h{number} does not leave: {error}"));
-        if self.hosts[number].standing == Standing::Leaving {
+        // Who is asked twice is told so, and leaves as it was asked to first.
+        if self.hosts[number].standing == Standing::Leaving && *error != LeaveError::Underway {
             self.hosts[number].standing = Standing::Member;
         }
     }
@@ -433,7 +453,7 @@ impl World {
             return self.boot(number);
         }
         self.trace.line(self.now_us, format_args!("h{number} has left"));
-        self.oracle.loses_copies();
+        self.oracle.leaves();
         self.hosts[number].standing = Standing::Out;
         self.hosts[number].is_founder = false;
         if self.busy {

@@ -50,6 +50,7 @@ fn what_runs_outlives_the_loss_of_the_state() {
     let running =
         |script: &Script| script.world.hosts[0].engine.running().map(|info| info.id.clone()).collect::<Vec<_>>();
     let before = running(&script);
+    assert!(!before.is_empty());
     assert_eq!(before.len(), places.iter().filter(|host| **host == 0).count());
     script.cut(&[0], &[1, 2]);
     script.world.boot(0);

@@ -322,3 +322,46 @@ fn sides_of_which_nobody_knows_both_find_each_other() {
 fn what_is_over_by_a_disk_is_over_though_its_machine_is_off() {
     holds(1_082_792_038);
 }
+
+/// A node whose disk was lost knew nobody, itself neither: it took writes, left at once when it was asked to, and an observer voted.
+#[test]
+fn a_node_that_lost_its_state_writes_nothing_and_does_not_leave() {
+    for seed in [20_000_078, 20_000_010, 20_001_372, 20_001_582] {
+        let drawn = Knobs::draw(seed);
+        holds(seed);
+        let faults = Faults { lose_disk_every_ms: 12_000, ..drawn.faults };
+        assert_eq!(run(&Knobs { faults, ..drawn }).end, End::Clean, "seed {seed} with lose_disk_every_ms=12000");
+    }
+}
+
+/// A peer said that its disk has a write, and lost it before who had written was answered: the check `durable` looked for it there.
+#[test]
+fn a_disk_that_is_lost_since_it_had_a_write_had_it() {
+    for seed in [20_002_075, 20_002_309] {
+        holds(seed);
+    }
+}
+
+fn dense_with_lost_disks(seed: u64) -> Knobs {
+    let drawn = Knobs::draw(seed);
+    let faults = Faults { lose_disk_every_ms: 2_000, partition_every_ms: 1_500, ..drawn.faults };
+    Knobs { faults, nodes: 3, candidate_every_ms: 20, busy_ms: 30_000, ..drawn }
+}
+
+/// The check `capacity` asked a daemon that had just started which of its containers nobody knows, before it had heard what runs.
+#[test]
+fn a_daemon_knows_what_is_left_behind_once_it_has_heard_what_runs() {
+    assert_eq!(run(&dense_with_lost_disks(525)).end, End::Clean);
+}
+
+/// Of a write one disk was lost, and on the other what it was built on was damaged; and a removal was on a disk alone that was lost, of
+/// which its user was warned. Nothing is promised of either.
+#[test]
+fn what_was_on_no_disk_any_more_is_not_asked_for() {
+    for seed in [117, 126, 194, 217, 237, 251, 379] {
+        assert_eq!(run(&dense_with_lost_disks(seed)).end, End::Clean, "seed {seed}");
+    }
+    let drawn = Knobs::draw(20_020_228);
+    let faults = Faults { lose_disk_every_ms: 6_000, ..drawn.faults };
+    assert_eq!(run(&Knobs { faults, ..drawn }).end, End::Clean);
+}

@@ -78,7 +78,8 @@ pub struct NodeConfig {
     pub keys: Keypair,
     /// Its cluster.
     pub cluster: ClusterId,
-    /// What the id of that cluster was made of, on its founder. It founds it if its disk holds [`founding_record`] and nothing else.
+    /// What the id of that cluster was made of, on its founder. It founds it if its disk holds [`founding_record`] and nothing else
+    /// of how it stands, or a vote that counts and nobody who belongs to the cluster.
     pub found: Option<[u8; 32]>,
     /// What it is called.
     pub name: String,

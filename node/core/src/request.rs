@@ -105,8 +105,8 @@ pub struct WriteReply {
 
 /// What there is to say of a node that belongs to a cluster of which its disk knows nobody.
 pub const LOST_STATE: &str = "the state of this node is lost: its disk holds nothing of the cluster that it belongs to. It has all again \
-                              once another member reaches it; until then it decides nothing. If no other member is left, begin \
-                              anew with another --data-dir";
+                              once another member reaches it; until then it decides nothing. If no other member is left, or this one \
+                              was removed, begin anew with another --data-dir";
 
 /// A write that was not done. The state is as it was, but for [`WriteError::Disk`] and [`WriteError::Uncertain`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]

@@ -283,7 +283,7 @@ impl Backend for Daemon {
             if self.has_state.load(Ordering::Relaxed) {
                 return true;
             }
-            let known = self.ask(|node, _| node.store().members().is_known(&node.me())).await.unwrap_or(false);
+            let known = self.ask(|node, _| node.has_state()).await.unwrap_or(false);
             self.has_state.fetch_or(known, Ordering::Relaxed);
             known
         }

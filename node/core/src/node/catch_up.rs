@@ -3,16 +3,17 @@
 
 use std::time::Duration;
 
+use skein_crdt_state::Kind;
 use skein_crdt_state::exchange::{Exchange, Outcome, Table};
 use skein_gossip::{Instant, NodeId, Now};
 
-use super::{Frame, Node, Wait};
+use super::{Frame, Node, Wait, meta};
 use crate::agent;
 
 /// How long a node waits for a peer that would tell it what is new, before it goes by its own disk.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long one waits that has lost its state and has met a member: what its own disk says is nothing.
-const PATIENCE_WITHOUT_STATE: Duration = Duration::from_secs(30);
+/// How often one that lacks its state asks again, until somebody has told it all: what its own disk says is nothing.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How often it compares with peers meanwhile. Where others write all the time the two are never quite alike.
 const MAX_COMPARISONS: u32 = 16;
 /// How long one peer has to answer before another may be asked, in a large cluster. In one where a third of all come back at
@@ -23,41 +24,64 @@ const ONE_AT_A_TIME: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct CatchUp {
     done: bool,
-    /// Whether this node knows nobody, not even itself, and so cannot begin.
-    lacks_state: bool,
+    /// Whether the disk was lost, and no member has told yet all that the cluster holds.
+    pub(super) lacks_state: bool,
     comparisons: u32,
     /// Whom it waits for, and since when.
     asked: Option<(NodeId, Instant)>,
 }
 
 impl Node {
-    /// Begins: at once done for who has no peers. Whose disk was lost begins when it hears of its cluster, or it would take all that
-    /// runs here for what nobody asked for.
-    pub(super) fn begin_catching_up(&mut self, now: Now) {
-        let members = self.store.members();
-        let had_state = !std::mem::replace(&mut self.catch_up.lacks_state, !members.is_known(&self.me));
-        if self.catch_up.lacks_state {
-            return;
-        }
-        if members.active().iter().all(|member| *member == self.me) {
-            return self.caught_up(now);
-        }
-        self.timers.set(Wait::CatchUp, now.mono + if had_state { PATIENCE } else { PATIENCE_WITHOUT_STATE });
+    /// Whether this node knows what its cluster holds, be it what it was some time ago. One whose disk was lost does not before it has
+    /// heard all again: until then it decides nothing, and stops nothing.
+    #[must_use]
+    pub fn has_state(&self) -> bool {
+        !self.catch_up.lacks_state
     }
 
-    /// This node has heard that it is a member.
-    pub(super) fn has_state_again(&mut self, now: Now) {
+    /// Begins: at once done for who has no peers. Whoever does not know its cluster begins when it hears of it.
+    pub(super) fn begin_catching_up(&mut self, now: Now) {
+        let members = self.store.members();
         if self.catch_up.lacks_state {
-            self.begin_catching_up(now);
+            if members.is_active(&self.me) {
+                self.timers.set(Wait::CatchUp, now.mono + ASK_AGAIN);
+            }
+        } else if members.active().iter().all(|member| *member == self.me) {
+            self.caught_up(now);
+        } else {
+            self.timers.set(Wait::CatchUp, now.mono + PATIENCE);
         }
+    }
+
+    /// Nobody said for a while that this node knows all. It goes on by its own disk, unless there is nothing on it.
+    pub(super) fn waited_to_catch_up(&mut self, now: Now) {
+        let has_asked = self.catch_up.comparisons >= MAX_COMPARISONS && !self.peers.linked.is_empty();
+        if !self.catch_up.lacks_state || (has_asked && self.knows_objects()) {
+            return self.caught_up(now);
+        }
+        self.catch_up.comparisons = 0;
+        self.timers.set(Wait::CatchUp, now.mono + ASK_AGAIN);
+        let linked: Vec<NodeId> = self.peers.linked.iter().copied().collect();
+        linked.into_iter().for_each(|peer| self.compare_to_catch_up(now, peer));
+    }
+
+    /// Every cluster has namespaces. Who knows of none has heard nothing yet, and so has a peer that knows the same.
+    fn knows_objects(&self) -> bool {
+        self.store.live(&Kind::new("Namespace")).next().is_some()
     }
 
     /// Nobody said anything for so long that this node goes on alone, or somebody said all.
     pub(super) fn caught_up(&mut self, now: Now) {
-        if !std::mem::replace(&mut self.catch_up.done, true) {
-            self.timers.clear(&Wait::CatchUp);
-            self.agent.handle(now, agent::Input::CaughtUp);
+        if std::mem::replace(&mut self.catch_up.done, true) {
+            return;
         }
+        self.timers.clear(&Wait::CatchUp);
+        if std::mem::take(&mut self.catch_up.lacks_state) {
+            self.outbox.add([meta::lost_row(false)]);
+            // From now on it has a say.
+            self.members_changed(now);
+        }
+        self.agent.handle(now, agent::Input::CaughtUp);
     }
 
     /// Compares with a peer by the sums of all buckets, which is always answered; a root that is the same is not.
@@ -79,6 +103,7 @@ impl Node {
     pub(super) fn catch_up_by(&mut self, now: Now, from: NodeId, heard: Heard, outcome: &Outcome) {
         match heard {
             _ if self.catch_up.done => {}
+            Heard::Alike if self.catch_up.lacks_state && !self.knows_objects() => {}
             Heard::Alike => self.caught_up(now),
             // What it asks for now comes first, and the comparison after that.
             Heard::Differs if outcome.replies.iter().any(|reply| matches!(reply, Exchange::Want { .. })) => {}

@@ -71,7 +71,7 @@ pub(super) fn why_out(members: &Members, node: &NodeId) -> Vec<Arc<Envelope>> {
 }
 
 /// What makes a node a member, the nearest first: who let it in, who let those in, and so on, as much as there is room for. Whoever is
-/// shown it knows one of them, if anybody.
+/// shown it knows one of them, or the founder is among them.
 pub(super) fn introduction(members: &Members, node: &NodeId) -> Vec<Arc<Envelope>> {
     let (mut said, mut bytes) = (Vec::new(), 0);
     let (mut known, mut open) = (BTreeSet::from([*node]), VecDeque::from([*node]));

@@ -50,7 +50,7 @@ impl Node {
     pub(super) fn leave(&mut self, now: Now, id: RequestId) {
         let refusal = match self.retiring {
             Some(_) => Some(LeaveError::Underway),
-            None => (!self.store.members().is_known(&self.me)).then_some(LeaveError::Lost),
+            None => (!self.has_state()).then_some(LeaveError::Lost),
         };
         if let Some(error) = refusal {
             return self.effects.push_back(Effect::Left(id, Err(error)));

@@ -16,6 +16,7 @@ pub(super) const META: &str = "meta";
 const VOTE: &[u8] = b"vote";
 const BOOT: &[u8] = b"boot";
 const CLUSTER: &[u8] = b"cluster";
+const LOST: &[u8] = b"lost";
 /// How many numbers of starts fall on a millisecond.
 const BOOTS_PER_MS: u64 = 1000;
 /// How long a row's check is, in bytes.
@@ -80,6 +81,11 @@ impl Meta {
         }
     }
 
+    /// Whether an earlier start lacked the state and did not hear all of it again, as far as can be told.
+    pub(super) fn lacks_state(&self) -> bool {
+        self.rows.contains_key(LOST) || self.damaged.iter().any(|row| row.record.0 == LOST)
+    }
+
     /// Whether no start has written anything yet on the disk of who is to found this cluster.
     pub(super) fn is_founders_first(&self) -> bool {
         self.rows.contains_key(CLUSTER) && self.rows.len() == 1 && self.damaged.is_empty()
@@ -124,6 +130,11 @@ pub(super) fn cluster_row(cluster: ClusterId) -> Record {
 #[must_use]
 pub fn read_vote(value: &[u8]) -> Option<VoteRecord> {
     postcard::from_bytes(opened(VOTE, value)?).ok()
+}
+
+/// The row that says that this node lacks its state, and no such row.
+pub(super) fn lost_row(lacks_state: bool) -> Record {
+    if lacks_state { row(LOST, Vec::new()) } else { Record { table: META, key: LOST.into(), value: None } }
 }
 
 fn row(key: &[u8], mut value: Vec<u8>) -> Record {

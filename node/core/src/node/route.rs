@@ -194,7 +194,7 @@ impl Node {
                 Wait::Project => self.project(now, &BTreeSet::new()),
                 Wait::Rebirth => self.rebirths_due(now),
                 Wait::Handover => self.look_at_handovers(now),
-                Wait::CatchUp => self.caught_up(now),
+                Wait::CatchUp => self.waited_to_catch_up(now),
                 Wait::Reseal => self.reseal(now),
                 Wait::Depart => self.depart_or_stay(now),
             }
@@ -348,12 +348,14 @@ impl Node {
         self.known_members.clone_from(&members);
         if !was_known && members.contains(&self.me) {
             self.ensure_node_object(now);
-            self.has_state_again(now);
+            if !self.has_state() {
+                self.begin_catching_up(now);
+            }
         }
         self.membership.handle(now, ToMembership::Members(members.clone()));
         let mut observers = self.store.members().observers();
-        // Whose disk was lost does not know what it is in the cluster. It may be an observer, so it has no say until it hears.
-        if !members.contains(&self.me) {
+        // Whose disk was lost does not know what it is in the cluster, nor what there is. It may be an observer, so it has no say.
+        if !members.contains(&self.me) || !self.has_state() {
             observers.insert(self.me);
         }
         self.election.handle(now, ToElection::Observers(observers));
@@ -400,7 +402,7 @@ impl Node {
     }
 
     fn write(&mut self, now: Now, id: crate::request::RequestId, request: WriteRequest) {
-        if !self.store.members().is_known(&self.me) {
+        if !self.has_state() {
             return self.effects.push_back(Effect::Written(id, Err(WriteError::Lost)));
         }
         if let Some(by) = decided_by(&request.op) {

@@ -6,6 +6,7 @@ use rand::RngExt;
 use skein_crdt_state::store::Damaged;
 use skein_crdt_state::{ClusterId, Edit, Identity, Kind, NameKey, Scalar, Store};
 use skein_gossip::membership::{Membership, MembershipConfig};
+use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Now, Timers};
 
 use super::admission::check_name;
@@ -66,13 +67,17 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     let mut vote = meta.vote()?;
     // Nobody else can have seen a vote of the only member. Who has founded and knows nobody has lost its disk.
     let me = config.keys.node_id();
-    let is_alone = meta.is_founders_first() || store.members().active().iter().eq([&me]);
+    let founds = meta.is_founders_first() || (planted::is(Bug::FoundsAgain) && store.members().active().is_empty());
+    let is_alone = founds || store.members().active().iter().eq([&me]);
     if config.found.is_some() && is_alone && vote.unseated {
         vote = VoteRecord::founder(me);
     }
+    let knows_nobody = store.members().active().is_empty() && !store.members().is_known(&me);
+    let lacks_state = meta.lacks_state() || (knows_nobody && (config.found.is_none() || vote.unseated));
     damaged.extend(meta.damaged());
     let boot = store.boot();
     let mut node = assemble(config, store, vote, boot);
+    node.catch_up.lacks_state = lacks_state;
     node.first_records(boot);
     // Before anything that is known otherwise, such as by a copy, is written in its place.
     node.set_aside(&damaged);
@@ -154,6 +159,9 @@ impl Node {
     fn first_records(&mut self, boot: u64) {
         self.outbox.add([meta::boot_row(boot), meta::cluster_row(self.config.cluster)]);
         self.outbox.add([meta::vote_row(self.election.record())]);
+        if !self.has_state() {
+            self.outbox.add([meta::lost_row(true)]);
+        }
     }
 
     /// What a node does before its first input: a founder founds, everybody takes up what it knows.
@@ -185,8 +193,7 @@ impl Node {
             let text = self.why_out(&why);
             self.effects.push_back(Effect::Notice(text));
         }
-        let members = self.store.members();
-        if members.active().is_empty() && !members.is_known(&self.me) {
+        if !self.has_state() {
             self.effects.push_back(Effect::Notice(LOST_STATE.to_owned()));
         }
         self.effects.push_back(Effect::Rotations(self.store.rotations()));
