@@ -273,9 +273,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mine, other) = (founding_row(ClusterId([1; 16])), founding_row(ClusterId([2; 16])));
         let (database, mut found) = open(dir.path()).unwrap();
-        for (first, kept) in [(&other, &other), (&mine, &mine)] {
-            begin_with(dir.path(), &database, &mut found, vec![first.clone()]).unwrap();
-            assert_eq!(found, [kept.clone()], "nobody has started on it");
+        for row in [&other, &mine] {
+            begin_with(dir.path(), &database, &mut found, vec![row.clone()]).unwrap();
+            assert_eq!(found, std::slice::from_ref(row), "nobody has started on it");
         }
         found.push(("meta".to_owned(), b"boot".to_vec(), vec![1]));
         begin_with(dir.path(), &database, &mut found, vec![other]).unwrap();

@@ -1,7 +1,7 @@
 //! A founder whose state is gone founds nothing again: it shows, takes and grants nothing until another member reaches it, and then it
 //! has all again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
 const WITHIN: Duration = Duration::from_secs(10);
 /// How long hosts that were apart may take to find each other again.
 const AFTER_A_HEAL: Duration = Duration::from_secs(45);
+
+/// How long the voters may take for their last step, to equal weights, which nobody sees from outside: a step takes a heartbeat.
+const LAST_STEP: Duration = Duration::from_secs(3);
 
 type Step = fn(&mut Cluster) -> Outcome<String>;
 
@@ -40,7 +43,16 @@ fn call(api: &Api, method: &str, path: &str, body: &Value) -> Outcome<(u16, Stri
     Ok((answer.status, answer.text()))
 }
 
+/// Waits until a member is one of the voters, and its vote counts.
+fn votes(cluster: &Cluster, at: usize) -> Outcome<Duration> {
+    let look = || ensure(cluster.metric(at, "skein_votes")? > 0.5, || format!("the vote of h{at} does not count"));
+    Ok(eventually(&format!("the vote of h{at} to count"), AFTER_A_HEAL, look)?.1)
+}
+
 fn alone(cluster: &mut Cluster) -> Outcome<String> {
+    // Of two voters one alone could not go on without the other.
+    (1..=3).try_for_each(|at| votes(cluster, at).map(drop))?;
+    std::thread::sleep(LAST_STEP);
     cluster.api(2).create(&core("default", "configmaps"), &config_map("kept", "k", "v"))?;
     let lease = json!({"metadata": {"name": "lock"}, "spec": {"holderIdentity": "together"}});
     cluster.api(2).create(LEASES, &lease)?;
@@ -66,15 +78,20 @@ fn alone(cluster: &mut Cluster) -> Outcome<String> {
 
 fn together(cluster: &mut Cluster) -> Outcome<String> {
     cluster.lab().heal_all()?;
+    let showed_less = Cell::new(false);
     let has_all = || {
+        let (status, list) = call(&cluster.api(1), "GET", &core("default", "configmaps"), &Value::Null)?;
+        ensure(status == 200, || format!("configmaps: {status} {list}"))?;
+        showed_less.set(showed_less.get() || !list.contains("\"kept\""));
         let holder = cluster.api(1).get(&format!("{LEASES}/lock"))?["spec"]["holderIdentity"].clone();
         ensure(holder == "together", || format!("h1 shows the holder {holder}"))?;
         cluster.api(1).get(&core("default", "configmaps/kept")).map(drop)
     };
     let (_, took) = eventually("h1 to have all again", AFTER_A_HEAL, has_all)?;
+    ensure(!showed_less.get(), || "it answered with a list before it had all".to_owned())?;
     // The voters go on without it first, and then take it in again: without a third it could not be.
-    let votes = || ensure(cluster.metric(1, "skein_votes")? > 0.5, || "the vote of h1 does not count".to_owned());
-    let (_, counts) = eventually("the vote of h1 to count", AFTER_A_HEAL, votes)?;
+    let counts = votes(cluster, 1)?;
+    std::thread::sleep(LAST_STEP);
     // Of three voters two decide: without the third, h1 must be one of them.
     cluster.daemon(3).kill9();
     let path = format!("{LEASES}/lock");
