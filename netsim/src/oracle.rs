@@ -46,8 +46,9 @@ pub struct Oracle {
     out: BTreeSet<usize>,
     /// Whether a host has left for good, and its disk with it.
     has_left: bool,
-    /// Objects and names of which the last copy of something was lost with its disk, or damaged where other disks were lost before.
-    gone: BTreeSet<String>,
+    /// Objects and names of which the last copy of something was lost with its disk, or damaged where disks are lost; until when, in
+    /// virtual microseconds.
+    gone: BTreeMap<String, u64>,
     /// To whom hosts have left what they held.
     heirs: BTreeMap<usize, BTreeSet<usize>>,
 }
@@ -91,9 +92,9 @@ impl Oracle {
         self.has_left = true;
     }
 
-    /// No disk holds something of this object or name any more: the only one that did was lost, or is damaged and others were lost.
-    pub fn is_gone(&mut self, key: &str) {
-        self.gone.insert(key.to_owned());
+    /// No disk holds something of this object or name any more: the only one that did was lost, or is damaged where disks are lost.
+    pub fn is_gone(&mut self, key: &str, now_us: u64) {
+        self.gone.insert(key.to_owned(), now_us);
     }
 
     /// A host leaves all that it holds to another.
@@ -133,7 +134,9 @@ impl Oracle {
             _ => return false,
         };
         let mut links = reply.key.lineage().flat_map(|link| [link.to_string(), link.name_key().to_string()]);
-        links.any(|name| self.gone.contains(&name) || (was_on_one && self.damaged.contains_key(&name)))
+        // What was acknowledged since is on other disks.
+        let is_gone = |name: &str| self.gone.get(name).is_some_and(|at_us| asked.told_us <= *at_us);
+        links.any(|name| is_gone(&name) || (was_on_one && self.damaged.contains_key(&name)))
     }
 
     /// The most replicas that anybody ever asked for.

@@ -96,7 +96,9 @@ pub(super) fn corrupt(world: &mut World) {
 /// again.
 pub(super) fn lose_disk(world: &mut World) {
     let host = any_host(world);
-    let votes = |host: &Host| host.node.as_ref().is_some_and(|node| !node.has_lost_vote() && node.voters().count() > 2);
+    let votes = |host: &Host| {
+        host.node.as_ref().is_some_and(|node| node.has_state() && !node.has_lost_vote() && node.voters().count() > 2)
+    };
     let mut members = world.hosts.iter().filter(|host| host.standing == Standing::Member);
     let are_well = members.all(|host| votes(host) || world.observes(host.number));
     if world.hosts[host].standing != Standing::Member || !are_well {

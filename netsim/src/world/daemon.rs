@@ -133,7 +133,7 @@ impl World {
             host.number != number && host.disk.row(row.0, &row.1).is_some() && !host.disk.corrupted().contains(row)
         };
         if self.knobs.faults.lose_disk_every_ms > 0 && !self.hosts.iter().any(has_it) {
-            self.oracle.is_gone(&object_of(&row.1));
+            self.oracle.is_gone(&object_of(&row.1), self.now_us);
         }
     }
 

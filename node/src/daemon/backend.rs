@@ -259,7 +259,7 @@ impl Backend for Daemon {
                 let leads = leadership.leader == Some(node.me());
                 let refuses = usize::from(!node.status().disk.is_empty());
                 let counts = [node.projection().len(), node.alive().len(), node.pending_writes(), refuses];
-                let votes = !node.has_lost_vote() && node.voters().any(|voter| *voter == node.me());
+                let votes = node.has_state() && !node.has_lost_vote() && node.voters().any(|voter| *voter == node.me());
                 (counts, leads, leadership.term, leadership.quorate, votes)
             });
             // A daemon that stops shows what it knew last.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rand::seq::IteratorRandom;
 use skein_crdt_state::Kind;
 use skein_crdt_state::exchange::{Exchange, Outcome, Table};
 use skein_gossip::{Instant, NodeId, Now};
@@ -14,6 +15,10 @@ use crate::agent;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often one that lacks its state asks again, until somebody has told it all: what its own disk says is nothing.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Of how many things it may have heard since it asked last, and still take that for the news of the day and not for what it lacks.
+const NEWS: usize = 200;
+/// What its status says of its disk meanwhile, so that no write is left to it and no pod placed there.
+pub(super) const HEARS_AGAIN: &str = "it was lost, and this node still hears again what was on it";
 /// How often it compares with peers meanwhile. Where others write all the time the two are never quite alike.
 const MAX_COMPARISONS: u32 = 16;
 /// How long one peer has to answer before another may be asked, in a large cluster. In one where a third of all come back at
@@ -27,6 +32,8 @@ pub(crate) struct CatchUp {
     /// Whether the disk was lost, and no member has told yet all that the cluster holds.
     pub(super) lacks_state: bool,
     comparisons: u32,
+    /// How much it knew when it asked again last, while it lacks its state.
+    known: usize,
     /// Whom it waits for, and since when.
     asked: Option<(NodeId, Instant)>,
 }
@@ -55,14 +62,20 @@ impl Node {
 
     /// Nobody said for a while that this node knows all. It goes on by its own disk, unless there is nothing on it.
     pub(super) fn waited_to_catch_up(&mut self, now: Now) {
+        if self.left {
+            return;
+        }
+        let known = self.store.wanted().len();
+        let before = std::mem::replace(&mut self.catch_up.known, known);
         let has_asked = self.catch_up.comparisons >= MAX_COMPARISONS && !self.peers.linked.is_empty();
-        if !self.catch_up.lacks_state || (has_asked && self.knows_objects()) {
+        if !self.catch_up.lacks_state || (has_asked && self.knows_objects() && known <= before + NEWS) {
             return self.caught_up(now);
         }
         self.catch_up.comparisons = 0;
         self.timers.set(Wait::CatchUp, now.mono + ASK_AGAIN);
-        let linked: Vec<NodeId> = self.peers.linked.iter().copied().collect();
-        linked.into_iter().for_each(|peer| self.compare_to_catch_up(now, peer));
+        if let Some(peer) = self.peers.linked.iter().choose(&mut self.rng).copied() {
+            self.compare_to_catch_up(now, peer);
+        }
     }
 
     /// Every cluster has namespaces. Who knows of none has heard nothing yet, and so has a peer that knows the same.
@@ -78,8 +91,11 @@ impl Node {
         self.timers.clear(&Wait::CatchUp);
         if std::mem::take(&mut self.catch_up.lacks_state) {
             self.outbox.add([meta::lost_row(false)]);
+            self.status.disk = self.outbox.refusal().unwrap_or_default().to_owned();
+            self.say_status(now);
             // From now on it has a say.
             self.members_changed(now);
+            self.ensure_node_object(now);
         }
         self.agent.handle(now, agent::Input::CaughtUp);
     }

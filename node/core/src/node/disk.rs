@@ -10,6 +10,7 @@ use skein_crdt_state::store::Damaged;
 use skein_gossip::Now;
 use skein_gossip::planted::{self, Bug};
 
+use super::catch_up::HEARS_AGAIN;
 use super::{Effect, Node, Wait};
 use crate::status::Event;
 
@@ -169,7 +170,7 @@ impl Node {
 
     pub(super) fn persisted(&mut self, now: Now, batch: u64) {
         if self.outbox.written(batch) {
-            self.status.disk.clear();
+            self.status.disk = if self.has_state() { String::new() } else { HEARS_AGAIN.to_owned() };
             self.say_status(now);
             self.election.handle(now, crate::election::Input::DiskRefuses(false));
             self.disk_event(now, false, "DiskTakesWrites", "the disk takes writes again; nothing was lost".into());

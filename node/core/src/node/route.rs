@@ -347,8 +347,9 @@ impl Node {
         let was_known = self.known_members.contains(&self.me);
         self.known_members.clone_from(&members);
         if !was_known && members.contains(&self.me) {
-            self.ensure_node_object(now);
-            if !self.has_state() {
+            if self.has_state() {
+                self.ensure_node_object(now);
+            } else {
                 self.begin_catching_up(now);
             }
         }

@@ -10,6 +10,7 @@ use skein_gossip::planted::{self, Bug};
 use skein_gossip::{Now, Timers};
 
 use super::admission::check_name;
+use super::catch_up::HEARS_AGAIN;
 use super::meta::{self, META, Meta};
 use super::{Effect, Node, NodeConfig, Peers, durability, rng_for};
 use crate::agent::{Agent, AgentConfig};
@@ -68,7 +69,7 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     // Nobody else can have seen a vote of the only member. Who has founded and knows nobody has lost its disk.
     let me = config.keys.node_id();
     let founds = meta.is_founders_first() || (planted::is(Bug::FoundsAgain) && store.members().active().is_empty());
-    let is_alone = founds || store.members().active().iter().eq([&me]);
+    let is_alone = founds || (!meta.lacks_state() && store.members().active().iter().eq([&me]));
     if config.found.is_some() && is_alone && vote.unseated {
         vote = VoteRecord::founder(me);
     }
@@ -78,6 +79,9 @@ pub(super) fn start(config: NodeConfig, now: Now, records: Vec<Row>) -> Result<(
     let boot = store.boot();
     let mut node = assemble(config, store, vote, boot);
     node.catch_up.lacks_state = lacks_state;
+    if lacks_state {
+        node.status.disk = HEARS_AGAIN.to_owned();
+    }
     node.first_records(boot);
     // Before anything that is known otherwise, such as by a copy, is written in its place.
     node.set_aside(&damaged);
@@ -166,7 +170,8 @@ impl Node {
 
     /// What a node does before its first input: a founder founds, everybody takes up what it knows.
     fn first_words(&mut self, now: Now) {
-        let founds = !self.store.members().is_known(&self.me) && !self.election.record().unseated;
+        let has_none = !self.store.members().is_known(&self.me) && self.has_state();
+        let founds = has_none && !self.election.record().unseated;
         if let Some(nonce) = self.config.found.filter(|_| founds) {
             let name = self.config.name.clone();
             self.store.found(now, nonce, &name);
@@ -219,9 +224,10 @@ impl Node {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::desk::{config, now};
+    use super::super::desk::{Host, TOKEN, config, keys, now};
     use super::*;
     use crate::request::{WriteError, WriteOp};
+    use skein_crdt_state::exchange::{Exchange, Outcome, Table};
     use skein_crdt_state::store::tables;
 
     type Disk = BTreeMap<(String, Vec<u8>), Vec<u8>>;
@@ -234,6 +240,12 @@ mod tests {
     fn start(disk: &mut Disk) -> (Node, Vec<Damaged>) {
         let rows = disk.iter().map(|((table, key), value)| (table.clone(), key.clone(), value.clone())).collect();
         let (mut node, damaged) = Node::start(config(0), now(0), rows).unwrap();
+        write(&mut node, disk);
+        (node, damaged)
+    }
+
+    /// Writes what a node asks for.
+    fn write(node: &mut Node, disk: &mut Disk) {
         while let Some(effect) = node.poll_effect() {
             let Effect::Persist { batch, records, .. } = effect else { continue };
             for record in &*records {
@@ -245,7 +257,6 @@ mod tests {
             }
             node.handle(now(0), crate::node::Input::Persisted(batch));
         }
-        (node, damaged)
     }
 
     fn founders_disk() -> Disk {
@@ -312,5 +323,43 @@ mod tests {
         let (node, damaged) = start(&mut disk);
         assert_eq!(damaged.len(), 1);
         assert!(!node.has_lost_vote() && node.voters().eq([&node.me()]));
+    }
+    /// A peer says that it holds the same.
+    fn hears_that_all_is_alike(node: &mut Node) {
+        let alike = Exchange::Items { table: Table::Wanted, buckets: Vec::new(), items: Vec::new() };
+        let heard = node.heard(&alike);
+        node.catch_up_by(now(1), keys(1).node_id(), heard, &Outcome::default());
+    }
+
+    #[test]
+    fn who_lost_its_disk_lacks_its_state_until_all_was_heard_also_after_another_start() {
+        let mut founder = Host::founder(9, "member");
+        let statements = founder.answer(1, "n1", TOKEN).unwrap();
+        let mut disk = Disk::new();
+        let (mut node, _) = start(&mut disk);
+        assert!(!node.has_state());
+        node.store.exchange(now(1), Exchange::Give { envelopes: statements, answer: true });
+        node.members_changed(now(1));
+        for _ in 0..2 {
+            node.settle(now(1));
+            write(&mut node, &mut disk);
+            let knows_itself = node.store().members().is_active(&node.me());
+            assert!(knows_itself && !node.has_state(), "it knows who there is, and no more");
+            assert!(node.has_lost_vote(), "it founds nothing");
+            hears_that_all_is_alike(&mut node);
+            assert!(!node.has_state(), "who knows nothing either is no proof");
+            (node, _) = start(&mut disk);
+        }
+        let namespaces =
+            FIRST_NAMESPACES.map(|name| (NameKey::root(&Kind::new("Namespace"), name).life(1), Vec::new()));
+        let want = Exchange::Want { objects: namespaces.into(), items: Vec::new(), last: true };
+        for given in founder.node.store.exchange(now(1), want).replies {
+            node.store.exchange(now(1), given);
+        }
+        hears_that_all_is_alike(&mut node);
+        assert!(node.has_state());
+        node.settle(now(1));
+        write(&mut node, &mut disk);
+        assert!(start(&mut disk).0.has_state());
     }
 }

@@ -7,7 +7,7 @@ use skein_gossip::{NodeId, Now};
 
 use super::Node;
 use super::admission::hex;
-use crate::request::{AdmissionError, WriteOp};
+use crate::request::{AdmissionError, LOST_STATE, WriteOp};
 
 /// The kind of a join token's object: its name is the hash of the secret, in hexadecimal.
 pub const TOKEN_KIND: &str = "Token.skein.dev";
@@ -98,6 +98,9 @@ impl Node {
 
     /// A token that is known here and not over.
     pub(super) fn valid_token(&self, now: Now, hash: &[u8; 32]) -> Result<KnownToken, AdmissionError> {
+        if !self.has_state() {
+            return Err(AdmissionError::Unavailable(LOST_STATE.to_owned()));
+        }
         let name = NameKey::root(&Kind::new(TOKEN_KIND), &hex(hash));
         let key = self.store.current_life(&name).ok_or(AdmissionError::UnknownToken)?;
         let token = self.store.object(&key).and_then(|object| self.known_token(object));
